@@ -1,0 +1,30 @@
+"""The errors that a person may meet: one clear line each, saying what to do next."""
+
+
+class LabError(Exception):
+    """Something the person can act on. Its text is one line; the traceback is for the log."""
+
+
+class UseCaseError(LabError):
+    """A file in the use-case folder can't be used, or a use case of that name doesn't exist."""
+
+
+class ContractError(LabError):
+    """Rows that don't keep the contract.
+
+    `problems` holds one entry a fault: `{"row": int, "field": str, "rule": str, "message": str}`.
+    """
+
+    def __init__(self, problems: list[dict]):
+        self.problems = problems
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"row {first['row']}: {first['field']} {first['message']}{more}")
+
+
+class ModelError(LabError):
+    """A model can't be built, registered, loaded or trusted."""
+
+
+class NoModelError(ModelError):
+    """No champion is registered yet."""

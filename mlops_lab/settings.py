@@ -1,0 +1,85 @@
+"""Where this lab runs: one Settings object from `LAB_*` variables and files in a secrets folder.
+
+Embedded, everything lives under `LAB_HOME`; in the full stack the same fields point at MySQL, MinIO and the
+other services. Nothing else in the library reads the environment, and no step asks where it runs.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Every setting of the lab. A file named like the variable (`lab_raw_db_url`) in `LAB_SECRETS_DIR` counts too."""
+
+    model_config = SettingsConfigDict(env_prefix="LAB_", extra="ignore", frozen=True)
+
+    def __init__(self, **values):
+        folder = values.pop("_secrets_dir", os.environ.get("LAB_SECRETS_DIR"))
+        super().__init__(_secrets_dir=folder if folder and Path(folder).is_dir() else None, **values)
+
+    home: Path = Path(".lab")
+    use_cases: Path = REPOSITORY / "use_cases"
+    default_use_case: str = "housing"
+
+    data_api_url: str = Field(
+        "http://127.0.0.1:8081/{dataset}",
+        description="Data API of either dialect; `{dataset}` is filled in, and a query (`?group_number=3&day=Monday`) is kept.",
+    )
+    data_api_timeout: float = Field(120.0, description="seconds a batch may take")
+
+    raw_db_url: SecretStr | None = Field(None, description="SQLAlchemy URL of RawData; default: SQLite under LAB_HOME")
+    clean_db_url: SecretStr | None = Field(None, description="SQLAlchemy URL of CleanData")
+    prediction_db_url: SecretStr | None = Field(
+        None, description="URL of RawData for the account that may only insert predictions and feedback"
+    )
+    artifacts_url: str | None = Field(None, description="`s3://api-artifacts` or a folder; payloads and reports")
+    s3_endpoint: str | None = Field(None, description="`http://minio:9000`; empty: the S3 service of the environment")
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+
+    mlflow_url: str | None = Field(None, description="MLflow tracking URI; default: SQLite under LAB_HOME")
+    mlflow_username: str | None = None
+    mlflow_password: SecretStr | None = None
+
+    inference_url: str | None = Field(
+        None, description="the service that must follow a promotion; every address of its name is one replica"
+    )
+    reload_token: SecretStr | None = Field(None, description="token of `POST /reload`")
+    rollout_timeout: float = Field(60.0, description="seconds until every replica must serve the promoted version")
+
+    bind: str = Field("127.0.0.1", description="address that the embedded services listen on")
+    airflow_port: int = 8080
+    data_api_port: int = 8081
+    mlflow_port: int = 8084
+    inference_port: int = 8085
+    streamlit_port: int = 8086
+    gradio_port: int = 8087
+
+    @cached_property
+    def raw_url(self) -> str:
+        return self._database(self.raw_db_url, "RawData")
+
+    @cached_property
+    def clean_url(self) -> str:
+        return self._database(self.clean_db_url, "CleanData")
+
+    @cached_property
+    def prediction_url(self) -> str:
+        return self.prediction_db_url.get_secret_value() if self.prediction_db_url else self.raw_url
+
+    @cached_property
+    def artifacts(self) -> str:
+        return self.artifacts_url or str(self.home.resolve() / "api-artifacts")
+
+    @cached_property
+    def tracking_uri(self) -> str:
+        return self.mlflow_url or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+
+    def _database(self, url: SecretStr | None, name: str) -> str:
+        return url.get_secret_value() if url else f"sqlite:///{self.home.resolve() / name}.db"

@@ -1,0 +1,181 @@
+"""What a use case declares, and how the folder of use cases is read.
+
+A use case is one file that sets `USE_CASE = UseCase(...)`. The DAG, the tables, the model, the API, the form
+and the dashboards follow from it. The folder is read at run time, so a new file needs no rebuild.
+"""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_lab.contract import Boolean, Category, Date, Integer, Number, Task
+from mlops_lab.errors import UseCaseError
+
+if TYPE_CHECKING:  # a use case is read by the scheduler every few seconds: it stays light
+    import pandas as pd
+
+    from mlops_lab.candidates import Candidate
+
+AnyFeature = Number | Integer | Boolean | Date | Category
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The one number that champion and challenger are compared by.
+
+    name: one of the names that `mlops_lab.model.metrics.score` returns.
+    gate: (metric, tolerance): a challenger is refused when this metric, lower is better, is worse than the
+          champion's by more than the tolerance, or worse than the naive baseline's.
+    """
+
+    name: str
+    greater_is_better: bool
+    gate: tuple[str, float] | None = None
+
+
+RMSE = Metric("rmse", greater_is_better=False)
+RMSE_LOG = Metric("rmse_log", greater_is_better=False)
+MAE = Metric("mae", greater_is_better=False)
+ROC_AUC = Metric("roc_auc", greater_is_better=True, gate=("brier", 0.002))
+ACCURACY = Metric("accuracy", greater_is_better=True)
+
+
+@dataclass(frozen=True)
+class RetrainPolicy:
+    """When a batch leads to a training. Any one of the bounds is enough.
+
+    new_share:    share of the batch's distinct group keys that the champion has not seen.
+    min_new_rows: clean rows since the champion's training data.
+    psi:          population stability index of any feature against the champion's training rows.
+    target_std:   relative change of the target's standard deviation.
+    min_drift_rows: clean rows below which drift isn't computed: noise alone would pass the bound.
+    min_holdout:  test rows below which nothing is promoted but a first champion.
+    """
+
+    new_share: float = 0.6
+    min_new_rows: int = 10_000
+    psi: float = 0.25
+    target_std: float = 0.25
+    min_drift_rows: int = 500
+    min_holdout: int = 200
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """A problem that the lab learns: what its rows are, how they are cleaned, which models compete.
+
+    name:       lower case; names the tables, the DAG, the registered model and the URL.
+    dataset:    path prefix at the Data API.
+    target:     Number (regression), Boolean (binary) or Category with `allowed` (multiclass).
+    features:   what a caller sends; order is the model's input order.
+    extra:      raw columns that only cleaning, the group key or the target need.
+    layouts:    column names of a batch whose rows come as lists, one layout for each width; rows that come as
+                objects need none.
+    group_key:  columns whose equal values must never straddle train, validation and test (the patient, the
+                property); empty: the whole row.
+    clean:      frame in, frame out: drops rows and repairs values, and makes the target when it is no raw
+                column. It never makes a feature, since a caller couldn't send it. The index must survive.
+    rules:      name → function of the typed frame that is False where a row is to be quarantined.
+    missing:    texts that mean null, besides the empty one.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    target: AnyFeature
+    features: Sequence[AnyFeature]
+    candidates: "Sequence[Candidate]"
+    metric: Metric
+    description: str = ""
+    extra: Sequence[AnyFeature] = ()
+    layouts: Sequence[Sequence[str]] = ()
+    group_key: Sequence[str] = ()
+    clean: "Callable[[pd.DataFrame], pd.DataFrame]" = lambda frame: frame
+    rules: "Mapping[str, Callable[[pd.DataFrame], pd.Series]]" = field(default_factory=dict)
+    missing: Sequence[str] = ()
+    retrain: RetrainPolicy = RetrainPolicy()
+    schedule: str = "*/15 * * * *"
+
+    def __post_init__(self):
+        if not NAME.fullmatch(self.name):
+            raise UseCaseError(f"use case name {self.name!r}: lower-case letters, digits and _ only")
+        names = [f.name for f in self.features]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise UseCaseError(f"use case {self.name}: features declared twice: {', '.join(sorted(twice))}")
+        if self.target.name in names:
+            raise UseCaseError(f"use case {self.name}: the target {self.target.name} is also a feature")
+        if not names or not self.candidates:
+            raise UseCaseError(f"use case {self.name}: it needs at least one feature and one candidate")
+        if isinstance(self.target, Category) and not self.target.allowed:
+            raise UseCaseError(f"use case {self.name}: a category target needs its classes in `allowed`")
+        if isinstance(self.target, Date):
+            raise UseCaseError(f"use case {self.name}: a date can't be a target; declare a Number")
+        if unknown := set(self.group_key) - {f.name for f in self.columns}:
+            raise UseCaseError(f"use case {self.name}: group key of undeclared columns: {', '.join(sorted(unknown))}")
+
+    @property
+    def task(self) -> Task:
+        if isinstance(self.target, Category):
+            return "multiclass"
+        return "binary" if isinstance(self.target, Boolean) else "regression"
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes of the probability columns, as texts, in order."""
+        if self.task == "multiclass":
+            return list(self.target.allowed)
+        return ["false", "true"] if self.task == "binary" else []
+
+    @property
+    def columns(self) -> list[AnyFeature]:
+        """The raw columns that a batch must bring. The target is one unless cleaning makes it out of `extra`."""
+        columns = [*self.features, *self.extra]
+        made = self.extra and self.target.name not in {name for layout in self.layouts for name in layout}
+        return columns if made else [*columns, self.target]
+
+
+def read_use_cases(folder: Path) -> tuple[dict[str, UseCase], dict[str, str]]:
+    """Every use case of the folder by name, and by file name what is wrong with those that can't be used.
+
+    One broken file never hides the others. Raises `UseCaseError` when the folder doesn't exist.
+    """
+    if not folder.is_dir():
+        raise UseCaseError(f"the folder of use cases, {folder}, doesn't exist; set LAB_USE_CASES")
+    found: dict[str, UseCase] = {}
+    faults: dict[str, str] = {}
+    for path in sorted(folder.glob("[!_.]*.py")):
+        try:
+            use_case = _load(path)
+            if use_case.name in found:
+                raise UseCaseError(f"another file already declares the use case {use_case.name}")
+            found[use_case.name] = use_case
+        except Exception as error:  # a person's own file: whatever it raises is shown, not fatal
+            faults[path.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return found, faults
+
+
+def get_use_case(folder: Path, name: str) -> UseCase:
+    """One use case by name. Raises `UseCaseError` naming those that exist, or the fault in its file."""
+    found, faults = read_use_cases(folder)
+    if name in found:
+        return found[name]
+    if fault := faults.get(f"{name}.py"):
+        raise UseCaseError(f"use_cases/{name}.py can't be used: {fault}")
+    raise UseCaseError(f"there is no use case {name!r}; there are {', '.join(found) or 'none'} in {folder}")
+
+
+def _load(path: Path) -> UseCase:
+    name = f"use_cases.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    use_case = getattr(module, "USE_CASE", None)
+    if not isinstance(use_case, UseCase):
+        raise UseCaseError("it sets no USE_CASE = UseCase(...)")
+    return use_case
