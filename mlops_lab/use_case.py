@@ -78,8 +78,9 @@ class UseCase:
                 objects need none.
     group_key:  columns whose equal values must never straddle train, validation and test (the patient, the
                 property); empty: the whole row.
-    clean:      frame in, frame out: drops rows and repairs values, and makes the target when it is no raw
-                column. It never makes a feature, since a caller couldn't send it. The index must survive.
+    clean:      frame in, frame out: drops rows and repairs values. It never makes a feature, since a caller
+                couldn't send it. The index must survive.
+    derived_target: the target is no raw column; `clean` makes it out of `extra`.
     rules:      name → function of the typed frame that is False where a row is to be quarantined.
     missing:    texts that mean null, besides the empty one.
     """
@@ -96,6 +97,7 @@ class UseCase:
     layouts: Sequence[Sequence[str]] = ()
     group_key: Sequence[str] = ()
     clean: "Callable[[pd.DataFrame], pd.DataFrame]" = lambda frame: frame
+    derived_target: bool = False
     rules: "Mapping[str, Callable[[pd.DataFrame], pd.Series]]" = field(default_factory=dict)
     missing: Sequence[str] = ()
     retrain: RetrainPolicy = RetrainPolicy()
@@ -133,10 +135,9 @@ class UseCase:
 
     @property
     def columns(self) -> list[AnyFeature]:
-        """The raw columns that a batch must bring. The target is one unless cleaning makes it out of `extra`."""
+        """The raw columns that a batch must bring."""
         columns = [*self.features, *self.extra]
-        made = self.extra and self.target.name not in {name for layout in self.layouts for name in layout}
-        return columns if made else [*columns, self.target]
+        return columns if self.derived_target else [*columns, self.target]
 
 
 def read_use_cases(folder: Path) -> tuple[dict[str, UseCase], dict[str, str]]:

@@ -1,0 +1,1 @@
+"""From the Data API to clean, typed, split rows."""

@@ -1,0 +1,174 @@
+"""The model registry: versions, aliases and artifacts in MLflow, and the digest that a model is trusted by."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+# MLflow reads these once, at import. Embedded and in the stack its server is near: long retries only hide a fault.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+from mlflow import MlflowClient, artifacts  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE  # noqa: E402
+from mlops_lab.errors import ModelError  # noqa: E402
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+ARTIFACT_FOLDER = "model"  # of a candidate's run
+LAB_TAG = "lab.use_case"  # registered models without it are not the lab's
+
+logging.getLogger("mlflow").setLevel(logging.ERROR)
+logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of a use case's model."""
+
+    use_case: str
+    version: int
+    run_id: str
+    digest: str
+    aliases: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+class Registry:
+    """The lab's view of an MLflow registry; any tracking URI works, a server's or a database's."""
+
+    def __init__(self, tracking_uri: str, username: str | None = None, password: str | None = None):
+        if username and password:  # the only way that MLflow's client takes a login
+            os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = username, password
+        self.tracking_uri = tracking_uri
+        self.client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+    def use_cases(self) -> list[str]:
+        """Names of the use cases that have a registered model."""
+        return sorted(
+            model.name for model in self.client.search_registered_models(max_results=1000) if LAB_TAG in model.tags
+        )
+
+    def by_alias(self, use_case: str, alias: str) -> Version | None:
+        """The version that carries the alias, or None when there is none (yet)."""
+        try:
+            found = self.client.get_model_version_by_alias(use_case, alias)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        return self._version(found)
+
+    def version(self, use_case: str, version: int) -> Version:
+        """One version. Raises `ModelError` when it doesn't exist."""
+        try:
+            return self._version(self.client.get_model_version(use_case, str(version)))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise ModelError(f"{use_case} has no version {version}; `lab status` lists them") from None
+            raise
+
+    def versions(self, use_case: str) -> list[Version]:
+        """Every version, newest first."""
+        found, token = [], None
+        while True:
+            page = self.client.search_model_versions(
+                f"name='{use_case}'", max_results=200, order_by=["version_number DESC"], page_token=token
+            )
+            found += page
+            if not (token := page.token):
+                break
+        # A search leaves the aliases out; the model itself has them.
+        aliases: dict[str, list[str]] = {}
+        if found:
+            for alias, number in self.client.get_registered_model(use_case).aliases.items():
+                aliases.setdefault(str(number), []).append(alias)
+        return [self._version(v, tuple(sorted(aliases.get(str(v.version), ())))) for v in found]
+
+    def register(self, use_case: str, run_id: str, folder: Path, tags: dict[str, str]) -> Version:
+        """Stores the folder (graph, contract, MLmodel) with the run and makes it a version, its digest a tag."""
+        checksum = digest(folder)
+        self.client.log_artifacts(run_id, str(folder), ARTIFACT_FOLDER)
+        try:
+            self.client.create_registered_model(use_case, tags={LAB_TAG: use_case})
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        # What MLflow checks a source against differs between a server's store and a database's: the run's own URI fits both.
+        source = f"{self.client.get_run(run_id).info.artifact_uri}/{ARTIFACT_FOLDER}"
+        made = self.client.create_model_version(
+            use_case, source=source, run_id=run_id, tags={**tags, "lab.digest": checksum}, await_creation_for=60
+        )
+        return self._version(made)
+
+    def set_alias(self, use_case: str, alias: str, version: int) -> None:
+        self.client.set_registered_model_alias(use_case, alias, str(version))
+
+    def delete_alias(self, use_case: str, alias: str) -> None:
+        self.client.delete_registered_model_alias(use_case, alias)
+
+    def tag(self, version: Version, **tags: str) -> None:
+        """Tags a version; the keys get the prefix `lab.`."""
+        for key, value in tags.items():
+            self.client.set_model_version_tag(version.use_case, str(version.version), f"lab.{key}", str(value)[:5000])
+
+    def download(self, version: Version, folder: Path) -> Path:
+        """The version's graph and contract in a new subfolder, whole and checked against the digest.
+
+        Raises `ModelError` when what arrives isn't what was registered.
+        """
+        target = folder / f"{version.use_case}-{version.version}"
+        if target.is_dir() and digest(target) == version.digest:
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        arriving = Path(tempfile.mkdtemp(dir=folder, prefix=".arriving-"))
+        try:
+            files = artifacts.download_artifacts(
+                run_id=version.run_id,
+                artifact_path=ARTIFACT_FOLDER,
+                dst_path=str(arriving),
+                tracking_uri=self.tracking_uri,
+            )
+            if (found := digest(Path(files))) != version.digest:
+                raise ModelError(
+                    f"{version.use_case} version {version.version}: its files have digest {found[:12]}, registered was "
+                    f"{version.digest[:12] or 'none'}; they were changed after registration, so it is not loaded"
+                )
+            shutil.rmtree(target, ignore_errors=True)
+            Path(files).rename(target)
+        except (MlflowException, OSError) as error:
+            raise ModelError(
+                f"{version.use_case} version {version.version} can't be downloaded: {str(error).splitlines()[0]}"
+            ) from error
+        finally:
+            shutil.rmtree(arriving, ignore_errors=True)
+        return target
+
+    @staticmethod
+    def _version(found, aliases: tuple[str, ...] | None = None) -> Version:
+        return Version(
+            use_case=found.name,
+            version=int(found.version),
+            run_id=found.run_id,
+            digest=found.tags.get("lab.digest", ""),
+            aliases=tuple(found.aliases) if aliases is None else aliases,
+            tags=dict(found.tags),
+            created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        )
+
+
+def digest(folder: Path) -> str:
+    """sha256 over the graph and the contract; empty when one is missing."""
+    checksum = hashlib.sha256()
+    for name in (MODEL_FILE, CONTRACT_FILE):
+        if not (path := folder / name).is_file():
+            return ""
+        checksum.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return checksum.hexdigest()
