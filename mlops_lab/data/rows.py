@@ -1,0 +1,16 @@
+"""Rows of a frame as plain dictionaries: the one bridge from pandas to the contract."""
+
+from typing import Any
+
+import pandas as pd
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every row as a dictionary of plain values; whatever pandas calls missing is None."""
+    columns = [_plain(frame[name]) for name in frame.columns]
+    names = list(frame.columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _plain(column: pd.Series) -> list[Any]:
+    return column.astype(object).where(column.notna(), None).tolist()
