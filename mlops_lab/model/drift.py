@@ -1,0 +1,139 @@
+"""Drift of the inputs: reference histograms of the training rows, and the population stability index against them."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from mlops_lab.contract import FIRST, RARE, Contract, Reference
+
+NUMBER_BINS = 10
+TOP_CATEGORIES = 20
+ENOUGH_ROWS = 500  # below, noise alone passes the usual bounds
+SMALLEST_SHARE = 1e-4
+
+
+def reference(column: np.ndarray, category: bool = False) -> Reference:
+    """How an encoded training column, float (n,), is distributed.
+
+    Numbers: up to ten bins with equal shares (fewer where values repeat), and missing. Categories: missing, rare or
+    unknown, the twenty most frequent values one by one, all others.
+    """
+    column = np.asarray(column, dtype=np.float32)  # as the model sees it: equal values must share a bin
+    present = column[~np.isnan(column)]
+    if category:
+        last = int(present.max(initial=RARE))
+        edges = np.arange(min(last, FIRST + TOP_CATEGORIES - 1) + 1) + 0.5
+    elif len(present):
+        quantiles = np.quantile(present, np.linspace(0, 1, NUMBER_BINS + 1)[1:-1], method="inverted_cdf")
+        edges = np.unique(quantiles[quantiles < present.max()])
+        if not len(edges):  # (nearly) one value: less, that value, more
+            edges = np.array([np.nextafter(present.max(), np.float32(-np.inf)), present.max()])
+    else:
+        edges = np.array([0.0])
+    bare = Reference(edges=edges.astype(np.float64).tolist(), shares=[])
+    found = histogram(bare, column)
+    return Reference(edges=bare.edges, shares=(found / max(found.sum(), 1)).tolist())
+
+
+def histogram(reference: Reference, column: np.ndarray) -> np.ndarray:
+    """Rows of an encoded column in each bin of the reference and, last, missing: int (len(edges) + 2,)."""
+    missing = np.isnan(column)
+    bins = np.searchsorted(reference.edges, np.asarray(column, dtype=np.float64), side="left")
+    bins[missing] = len(reference.edges) + 1
+    return np.bincount(bins, minlength=len(reference.edges) + 2)
+
+
+def psi(reference: Reference, column: np.ndarray) -> float:
+    """Population stability index of an encoded column against the reference; 0 for an empty column."""
+    return psi_of_counts(reference, histogram(reference, column))
+
+
+def psi_of_counts(reference: Reference, counts: np.ndarray) -> float:
+    """Population stability index of a histogram's counts: the sum over bins of (p - q) · ln(p / q).
+
+    Siddiqi, Credit Risk Scorecards, 2006: below 0.1 stable, above 0.25 shifted. A share below 0.0001 counts as
+    0.0001, so that an empty bin stays finite (the customary floor, that of Evidently for example).
+    By chance alone n rows give about (bins - 1) / n (Yurdakul, Statistical properties of PSI, 2018).
+    """
+    if not (total := counts.sum()):
+        return 0.0
+    p = np.maximum(counts / total, SMALLEST_SHARE)
+    q = np.maximum(reference.shares, SMALLEST_SHARE)
+    return float(np.sum((p - q) * np.log(p / q)))
+
+
+class DriftCounter:
+    """Counts the encoded rows that a service predicts, at constant cost and memory, and reports their drift.
+
+    Looks at the latest rows: at least `window` of them once so many came, at most twice as many. Threads may share it.
+    """
+
+    FOLD = 512  # rows that wait until they are counted together: one by one they would cost ten times as much
+
+    def __init__(self, contract: Contract, window: int = 2000):
+        self._features = [(place, f.name) for place, f in enumerate(contract.features) if f.name in contract.reference]
+        self._references = {name: contract.reference[name] for _, name in self._features}
+        categories = set(contract.categories())
+        self._categories = [(p, contract.features[p].name) for p in sorted(categories)]
+        self.window = window
+        self._lock = threading.Lock()
+        self._waiting: list[np.ndarray] = []
+        self._rows_waiting = 0
+        self._older, self._newer = self._empty(), self._empty()
+        self._older_rows = self._newer_rows = 0
+        self._unknown = {name: 0 for _, name in self._categories}
+
+    def add(self, matrix: np.ndarray) -> None:
+        """Counts an encoded matrix, float32 (n, features)."""
+        with self._lock:
+            self._waiting.append(matrix)
+            self._rows_waiting += len(matrix)
+            if self._rows_waiting >= self.FOLD:
+                self._fold()
+
+    @property
+    def rows(self) -> int:
+        """Rows that the report is about."""
+        with self._lock:
+            return self._older_rows + self._newer_rows + self._rows_waiting
+
+    def report(self) -> dict[str, float]:
+        """The index of every feature, by name; empty while fewer than 500 rows were seen."""
+        with self._lock:
+            self._fold()
+            if self._older_rows + self._newer_rows < ENOUGH_ROWS:
+                return {}
+            counts = {name: self._older[name] + self._newer[name] for name in self._references}
+        return {name: psi_of_counts(self._references[name], found) for name, found in counts.items()}
+
+    def unknown(self) -> dict[str, int]:
+        """By category: values without a code of their own (rare or unknown) since the model was loaded."""
+        with self._lock:
+            self._fold()
+            return dict(self._unknown)
+
+    def _fold(self) -> None:
+        if not self._waiting:
+            return
+        matrix = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+        self._waiting, self._rows_waiting = [], 0
+        for part in self._windows(matrix):
+            for place, name in self._features:
+                self._newer[name] += histogram(self._references[name], part[:, place])
+            self._newer_rows += len(part)
+        for place, name in self._categories:
+            self._unknown[name] += int(np.count_nonzero(matrix[:, place] == RARE))
+
+    def _windows(self, matrix: np.ndarray) -> Iterator[np.ndarray]:
+        """Parts that fit what is left of the window; a full window becomes the older one first."""
+        while len(matrix):
+            if self._newer_rows >= self.window:
+                self._older, self._older_rows = self._newer, self._newer_rows
+                self._newer, self._newer_rows = self._empty(), 0
+            room = self.window - self._newer_rows
+            yield matrix[:room]
+            matrix = matrix[room:]
+
+    def _empty(self) -> dict[str, np.ndarray]:
+        return {name: np.zeros(len(r.edges) + 2, dtype=np.int64) for name, r in self._references.items()}
