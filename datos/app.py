@@ -1,0 +1,259 @@
+"""The Data API over HTTP: two dialects, one path prefix a data set, and each group at its own position."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Annotated
+
+import orjson
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    generate_latest,
+)
+
+from datos.catalog import Catalog, UnknownDatasetError
+from datos.dataset import Dataset, DatasetError, as_objects
+from datos.positions import Positions, PositionsError
+from datos.settings import DatosSettings
+
+DAYS = (
+    *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+    *(
+        "lunes",
+        "martes",
+        "miercoles",
+        "miércoles",
+        "jueves",
+        "viernes",
+        "sabado",
+        "sábado",
+        "domingo",
+    ),
+)
+
+Group = Annotated[int, Query(ge=1, le=10, description="The course's group, 1 to 10")]
+Day = Annotated[
+    str | None,
+    Query(
+        description="Day of the group's class, a weekday's name or 1 to 31: chooses the second dialect"
+    ),
+]
+
+
+class _RefusedError(Exception):
+    """A call that can't be answered: HTTP status and one line."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+def create_app(settings: DatosSettings | None = None) -> FastAPI:
+    """The service for `settings`. Raises PositionsError when the file of positions is damaged."""
+    settings = settings or DatosSettings()
+    catalog = Catalog(settings)
+    positions = Positions(settings.state)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    requests = Counter(
+        "datos_requests_total",
+        "Calls by data set and status",
+        ["dataset", "status"],
+        registry=registry,
+    )
+    served = Counter(
+        "datos_rows_served_total", "Rows served", ["dataset"], registry=registry
+    )
+    position = Gauge(
+        "datos_position",
+        "Batches served to a group so far",
+        ["dataset", "group", "day"],
+        registry=registry,
+    )
+
+    app = FastAPI(
+        title="Data API",
+        description="Serves data sets batch by batch.",
+        version="1.0.0",
+    )
+
+    def find(dataset: str, request: Request) -> Dataset:
+        found = catalog.get(dataset)
+        request.state.dataset = dataset
+        return found
+
+    Found = Annotated[Dataset, Depends(find)]
+
+    @app.middleware("http")
+    async def count(request: Request, call_next):
+        response = await call_next(request)
+        # Only names that exist become labels: callers must not be able to grow the metrics.
+        requests.labels(
+            getattr(request.state, "dataset", ""), str(response.status_code)
+        ).inc()
+        return response
+
+    @app.get("/")
+    def index() -> JSONResponse:
+        """The data sets, with their rows, batches and columns; a broken one with its error."""
+        return JSONResponse(
+            {
+                "datasets": {
+                    name: _describe(name, catalog) for name in catalog.names()
+                },
+                "interval_seconds": settings.interval,
+                "docs": "/docs",
+            }
+        )
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        """Alive."""
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        """Requests, rows served and positions, for Prometheus."""
+        position.clear()
+        for key, batch in positions.all().items():
+            dataset, group, *day = key.split("/")
+            position.labels(dataset, group, "".join(day)).set(batch)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/{dataset}/data")
+    def data(
+        dataset: str, found: Found, group_number: Group, day: Day = None
+    ) -> Response:
+        """The group's next batch: lists of texts, or with `day` objects; 400 at the end of the data."""
+        key = _day(day)
+        # The second dialect never repeats a batch.
+        interval = settings.interval if day is None else 0
+        with positions.turn(
+            dataset, group_number, key, len(found.sizes), interval
+        ) as turn:
+            if turn.number is None:
+                again = (
+                    f"/{dataset}/restart_data_generation?group_number={group_number}"
+                )
+                raise _RefusedError(
+                    400,
+                    f"end of the data: group {group_number} has had all {len(found.sizes)} batches of {dataset}; "
+                    f"GET {again}{'' if day is None else f'&day={day}'} starts again",
+                )
+            rows = found.read(turn.number)
+        served.labels(dataset).inc(len(rows))
+        reply: dict = {"group_number": group_number}
+        if day is not None:
+            reply["day"] = day
+        reply |= {
+            "batch_number": turn.number,
+            "data": rows if day is None else as_objects(found, rows),
+        }
+        return Response(orjson.dumps(reply), media_type="application/json")
+
+    @app.get("/{dataset}/restart_data_generation")
+    def restart(
+        dataset: str, found: Found, group_number: Group, day: Day = None
+    ) -> dict:
+        """The group begins again with the first batch; with `day` only that day's reading does."""
+        positions.restart(dataset, group_number, _day(day))
+        reply = {"ok": True, "dataset": dataset, "group_number": group_number}
+        return reply if day is None else reply | {"day": day}
+
+    @app.get("/{dataset}/columns")
+    def columns(dataset: str, found: Found) -> list[str]:
+        """Names of the columns, in the order of the rows."""
+        return list(found.columns)
+
+    @app.get("/{dataset}/data.csv")
+    def download(
+        dataset: str,
+        found: Found,
+        batch: Annotated[
+            int | None,
+            Query(ge=1, description="Number of the batch; all batches without it"),
+        ] = None,
+    ) -> StreamingResponse:
+        """One batch, or everything, as CSV; no group's position moves."""
+        if batch is not None and batch > len(found.sizes):
+            raise _RefusedError(
+                404, f"{dataset} has no batch {batch}; it has 1 to {len(found.sizes)}"
+            )
+        numbers = range(1, len(found.sizes) + 1) if batch is None else [batch]
+        # Read before the headers go out, so that a file that broke meanwhile is still a clear error.
+        first = found.read(numbers[0])
+        name = dataset if batch is None else f"{dataset}-{batch}"
+        return StreamingResponse(
+            _csv(found, first, numbers[1:]),
+            media_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
+        )
+
+    @app.exception_handler(_RefusedError)
+    def refused(request: Request, error: _RefusedError) -> JSONResponse:
+        return JSONResponse({"detail": error.detail}, error.status)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 422)
+
+    @app.exception_handler(UnknownDatasetError)
+    def unknown(request: Request, error: UnknownDatasetError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 404)
+
+    # 503, not 400: for the callers 400 is the end of the data, and a file may be in the middle of being copied.
+    @app.exception_handler(DatasetError)
+    def broken(request: Request, error: DatasetError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 503)
+
+    @app.exception_handler(PositionsError)
+    def stuck(request: Request, error: PositionsError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 503)
+
+    return app
+
+
+def _describe(name: str, catalog: Catalog) -> dict:
+    try:
+        dataset = catalog.get(name)
+    except DatasetError as error:
+        return {"error": str(error)}
+    return {
+        "source": dataset.source,
+        "rows": sum(dataset.sizes),
+        "batches": list(dataset.sizes),
+        "columns": list(dataset.columns),
+    }
+
+
+def _day(day: str | None) -> str | None:
+    if day is None:
+        return None
+    known = day.strip().lower()
+    if known in DAYS or (known.isascii() and known.isdigit() and 1 <= int(known) <= 31):
+        return known
+    raise _RefusedError(
+        422,
+        f"day: {day!r} is no day; give a weekday's name (Tuesday, martes) or a number from 1 to 31",
+    )
+
+
+def _csv(dataset: Dataset, first: list[list[str]], numbers) -> Iterator[str]:
+    yield _lines([list(dataset.columns), *first])
+    for number in numbers:
+        yield _lines(dataset.read(number))
+
+
+def _lines(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,119 @@
+"""Which batch each group is at, kept in a file so that a restart of the service goes on where it was."""
+
+import json
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class PositionsError(Exception):
+    """The file of positions can't be read or written; the text says what to do."""
+
+
+@dataclass
+class Turn:
+    """One call's turn: the batch it gets, or None at the end of the data."""
+
+    number: int | None
+
+
+class Positions:
+    """Positions by data set, group and (second dialect) day.
+
+    `path` None keeps them in memory only.  Raises PositionsError when the file is not one that this class wrote.
+    """
+
+    def __init__(self, path: Path | None, clock=time.time) -> None:
+        self._path = path
+        self._clock = clock
+        self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._lock = threading.Lock()
+        self._at: dict[str, dict] = _read(path)
+
+    @contextmanager
+    def turn(
+        self, dataset: str, group: int, day: str | None, batches: int, interval: float
+    ) -> Iterator[Turn]:
+        """The next batch of this group, or the last one again while its `interval` (seconds) is not over.
+
+        The position moves when the block ends without an error, so a batch that could not be read is not lost, and
+        two calls at once get two batches.
+        """
+        key = _key(dataset, group, day)
+        with self._lock:
+            lock = self._turns[key]
+        with lock:
+            at = self._at.get(key, {"batch": 0, "since": 0.0})
+            repeats = (
+                at["batch"] > 0
+                and interval > 0
+                and self._clock() - at["since"] < interval
+            )
+            number = at["batch"] if repeats else at["batch"] + 1
+            yield Turn(number if number <= batches else None)
+            if not repeats and number <= batches:
+                self._store({key: {"batch": number, "since": self._clock()}})
+
+    def restart(self, dataset: str, group: int, day: str | None) -> None:
+        """Back to the first batch: for this day, or without a day for everything of the group."""
+        key = _key(dataset, group, day)
+        with self._lock:
+            gone = [
+                name
+                for name in self._at
+                if name == key or (day is None and name.startswith(f"{key}/"))
+            ]
+        self._store(dict.fromkeys(gone))
+
+    def all(self) -> dict[str, int]:
+        """Batches served so far by `dataset/group` or `dataset/group/day`."""
+        with self._lock:
+            return {key: at["batch"] for key, at in self._at.items()}
+
+    def _store(self, changes: dict[str, dict | None]) -> None:
+        with self._lock:
+            at = {**self._at, **changes}
+            at = {key: value for key, value in at.items() if value is not None}
+            if self._path is not None:
+                _write(self._path, at)
+            self._at = at
+
+
+def _key(dataset: str, group: int, day: str | None) -> str:
+    return f"{dataset}/{group}" if day is None else f"{dataset}/{group}/{day}"
+
+
+def _read(path: Path | None) -> dict[str, dict]:
+    if path is None or not path.exists():
+        return {}
+    try:
+        positions = json.loads(path.read_text())["positions"]
+        return {
+            key: {"batch": int(at["batch"]), "since": float(at["since"])}
+            for key, at in positions.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PositionsError(
+            f"{path} holds no positions ({error}); remove it to begin again"
+        ) from error
+
+
+def _write(path: Path, positions: dict[str, dict]) -> None:
+    # Written beside and renamed: a kill in the middle leaves the old positions.
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w") as file:
+            json.dump({"positions": positions}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise PositionsError(
+            f"positions can't be kept in {path}: {error.strerror}; free or change LAB_DATOS_STATE"
+        ) from error
