@@ -1,0 +1,17 @@
+"""The lab's web UI: start it with `streamlit run streamlit/app.py`. It speaks HTTP only and needs no use case's code."""
+
+import streamlit as st
+import ui_frame
+
+st.set_page_config(page_title="MLOps lab", page_icon=":material/experiment:", layout="wide")
+
+page = st.navigation(
+    [
+        st.Page("views/predict.py", title="Predict", icon=":material/tune:", default=True),
+        st.Page("views/models.py", title="Models", icon=":material/leaderboard:"),
+        st.Page("views/data.py", title="Data", icon=":material/database:"),
+        st.Page("views/system.py", title="System", icon=":material/monitor_heart:"),
+    ]
+)
+ui_frame.sidebar()
+page.run()

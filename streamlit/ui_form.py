@@ -1,0 +1,152 @@
+"""A form made from a contract: one widget a feature, empty meaning unknown."""
+
+import math
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import streamlit as st
+
+from mlops_lab.contract import Boolean, Category, Contract, Date, Feature, FieldError, Integer, Number
+
+IN_BROWSER = 2000  # values of a category that the page sends; more are found by a look-up
+FEW = 16  # up to so many fields are shown at once
+FIRST = 12  # of more fields, so many stand before the fold
+SAFE_INTEGER = 2**53 - 1  # the largest that a browser holds exactly
+
+
+def form(contract: Contract, weights: dict[str, float], columns: int = 2) -> dict[str, Any]:
+    """Widgets for a whole row, prefilled with the contract's example. Returns the row as JSON types.
+
+    What is typed stays in the browser and in the page's address until the next run, so that neither a new
+    champion nor a reload of the page loses it.
+
+    weights: how much each field matters; of many fields the weightiest stand first, the rest is folded away.
+    """
+    features = list(contract.features)
+    rest: Sequence[Feature] = ()
+    if len(features) > FEW:
+        features.sort(key=lambda f: -abs(weights.get(f.name, 0.0)))
+        features, rest = features[:FIRST], features[FIRST:]
+    row = _grid(contract.use_case, features, columns)
+    if rest:
+        with st.expander(f"{len(rest)} more fields"):
+            row |= _grid(contract.use_case, rest, columns)
+    return {f.name: row[f.name] for f in contract.features}
+
+
+def key_of(use_case: str, feature: Feature) -> str:
+    """The widget's key, and its name in the page's address."""
+    return f"{use_case}.{feature.name}"
+
+
+def field(feature: Feature, key: str, preset: Any = None, bind: bool = True) -> Any:
+    """One feature's widget, holding its value as a JSON type, or None for unknown."""
+    _prefill(feature, key, preset)
+    hold = {"bind": "query-params", "on_change": "ignore"} if bind else {}
+    common = {"key": key, "help": _help(feature), "required": feature.required, **hold}
+    label = f"{feature.title} ({feature.unit})" if feature.unit else feature.title
+    match feature:
+        case Number():
+            return st.number_input(label, value=None, placeholder="unknown", **_range(feature), **common)
+        case Boolean():
+            return st.selectbox(label, [True, False], index=None, format_func=_yes_no, placeholder="unknown", **common)
+        case Date():
+            value = st.date_input(
+                label,
+                value=None,
+                min_value=feature.minimum or date(1800, 1, 1),
+                max_value=feature.maximum or date(2200, 12, 31),
+                format="YYYY-MM-DD",
+                **common,
+            )
+            return value.isoformat() if value else None
+        case Category():
+            return st.selectbox(
+                label,
+                feature.values[:IN_BROWSER],
+                index=None,
+                accept_new_options=feature.open or len(feature.values) > IN_BROWSER,
+                filter_mode="contains",
+                placeholder="unknown",
+                **common,
+            )
+
+
+def show(feature: Feature, value: Any) -> str:
+    """A value as a person reads it, without its unit."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool) or isinstance(feature, Boolean):
+        return _yes_no(value in (True, "true"))
+    return number(value) if isinstance(feature, Number) else str(value)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number with so many digits that matter, thousands apart."""
+    if not math.isfinite(value):
+        return "–"
+    if value == int(value) or abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}".rstrip("0").rstrip(".")
+
+
+def _grid(use_case: str, features: Sequence[Feature], columns: int) -> dict[str, Any]:
+    row = {}
+    for start in range(0, len(features), columns):
+        for cell, feature in zip(st.columns(columns), features[start : start + columns], strict=False):
+            with cell:
+                row[feature.name] = field(feature, key_of(use_case, feature), feature.example)
+    return row
+
+
+def _prefill(feature: Feature, key: str, preset: Any) -> None:
+    """Gives the widget its first value, and takes away one that a new contract refuses."""
+    if key in st.session_state:
+        if _typed(feature, st.session_state[key]) is not None or st.session_state[key] is None:
+            return
+    elif key in st.query_params:
+        return
+    st.session_state[key] = _typed(feature, preset)
+
+
+def _typed(feature: Feature, value: Any) -> Any:
+    try:
+        return feature.read(value)
+    except FieldError:
+        return None
+
+
+def _range(feature: Number) -> dict[str, Any]:
+    """The browser's bounds, step and format of a number."""
+    if isinstance(feature, Integer):
+        low = -SAFE_INTEGER if feature.minimum is None else math.ceil(max(feature.minimum, -SAFE_INTEGER))
+        high = SAFE_INTEGER if feature.maximum is None else math.floor(min(feature.maximum, SAFE_INTEGER))
+        return {"min_value": low, "max_value": high, "step": 1, "format": "%d"}
+    size = abs(float(feature.example)) if feature.example else 1.0
+    return {
+        "min_value": None if feature.minimum is None else float(feature.minimum),
+        "max_value": None if feature.maximum is None else float(feature.maximum),
+        "step": float(10 ** (math.floor(math.log10(size)) - 1)),
+        "format": "%.10g",
+    }
+
+
+def _help(feature: Feature) -> str | None:
+    parts = [feature.description]
+    if isinstance(feature, Number | Date):
+        low, high = (number(b) if isinstance(b, float) else b for b in (feature.minimum, feature.maximum))
+        if low is not None and high is not None:
+            parts.append(f"From {low} to {high}.")
+        elif low is not None:
+            parts.append(f"At least {low}.")
+        elif high is not None:
+            parts.append(f"At most {high}.")
+    if isinstance(feature, Category) and feature.open:
+        parts.append("Any text; what the model never saw counts as rare.")
+    parts.append("Must be given." if feature.required else "Empty means unknown.")
+    return " ".join(part for part in parts if part)
+
+
+def _yes_no(value: bool) -> str:
+    return "Yes" if value else "No"

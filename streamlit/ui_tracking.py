@@ -1,0 +1,188 @@
+"""MLflow over its REST API: batch runs, candidates, versions and artifacts, without MLflow's own package."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from mlops_lab.errors import LabError
+
+API = "/api/2.0/mlflow/"
+LAB_TAG = "lab.use_case"  # registered models without it are not the lab's
+
+
+class TrackingAway(LabError):
+    """MLflow doesn't answer, or refuses the login."""
+
+
+class NotFound(LabError):
+    """MLflow has no such model, run or artifact."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One MLflow run: a batch or a candidate. Times are UTC."""
+
+    id: str
+    experiment_id: str
+    name: str
+    started: datetime
+    status: str
+    metrics: dict[str, float]
+    params: dict[str, str]
+    tags: dict[str, str]
+
+    @property
+    def parent(self) -> str | None:
+        return self.tags.get("mlflow.parentRunId")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One registered version of a use case's model, with its aliases."""
+
+    version: int
+    run_id: str
+    created: datetime
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+
+
+class Tracking:
+    """One MLflow server. Every method raises `TrackingAway` when it doesn't answer.
+
+    login: user and password of MLflow's basic authentication, when it has one.
+    """
+
+    def __init__(self, url: str, login: tuple[str, str] | None = None, timeout: float = 10.0):
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, auth=login, timeout=timeout)
+
+    def health(self) -> bool:
+        return self._get("/health").is_success
+
+    def use_cases(self) -> list[str]:
+        """Use cases that have a registered model or a batch run, by name."""
+        models = self._pages("registered-models/search", "registered_models", "GET", max_results=1000)
+        names = {model["name"] for model in models if LAB_TAG in _pairs(model.get("tags"))}
+        experiments = {
+            e["experiment_id"]: e["name"]
+            for e in self._pages("experiments/search", "experiments", "POST", max_results=1000)
+        }
+        if experiments:
+            query = {"experiment_ids": list(experiments), "filter": "tags.`lab.kind` = 'batch'", "max_results": 1000}
+            names |= {experiments[run["info"]["experiment_id"]] for run in self._pages("runs/search", "runs", **query)}
+        return sorted(names)
+
+    def runs(self, use_case: str, kind: str) -> list[Run]:
+        """The use case's runs of one kind (`batch` or `candidate`), newest first; none when it has no experiment."""
+        try:
+            found = self._json("GET", "experiments/get-by-name", params={"experiment_name": use_case})
+        except NotFound:
+            return []
+        query = {
+            "experiment_ids": [found["experiment"]["experiment_id"]],
+            "filter": f"tags.`lab.kind` = '{kind}'",
+            "order_by": ["attributes.start_time DESC"],
+            "max_results": 1000,
+        }
+        return [_run(run) for run in self._pages("runs/search", "runs", **query)]
+
+    def versions(self, use_case: str) -> list[ModelVersion]:
+        """Every version of the use case's model, newest first; none when nothing is registered yet."""
+        try:
+            model = self._json("GET", "registered-models/get", params={"name": use_case})["registered_model"]
+        except NotFound:
+            return []
+        aliases: dict[int, list[str]] = {}
+        for entry in model.get("aliases", []):
+            aliases.setdefault(int(entry["version"]), []).append(entry["alias"])
+        found = self._pages(
+            "model-versions/search", "model_versions", "GET", filter=f"name='{use_case}'", max_results=1000
+        )
+        versions = [
+            ModelVersion(
+                version=int(v["version"]),
+                run_id=v.get("run_id", ""),
+                created=_time(v["creation_timestamp"]),
+                aliases=tuple(sorted(aliases.get(int(v["version"]), ()))),
+                tags=_pairs(v.get("tags")),
+            )
+            for v in found
+        ]
+        return sorted(versions, key=lambda v: v.version, reverse=True)
+
+    def artifacts(self, run_id: str, folder: str = "") -> list[str]:
+        """Paths of the files in one folder of a run's artifacts; none when it doesn't exist."""
+        listed = self._json("GET", "artifacts/list", params={"run_id": run_id, "path": folder})
+        return [entry["path"] for entry in listed.get("files", []) if not entry.get("is_dir")]
+
+    def artifact(self, run_id: str, path: str) -> bytes:
+        """One file of a run. Raises `NotFound`."""
+        reply = self._get("/get-artifact", params={"run_uuid": run_id, "path": path})
+        if not reply.is_success:
+            raise NotFound(f"run {run_id} has no file {path}")
+        return reply.content
+
+    def run_link(self, run: Run | ModelVersion, public: str, experiment_id: str) -> str:
+        """The run's page for the person's browser."""
+        return f"{public}/#/experiments/{experiment_id}/runs/{getattr(run, 'run_id', None) or run.id}"
+
+    def _pages(self, path: str, key: str, method: str = "POST", **query: Any) -> Iterator[dict]:
+        while True:
+            page = self._json(method, path, **({"json": query} if method == "POST" else {"params": query}))
+            yield from page.get(key, [])
+            if not (token := page.get("next_page_token")):
+                return
+            query["page_token"] = token
+
+    def _json(self, method: str, path: str, **request: Any) -> dict:
+        reply = self._send(method, API + path, **request)
+        try:
+            body = reply.json()
+        except ValueError:
+            body = None
+        if reply.is_success and isinstance(body, dict):
+            return body
+        if isinstance(body, dict) and body.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
+            raise NotFound(body.get("message", path))
+        if reply.status_code in (401, 403):
+            raise TrackingAway(
+                f"MLflow at {self.url} refuses this page ({reply.status_code}); check its login and its allowed hosts"
+            )
+        raise TrackingAway(f"MLflow at {self.url} answers {reply.status_code} to {path}")
+
+    def _get(self, path: str, **request: Any) -> httpx.Response:
+        return self._send("GET", path, **request)
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **request)
+        except httpx.TimeoutException:
+            raise TrackingAway(f"MLflow at {self.url} takes too long; try again") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise TrackingAway(f"MLflow at {self.url} doesn't answer ({error}); is it started?") from None
+
+
+def _run(run: dict) -> Run:
+    info, data = run["info"], run.get("data", {})
+    return Run(
+        id=info["run_id"],
+        experiment_id=info["experiment_id"],
+        name=info.get("run_name", ""),
+        started=_time(info["start_time"]),
+        status=info.get("status", ""),
+        metrics={key: float(value) for key, value in _pairs(data.get("metrics")).items()},
+        params=_pairs(data.get("params")),
+        tags=_pairs(data.get("tags")),
+    )
+
+
+def _pairs(entries: list[dict] | None) -> dict[str, Any]:
+    return {entry["key"]: entry["value"] for entry in entries or []}
+
+
+def _time(milliseconds: int | str) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

@@ -1,0 +1,200 @@
+"""Data: what each batch brought, what was quarantined, how far it drifted, and what was decided."""
+
+import json
+import math
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+import ui_frame
+from ui_form import number
+from ui_settings import settings
+from ui_tracking import NotFound, Run
+
+PARTS = {"clean": "#2f8f5b", "duplicates": "#8a8f98", "dropped": "#d9a13a", "quarantined": "#b5543c"}
+BOUND = 0.25  # of the stability index, where a run doesn't say its own
+TOP = 15  # features in the drift chart
+
+
+@st.fragment(run_every=settings().page_refresh)
+def page() -> None:
+    st.title("Data")
+    if not (use_case := ui_frame.chosen()):
+        return
+    with ui_frame.friendly():
+        runs = ui_frame.tracking().runs(use_case, "batch")
+        if not runs:
+            ui_frame.say_empty(
+                "**No batch has landed yet.** Each run of the training DAG takes one from the Data API; it appears here by itself."
+            )
+            return
+        frame = pd.DataFrame([_row(run) for run in runs])
+        _totals(frame)
+        _history(frame)
+        _table(frame)
+        _details(use_case, runs)
+
+
+def _row(run: Run) -> dict:
+    count = run.metrics.get
+    return {
+        "batch": run.tags.get("lab.batch_number") or run.name.removeprefix("batch-"),
+        "landed": run.started,
+        **{name: count(name, math.nan) for name in ("received", *PARTS, "gap", "psi_max")},
+        "decision": run.tags.get("lab.decision", "running" if run.status == "RUNNING" else ""),
+        "outcome": run.tags.get("lab.outcome", ""),
+        "reason": run.tags.get("lab.reason", ""),
+        "outcome reason": run.tags.get("lab.outcome_reason", ""),
+    }
+
+
+def _totals(frame: pd.DataFrame) -> None:
+    cells = st.columns(4)
+    received = frame["received"].sum()
+    cells[0].metric("Batches", len(frame), border=True)
+    cells[1].metric("Rows received", number(received), border=True)
+    cells[2].metric("New clean rows", number(frame["clean"].sum()), border=True)
+    share = frame["quarantined"].sum() / received if received else math.nan
+    cells[3].metric("Quarantined", f"{share:.2%}" if math.isfinite(share) else "–", border=True)
+    if gap := int(frame["gap"].fillna(0).sum()):
+        st.warning(f"{gap} batches went missing between those that landed.", icon=":material/warning:")
+
+
+def _history(frame: pd.DataFrame) -> None:
+    st.subheader("Rows by batch")
+    rows = frame.melt(["batch", "landed"], list(PARTS), "part", "rows").dropna()
+    rows["order"] = rows["part"].map({part: place for place, part in enumerate(PARTS)})
+    chart = (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            x=alt.X("batch:N", sort=alt.EncodingSortField("landed"), title="Batch", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("rows:Q", title="Rows", axis=alt.Axis(format="~s", tickCount=5)),
+            color=alt.Color(
+                "part:N",
+                scale=alt.Scale(domain=list(PARTS), range=list(PARTS.values())),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+            order="order:Q",
+            tooltip=["batch", "part", alt.Tooltip("rows:Q", format=",")],
+        )
+    )
+    st.altair_chart(chart, height=260)
+
+
+def _table(frame: pd.DataFrame) -> None:
+    st.subheader("Batches")
+    column, whole = st.column_config, "%d"
+    st.dataframe(
+        frame.drop(columns=["gap", "outcome reason"]),
+        hide_index=True,
+        column_config={
+            "batch": column.TextColumn("Batch", width=55),
+            "landed": column.DatetimeColumn("Landed", format="YYYY-MM-DD HH:mm", width=125),
+            "received": column.NumberColumn("Received", format=whole, width=75),
+            "clean": column.NumberColumn("Clean", format=whole, width=65),
+            "duplicates": column.NumberColumn("Duplicates", format=whole, width=80),
+            "dropped": column.NumberColumn("Dropped", format=whole, width=70),
+            "quarantined": column.NumberColumn("Quarantined", format=whole, width=90),
+            "psi_max": column.NumberColumn("Drift", help="the largest stability index of any feature", format="%.2f", width=55),
+            "decision": column.TextColumn("Decision", width=75),
+            "outcome": column.TextColumn("Outcome", width=80),
+            "reason": column.TextColumn("Why", width=500),
+        },
+        column_order=["batch", "landed", "received", *PARTS, "psi_max", "decision", "outcome", "reason"],
+    )
+
+
+def _details(use_case: str, runs: list[Run]) -> None:
+    st.subheader("One batch")
+    places = list(range(len(runs)))
+    chosen = st.selectbox(
+        "Batch",
+        [run.id for run in runs],
+        key=f"{use_case} batch",
+        format_func=lambda run_id: next(f"Batch {_row(r)['batch']}, {r.started:%Y-%m-%d %H:%M} UTC" for r in runs if r.id == run_id),
+        label_visibility="collapsed",
+    )
+    run = next((run for run in runs if run.id == chosen), runs[places[0]])
+    row = _row(run)
+    for name, text in (("decision", row["reason"]), ("outcome", row["outcome reason"])):
+        if row[name] or text:
+            st.markdown(f"**{(str(row[name]) or name).capitalize()}:** {text or 'no reason was given'}")
+    facts = [f"payload `{run.tags['lab.payload']}`"] if run.tags.get("lab.payload") else []
+    facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
+    st.markdown(" · ".join(facts))
+    left, right = st.columns(2, gap="large")
+    with left:
+        _drift(run)
+    with right:
+        _quarantine(run)
+
+
+def _drift(run: Run) -> None:
+    st.markdown("**Drift against the champion's training rows**")
+    indices = {key.removeprefix("psi."): value for key, value in run.metrics.items() if key.startswith("psi.")}
+    if not indices:
+        st.caption("Not computed: there was no champion to compare with, or too few rows (below some hundreds it is noise).")
+        return
+    bound = run.metrics.get("psi_bound", BOUND)
+    frame = pd.DataFrame(sorted(indices.items(), key=lambda pair: -pair[1])[:TOP], columns=["feature", "psi"])
+    frame["state"] = frame["psi"].map(lambda value: "over the bound" if value > bound else "within")
+    bars = (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            x=alt.X("psi:Q", title="Population stability index", scale=alt.Scale(domainMax=max(bound * 1.2, frame["psi"].max()))),
+            y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=170)),
+            color=alt.Color(
+                "state:N",
+                scale=alt.Scale(domain=["within", "over the bound"], range=["#3b7dc4", "#b5543c"]),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+            tooltip=["feature", alt.Tooltip("psi:Q", format=".3f")],
+        )
+    )
+    rule = alt.Chart(pd.DataFrame({"bound": [bound]})).mark_rule(strokeDash=[5, 4], color="#8a8f98").encode(x="bound:Q")
+    st.altair_chart(bars + rule, height=70 + 26 * len(frame))
+    more = f"The {TOP} largest of {len(indices)} features. " if len(indices) > TOP else ""
+    change = run.metrics.get("target_std_change")
+    moved = "" if change is None else f" The target's standard deviation moved by {change:+.0%}."
+    st.caption(f"{more}The dashed line is the bound for a new training, {bound:g}.{moved}")
+
+
+def _quarantine(run: Run) -> None:
+    st.markdown("**Quarantine**")
+    if not run.metrics.get("quarantined"):
+        st.caption("No row of this batch was quarantined.")
+        return
+    try:
+        records = _quarantined(run.id)
+    except NotFound:
+        st.caption("This run holds no quarantine table (yet).")
+        return
+    except ValueError:
+        st.caption("The quarantine table in MLflow can't be read.")
+        return
+    frame = pd.DataFrame(records)
+    if frame.empty:
+        st.caption("The quarantine table is empty.")
+        return
+    if {"column", "rule"} <= set(frame):
+        counts = frame.groupby(["column", "rule"]).size().sort_values(ascending=False)
+        st.caption(", ".join(f"{column} ({rule}): {rows}" for (column, rule), rows in counts.head(5).items()))
+    st.dataframe(frame.astype(str), hide_index=True, height=320)
+    if (all_rows := run.metrics["quarantined"]) > len(frame):
+        st.caption(f"The first {len(frame):,} of {all_rows:,.0f}.")
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _quarantined(run_id: str) -> list[dict]:
+    """The run's quarantine table, whether as records or as columns beside rows."""
+    table = json.loads(ui_frame.tracking().artifact(run_id, "quarantine.json"))
+    if isinstance(table, dict):
+        return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    if not isinstance(table, list):
+        raise ValueError("neither records nor columns")
+    return table
+
+
+page()

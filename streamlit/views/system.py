@@ -1,0 +1,50 @@
+"""System: which services answer, and where they are."""
+
+import streamlit as st
+import ui_frame
+from ui_settings import settings
+
+from mlops_lab.errors import LabError
+
+
+@st.fragment(run_every=settings().page_refresh)
+def page() -> None:
+    st.title("System")
+    st.caption(f"Looked at again every {settings().page_refresh} seconds.")
+    _card("Inference", "API that predicts", _inference(), {"API": f"{settings().inference_link}/docs", "Metrics": f"{settings().inference_link}/metrics"})
+    _card("MLflow", "Runs, models and their artifacts", _mlflow(), {"Open": settings().mlflow_link})
+    if settings().airflow_url:
+        _card("Airflow", "Runs the loop", (None, "not called by this page"), {"Open": settings().airflow_url})
+
+
+def _inference() -> tuple[bool, str]:
+    try:
+        ui_frame.inference().health()
+        if not ui_frame.inference().ready():
+            return False, "alive, serves no model yet"
+        models = ui_frame.inference().models()
+        return True, "serves " + ", ".join(f"{m.use_case} version {m.version}" for m in models if m.version)
+    except LabError as error:
+        return False, str(error)
+
+
+def _mlflow() -> tuple[bool, str]:
+    try:
+        if not ui_frame.tracking().health():
+            return False, "answers, but isn't healthy"
+        return True, f"healthy, {len(ui_frame.tracking().use_cases())} use cases"
+    except LabError as error:
+        return False, str(error)
+
+
+def _card(name: str, about: str, state: tuple[bool | None, str], links: dict[str, str]) -> None:
+    good, text = state
+    colour = {True: "green", False: "orange", None: "gray"}[good]
+    with st.container(border=True):
+        left, middle, right = st.columns([2, 4, 2], vertical_alignment="center")
+        left.markdown(f"**{name}**  \n:gray[{about}]")
+        middle.markdown(f":{colour}[●] {text}")
+        right.markdown(" · ".join(f"[{label}]({link})" for label, link in links.items()))
+
+
+page()
