@@ -23,9 +23,15 @@ from datos.dataset import Dataset, DatasetError, as_objects
 from datos.positions import Positions, PositionsError
 from datos.settings import DatosSettings
 
-DAYS = (
-    *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
-    *(
+DAYS = frozenset(
+    [
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
         "lunes",
         "martes",
         "miercoles",
@@ -35,16 +41,23 @@ DAYS = (
         "sabado",
         "sábado",
         "domingo",
-    ),
+    ]
 )
 
 Group = Annotated[int, Query(ge=1, le=10, description="The course's group, 1 to 10")]
 Day = Annotated[
     str | None,
-    Query(
-        description="Day of the group's class, a weekday's name or 1 to 31: chooses the second dialect"
-    ),
+    Query(description="Day of the group's class, a weekday's name or 1 to 31: chooses the second dialect"),
 ]
+
+
+def _find(dataset: str, request: Request) -> Dataset:
+    found = request.app.state.catalog.get(dataset)
+    request.state.dataset = dataset
+    return found
+
+
+Found = Annotated[Dataset, Depends(_find)]
 
 
 class _RefusedError(Exception):
@@ -61,44 +74,16 @@ def create_app(settings: DatosSettings | None = None) -> FastAPI:
     settings = settings or DatosSettings()
     catalog = Catalog(settings)
     positions = Positions(settings.state)
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    requests = Counter(
-        "datos_requests_total",
-        "Calls by data set and status",
-        ["dataset", "status"],
-        registry=registry,
-    )
-    served = Counter(
-        "datos_rows_served_total", "Rows served", ["dataset"], registry=registry
-    )
-    position = Gauge(
-        "datos_position",
-        "Batches served to a group so far",
-        ["dataset", "group", "day"],
-        registry=registry,
-    )
-
-    app = FastAPI(
-        title="Data API",
-        description="Serves data sets batch by batch.",
-        version="1.0.0",
-    )
-
-    def find(dataset: str, request: Request) -> Dataset:
-        found = catalog.get(dataset)
-        request.state.dataset = dataset
-        return found
-
-    Found = Annotated[Dataset, Depends(find)]
+    metrics = _Metrics()
+    app = FastAPI(title="Data API", description="Serves data sets batch by batch.", version="1.0.0")
+    app.state.catalog = catalog
+    _answer_errors(app)
 
     @app.middleware("http")
     async def count(request: Request, call_next):
         response = await call_next(request)
         # Only names that exist become labels: callers must not be able to grow the metrics.
-        requests.labels(
-            getattr(request.state, "dataset", ""), str(response.status_code)
-        ).inc()
+        metrics.requests.labels(getattr(request.state, "dataset", ""), str(response.status_code)).inc()
         return response
 
     @app.get("/")
@@ -106,9 +91,7 @@ def create_app(settings: DatosSettings | None = None) -> FastAPI:
         """The data sets, with their rows, batches and columns; a broken one with its error."""
         return JSONResponse(
             {
-                "datasets": {
-                    name: _describe(name, catalog) for name in catalog.names()
-                },
+                "datasets": {name: _describe(name, catalog) for name in catalog.names()},
                 "interval_seconds": settings.interval,
                 "docs": "/docs",
             }
@@ -120,36 +103,27 @@ def create_app(settings: DatosSettings | None = None) -> FastAPI:
         return {"status": "ok"}
 
     @app.get("/metrics")
-    def metrics() -> Response:
+    def exposition() -> Response:
         """Requests, rows served and positions, for Prometheus."""
-        position.clear()
-        for key, batch in positions.all().items():
-            dataset, group, *day = key.split("/")
-            position.labels(dataset, group, "".join(day)).set(batch)
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.text(positions.all()), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/{dataset}/data")
-    def data(
-        dataset: str, found: Found, group_number: Group, day: Day = None
-    ) -> Response:
+    def data(dataset: str, found: Found, group_number: Group, day: Day = None) -> Response:
         """The group's next batch: lists of texts, or with `day` objects; 400 at the end of the data."""
         key = _day(day)
         # The second dialect never repeats a batch.
         interval = settings.interval if day is None else 0
-        with positions.turn(
-            dataset, group_number, key, len(found.sizes), interval
-        ) as turn:
+        with positions.turn(dataset, group_number, key, len(found.sizes), interval) as turn:
             if turn.number is None:
-                again = (
-                    f"/{dataset}/restart_data_generation?group_number={group_number}"
-                )
+                again = f"/{dataset}/restart_data_generation?group_number={group_number}"
                 raise _RefusedError(
                     400,
-                    f"end of the data: group {group_number} has had all {len(found.sizes)} batches of {dataset}; "
+                    f"end of the data: group {group_number} has had all {len(found.sizes)} batches "
+                    f"of {dataset}; "
                     f"GET {again}{'' if day is None else f'&day={day}'} starts again",
                 )
             rows = found.read(turn.number)
-        served.labels(dataset).inc(len(rows))
+        metrics.rows.labels(dataset).inc(len(rows))
         reply: dict = {"group_number": group_number}
         if day is not None:
             reply["day"] = day
@@ -160,9 +134,7 @@ def create_app(settings: DatosSettings | None = None) -> FastAPI:
         return Response(orjson.dumps(reply), media_type="application/json")
 
     @app.get("/{dataset}/restart_data_generation")
-    def restart(
-        dataset: str, found: Found, group_number: Group, day: Day = None
-    ) -> dict:
+    def restart(dataset: str, found: Found, group_number: Group, day: Day = None) -> dict:
         """The group begins again with the first batch; with `day` only that day's reading does."""
         positions.restart(dataset, group_number, _day(day))
         reply = {"ok": True, "dataset": dataset, "group_number": group_number}
@@ -184,9 +156,7 @@ def create_app(settings: DatosSettings | None = None) -> FastAPI:
     ) -> StreamingResponse:
         """One batch, or everything, as CSV; no group's position moves."""
         if batch is not None and batch > len(found.sizes):
-            raise _RefusedError(
-                404, f"{dataset} has no batch {batch}; it has 1 to {len(found.sizes)}"
-            )
+            raise _RefusedError(404, f"{dataset} has no batch {batch}; it has 1 to {len(found.sizes)}")
         numbers = range(1, len(found.sizes) + 1) if batch is None else [batch]
         # Read before the headers go out, so that a file that broke meanwhile is still a clear error.
         first = found.read(numbers[0])
@@ -196,6 +166,41 @@ def create_app(settings: DatosSettings | None = None) -> FastAPI:
             media_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
         )
+
+    return app
+
+
+class _Metrics:
+    """What Prometheus may read, in a registry of this app's own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.requests = Counter(
+            "datos_requests_total",
+            "Calls by data set and status",
+            ["dataset", "status"],
+            registry=self._registry,
+        )
+        self.rows = Counter("datos_rows_served_total", "Rows served", ["dataset"], registry=self._registry)
+        self._position = Gauge(
+            "datos_position",
+            "Batches served to a group",
+            ["dataset", "group", "day"],
+            registry=self._registry,
+        )
+
+    def text(self, positions: dict[str, int]) -> bytes:
+        """The exposition, with `positions` as they are now."""
+        self._position.clear()
+        for key, batch in positions.items():
+            dataset, group, *day = key.split("/")
+            self._position.labels(dataset, group, "".join(day)).set(batch)
+        return generate_latest(self._registry)
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Every error becomes one line in `detail`."""
 
     @app.exception_handler(_RefusedError)
     def refused(request: Request, error: _RefusedError) -> JSONResponse:
@@ -210,7 +215,7 @@ def create_app(settings: DatosSettings | None = None) -> FastAPI:
     def unknown(request: Request, error: UnknownDatasetError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 404)
 
-    # 503, not 400: for the callers 400 is the end of the data, and a file may be in the middle of being copied.
+    # 503, not 400: to callers 400 is the end of the data, and a file may be in the middle of being copied.
     @app.exception_handler(DatasetError)
     def broken(request: Request, error: DatasetError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 503)
@@ -218,8 +223,6 @@ def create_app(settings: DatosSettings | None = None) -> FastAPI:
     @app.exception_handler(PositionsError)
     def stuck(request: Request, error: PositionsError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 503)
-
-    return app
 
 
 def _describe(name: str, catalog: Catalog) -> dict:

@@ -41,9 +41,7 @@ class Catalog:
         """The data set `name`. Raises UnknownDatasetError, or DatasetError when its file is no good."""
         files = self._files().get(name, [])
         if not files and name not in SYNTHETIC:
-            raise UnknownDatasetError(
-                f"no data set {name!r}; there are {', '.join(self.names())}"
-            )
+            raise UnknownDatasetError(f"no data set {name!r}; there are {', '.join(self.names())}")
         with self._lock:
             signature = (
                 self._config_signature(),
@@ -60,14 +58,10 @@ class Catalog:
     def _load(self, name: str, files: list[Path]) -> Dataset | DatasetError:
         try:
             if not files:
-                return SYNTHETIC[name](
-                    seed=self._settings.seed, scale=self._settings.scale
-                )
+                return SYNTHETIC[name](seed=self._settings.seed, scale=self._settings.scale)
             if len(files) > 1:
                 both = " and ".join(path.name for path in files)
-                raise DatasetError(
-                    f"{both} are both the data set {name}; rename one or move it away"
-                )
+                raise DatasetError(f"{both} are both the data set {name}; rename one or move it away")
             return CsvFile(files[0], self._slicing(name))
         except DatasetError as error:
             return error
@@ -77,9 +71,7 @@ class Catalog:
         files: dict[str, list[Path]] = {}
         if folder is not None and folder.is_dir():
             for path in sorted(folder.iterdir()):
-                if path.name.lower().endswith(
-                    (".csv", ".csv.gz")
-                ) and not path.name.startswith("."):
+                if path.name.lower().endswith((".csv", ".csv.gz")) and not path.name.startswith("."):
                     files.setdefault(_name(path), []).append(path)
         return files
 
@@ -92,14 +84,10 @@ class Catalog:
             except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise DatasetError(f"{CONFIG} can't be read: {error}") from error
         try:
-            return Slicing.model_validate(
-                {"rows_per_batch": ROWS_PER_BATCH.get(name, 15_000)} | table
-            )
+            return Slicing.model_validate({"rows_per_batch": ROWS_PER_BATCH.get(name, 15_000)} | table)
         except (ValidationError, TypeError) as error:
             first = (
-                error.errors()[0]
-                if isinstance(error, ValidationError)
-                else {"loc": (), "msg": str(error)}
+                error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
             )
             field = ".".join([name, *map(str, first["loc"])])
             raise DatasetError(f"{CONFIG}: {field}: {first['msg']}") from error

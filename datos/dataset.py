@@ -4,7 +4,7 @@ import re
 from typing import Protocol
 
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-"""Text that is a number and loses nothing as one: a leading zero makes it a code, `nan` and `inf` are words."""
+"""Text that loses nothing as a number: a leading zero makes it a code, `nan` and `inf` are words."""
 
 
 class DatasetError(Exception):
@@ -31,10 +31,7 @@ def as_objects(dataset: Dataset, rows: list[list[str]]) -> list[dict]:
     """
     kinds = [dataset.kinds.get(name) for name in dataset.columns]
     return [
-        {
-            name: _value(text, kind)
-            for name, kind, text in zip(dataset.columns, kinds, row, strict=True)
-        }
+        {name: _value(text, kind) for name, kind, text in zip(dataset.columns, kinds, row, strict=True)}
         for row in rows
     ]
 

@@ -20,8 +20,8 @@ csv.field_size_limit(1_000_000)
 class Slicing(BaseModel):
     """How a file is cut into batches.
 
-    Slices of `rows_per_batch` rows in the order of the file; with `cut_by` (a column of numbers) and `cuts`, first
-    everything up to the first cut, then up to the second, …, each band in such slices.
+    Slices of `rows_per_batch` rows in the order of the file; with `cut_by` (a column of numbers) and `cuts`,
+    first everything up to the first cut, then up to the second, …, each band in such slices.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -64,14 +64,10 @@ class CsvFile:
                     rows = (row for _, _, row in _records(stream))
                     return list(itertools.islice(rows, self.sizes[number - 1]))
                 wanted = self._members[number - 1]
-                rows = (
-                    row for _, _, row in itertools.islice(_records(stream), 1, None)
-                )
+                rows = (row for _, _, row in itertools.islice(_records(stream), 1, None))
                 return [row for at, row in enumerate(rows) if at in wanted]
         except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
-            raise DatasetError(
-                f"{self.path.name} changed while it was read: {error}; call again"
-            ) from error
+            raise DatasetError(f"{self.path.name} changed while it was read: {error}; call again") from error
 
     def _scan(self) -> None:
         slicing = self._slicing
@@ -91,7 +87,7 @@ class CsvFile:
             for offset, line, row in records:
                 if len(row) != len(header):
                     raise DatasetError(
-                        f"{self.path.name} line {line}: {len(row)} fields where the header has {len(header)}; "
+                        f"{self.path.name} line {line}: {len(row)} fields, but the header has {len(header)}; "
                         "repair or replace the file"
                     )
                 types.see(row)
@@ -125,12 +121,7 @@ class _Types:
                 self._kind[at] = float  # a null makes the whole column float
                 continue
             self._seen.add(at)
-            if (
-                kind is int
-                and text.isascii()
-                and text.isdigit()
-                and (text[0] != "0" or text == "0")
-            ):
+            if kind is int and text.isascii() and text.isdigit() and (text[0] != "0" or text == "0"):
                 continue
             match = NUMBER.fullmatch(text)
             if match is None:
@@ -139,11 +130,7 @@ class _Types:
                 self._kind[at] = float
 
     def kinds(self) -> dict[str, type]:
-        return {
-            self._columns[at]: kind
-            for at, kind in self._kind.items()
-            if at in self._seen
-        }
+        return {self._columns[at]: kind for at, kind in self._kind.items() if at in self._seen}
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -173,9 +160,7 @@ def _header(header: list[str], name: str) -> list[str]:
     if not header:
         raise DatasetError(f"{name} is empty; replace the file")
     if any(not column.strip() for column in header):
-        raise DatasetError(
-            f"{name} has a column without a name; the first line must name the columns"
-        )
+        raise DatasetError(f"{name} has a column without a name; the first line must name the columns")
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
         raise DatasetError(f"{name} names the column {twice[0]} twice; rename one")
@@ -191,14 +176,9 @@ def _bands(band_of: array, rows_per_batch: int) -> list[set[int]]:
     batches = []
     for band in sorted(set(band_of)):
         members = [at for at, other in enumerate(band_of) if other == band]
-        batches += [
-            set(members[at : at + rows_per_batch])
-            for at in range(0, len(members), rows_per_batch)
-        ]
+        batches += [set(members[at : at + rows_per_batch]) for at in range(0, len(members), rows_per_batch)]
     return batches
 
 
 def _sizes(count: int, rows_per_batch: int) -> tuple[int, ...]:
-    return tuple(
-        min(rows_per_batch, count - start) for start in range(0, count, rows_per_batch)
-    )
+    return tuple(min(rows_per_batch, count - start) for start in range(0, count, rows_per_batch))

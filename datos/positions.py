@@ -25,7 +25,8 @@ class Turn:
 class Positions:
     """Positions by data set, group and (second dialect) day.
 
-    `path` None keeps them in memory only.  Raises PositionsError when the file is not one that this class wrote.
+    `path` None keeps them in memory only.  Raises PositionsError when the file is not one that this class
+    wrote.
     """
 
     def __init__(self, path: Path | None, clock=time.time) -> None:
@@ -41,19 +42,15 @@ class Positions:
     ) -> Iterator[Turn]:
         """The next batch of this group, or the last one again while its `interval` (seconds) is not over.
 
-        The position moves when the block ends without an error, so a batch that could not be read is not lost, and
-        two calls at once get two batches.
+        The position moves when the block ends without an error, so a batch that could not be read is not
+        lost, and two calls at once get two batches.
         """
         key = _key(dataset, group, day)
         with self._lock:
             lock = self._turns[key]
         with lock:
             at = self._at.get(key, {"batch": 0, "since": 0.0})
-            repeats = (
-                at["batch"] > 0
-                and interval > 0
-                and self._clock() - at["since"] < interval
-            )
+            repeats = at["batch"] > 0 and interval > 0 and self._clock() - at["since"] < interval
             number = at["batch"] if repeats else at["batch"] + 1
             yield Turn(number if number <= batches else None)
             if not repeats and number <= batches:
@@ -63,11 +60,7 @@ class Positions:
         """Back to the first batch: for this day, or without a day for everything of the group."""
         key = _key(dataset, group, day)
         with self._lock:
-            gone = [
-                name
-                for name in self._at
-                if name == key or (day is None and name.startswith(f"{key}/"))
-            ]
+            gone = [name for name in self._at if name == key or (day is None and name.startswith(f"{key}/"))]
         self._store(dict.fromkeys(gone))
 
     def all(self) -> dict[str, int]:
@@ -94,13 +87,10 @@ def _read(path: Path | None) -> dict[str, dict]:
     try:
         positions = json.loads(path.read_text())["positions"]
         return {
-            key: {"batch": int(at["batch"]), "since": float(at["since"])}
-            for key, at in positions.items()
+            key: {"batch": int(at["batch"]), "since": float(at["since"])} for key, at in positions.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PositionsError(
-            f"{path} holds no positions ({error}); remove it to begin again"
-        ) from error
+        raise PositionsError(f"{path} holds no positions ({error}); remove it to begin again") from error
 
 
 def _write(path: Path, positions: dict[str, dict]) -> None:

@@ -11,9 +11,7 @@ from datos.synthetic.market import DEFAULT_SCALE
 class DatosSettings(BaseSettings):
     """What the Data API serves and where it keeps its positions."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="LAB_DATOS_", env_ignore_empty=True, frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="LAB_DATOS_", env_ignore_empty=True, frozen=True)
 
     scale: float = Field(
         DEFAULT_SCALE,
@@ -27,9 +25,7 @@ class DatosSettings(BaseSettings):
         ge=0,
         description="Seconds for which a batch repeats when no day is given; 0: each call moves on",
     )
-    folder: Path | None = Field(
-        None, description="Folder of CSV and CSV.gz files to serve"
-    )
+    folder: Path | None = Field(None, description="Folder of CSV and CSV.gz files to serve")
     state: Path | None = Field(
         None,
         description="File that keeps the positions; without it a restart begins again",

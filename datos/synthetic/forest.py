@@ -1,7 +1,8 @@
-"""A synthetic stand-in for the covertype data set (UCI 31) as the course serves it: 13 columns, invented patches.
+"""A synthetic stand-in for covertype (UCI 31) as the course serves it: 13 columns, invented patches.
 
-Seven classes, one of them rare; Wilderness_Area and Soil_Type as text; a tenth of each later batch is exact copies of
-rows served before.  A class has its own elevations, areas and soils, so that it can be learnt, but not perfectly.
+Seven classes, one of them rare; Wilderness_Area and Soil_Type as text; a tenth of each later batch is exact
+copies of rows served before.  A class has its own elevations, areas and soils, so that it can be learnt, but
+not perfectly.
 """
 
 import numpy as np
@@ -52,24 +53,20 @@ _COPIED = 0.10
 class Forest(SyntheticTable):
     """Invented patches of forest in the columns of the course's covertype."""
 
-    source = "synthetic stand-in for UCI 31, invented patches; `lab data download covertype` fetches the real ones"
+    source = "synthetic stand-in for UCI 31, invented patches; lab data download covertype gets the real"
     columns = (
         "Elevation", "Aspect", "Slope", "Horizontal_Distance_To_Hydrology", "Vertical_Distance_To_Hydrology",
         "Horizontal_Distance_To_Roadways", "Hillshade_9am", "Hillshade_Noon", "Hillshade_3pm",
         "Horizontal_Distance_To_Fire_Points", "Wilderness_Area", "Soil_Type", "Cover_Type",
     )  # fmt: skip
-    kinds = {
-        name: int for name in columns if name not in ("Wilderness_Area", "Soil_Type")
-    }
+    kinds = dict.fromkeys((*columns[:10], "Cover_Type"), int)
     default_rows = 16_000
     most_rows = 581_012
 
     def draw(self, rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
         """See SyntheticTable."""
-        cover = choose(
-            rng, {name: values[0] for name, values in _CLASSES.items()}, rows
-        )
-        # Half of the rare class is in the first batch's share by chance; one patch there makes every class known.
+        cover = choose(rng, {name: values[0] for name, values in _CLASSES.items()}, rows)
+        # A few of the rare class stand in the first batch, so that every class is known from the start.
         cover[rng.integers(0, self.sizes[0], 3)] = "3"
         aspect = rng.integers(0, 361, rows)
         slope = np.clip(np.round(rng.gamma(4, 3.6, rows)), 0, 55)
@@ -89,20 +86,14 @@ class Forest(SyntheticTable):
             "Aspect": aspect,
             "Slope": slope,
             "Horizontal_Distance_To_Hydrology": water,
-            "Vertical_Distance_To_Hydrology": np.round(
-                0.18 * water + rng.normal(0, 25, rows)
-            ),
+            "Vertical_Distance_To_Hydrology": np.round(0.18 * water + rng.normal(0, 25, rows)),
             "Horizontal_Distance_To_Roadways": np.round(
                 np.clip(1.6 * (elevation - 2300) + rng.gamma(2, 400, rows), 0, 7117)
             ),
             "Hillshade_9am": _shade(220 + 110 * steep * np.sin(angle), rng),
-            "Hillshade_Noon": _shade(
-                236 - 60 * steep - 50 * steep * np.cos(angle), rng
-            ),
+            "Hillshade_Noon": _shade(236 - 60 * steep - 50 * steep * np.cos(angle), rng),
             "Hillshade_3pm": _shade(143 - 130 * steep * np.sin(angle), rng),
-            "Horizontal_Distance_To_Fire_Points": np.round(
-                np.clip(rng.gamma(3.5, 450, rows), 0, 7173)
-            ),
+            "Horizontal_Distance_To_Fire_Points": np.round(np.clip(rng.gamma(3.5, 450, rows), 0, 7173)),
             "Wilderness_Area": area,
             "Soil_Type": soil,
             "Cover_Type": cover,
@@ -113,10 +104,7 @@ class Forest(SyntheticTable):
             source = rng.integers(0, start, len(copies))
             for values in table.values():
                 values[copies] = values[source]
-        return {
-            name: v.astype(int) if v.dtype.kind == "f" else v
-            for name, v in table.items()
-        }
+        return {name: v.astype(int) if v.dtype.kind == "f" else v for name, v in table.items()}
 
 
 def _soils(first: int) -> dict[str, float]:

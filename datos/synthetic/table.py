@@ -11,8 +11,8 @@ from datos.synthetic.rows import as_text
 class SyntheticTable:
     """Base of the stand-ins: a subclass names itself and draws its columns.
 
-    `scale` is the market's: at the demo's default there are `default_rows`, and never more than `most_rows`, the size
-    of the real data set.  Equal arguments give equal bytes.
+    `scale` is the market's: at the demo's default there are `default_rows`, and never more than `most_rows`,
+    the size of the real data set.  Equal arguments give equal bytes.
     """
 
     source: str
@@ -24,11 +24,7 @@ class SyntheticTable:
 
     def __init__(self, seed: int = 7, scale: float = DEFAULT_SCALE) -> None:
         self.seed = seed
-        rows = int(
-            np.clip(
-                round(self.default_rows * scale / DEFAULT_SCALE), 200, self.most_rows
-            )
-        )
+        rows = int(np.clip(round(self.default_rows * scale / DEFAULT_SCALE), 200, self.most_rows))
         edges = np.linspace(0, rows, self.batches + 1).astype(int)
         self.sizes = tuple(np.diff(edges).tolist())
         self._starts = edges[:-1].tolist()
@@ -39,9 +35,7 @@ class SyntheticTable:
 
     def read(self, number: int) -> list[list[str]]:
         """Rows of batch `number` (from 1) as texts in the order of `columns`."""
-        rows = slice(
-            self._starts[number - 1], self._starts[number - 1] + self.sizes[number - 1]
-        )
+        rows = slice(self._starts[number - 1], self._starts[number - 1] + self.sizes[number - 1])
         texts = [as_text(self._drawn[name][rows]) for name in self.columns]
         return [list(row) for row in zip(*texts, strict=True)]
 
@@ -57,8 +51,4 @@ def choose(rng: np.random.Generator, shares: dict[str, float], rows: int) -> np.
     """`rows` texts drawn by `shares` (weights; need not sum to 1)."""
     names = np.array(list(shares), dtype=object)
     edges = np.cumsum(list(shares.values()))
-    return names[
-        np.searchsorted(edges, rng.random(rows) * edges[-1], side="right").clip(
-            max=len(names) - 1
-        )
-    ]
+    return names[np.searchsorted(edges, rng.random(rows) * edges[-1], side="right").clip(max=len(names) - 1)]
