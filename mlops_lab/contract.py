@@ -24,6 +24,7 @@ MODEL_FILE = "model.onnx"
 SCHEMA_VALUES = 50  # how many values of a category stand in the schema; the rest is looked up
 TEXT_LIMIT = 255  # the longest category value, in characters; also the column's width in the databases
 
+FLOAT32_MAX = 3.4028234e38  # the model's input is float32: beyond, a number would become infinite
 MISSING, RARE, FIRST = 0, 1, 2  # category codes: missing; rare or unknown; the most frequent value
 Task = Literal["regression", "binary", "multiclass"]
 
@@ -113,8 +114,10 @@ class Number(_Feature):
             value = float(raw)
         except ValueError:
             raise FieldError("type", f"must be a number, not {_short(raw)}") from None
-        if not math.isfinite(value):
-            raise FieldError("type", "must be a finite number")
+        except OverflowError:
+            value = math.inf
+        if not abs(value) <= FLOAT32_MAX:
+            raise FieldError("type", "must be a finite number within the range of a 32-bit float")
         return value
 
     def _check(self, value):
@@ -357,6 +360,13 @@ class Contract(BaseModel):
         encoders = [(f.name, f.encode) for f in self.features]
         matrix = [[encode(row[name]) for name, encode in encoders] for row in rows]
         return np.array(matrix, dtype=np.float32).reshape(len(matrix), len(encoders))
+
+    def encode_target(self, values: Iterable[Any]) -> np.ndarray:
+        """True values of the target as float64 (n,): numbers, 0 and 1, or places among the classes."""
+        if self.task == "multiclass":
+            place = {name: float(number) for number, name in enumerate(self.classes)}
+            return np.array([place[value] for value in values], dtype=np.float64)
+        return np.array([float(value) for value in values], dtype=np.float64)
 
     def json_schema(self) -> dict:
         """One row of `POST /predict` as a JSON schema."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a use case is read by the scheduler every few seconds: it s
     from mlops_lab.candidates import Candidate
 
 AnyFeature = Number | Integer | Boolean | Date | Category
+RESERVED = {"batch_id", "row_index", "row_hash", "group_hash", "split"}  # columns of the lab's own in every table
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -109,6 +110,8 @@ class UseCase:
         names = [f.name for f in self.features]
         if twice := {name for name in names if names.count(name) > 1}:
             raise UseCaseError(f"use case {self.name}: features declared twice: {', '.join(sorted(twice))}")
+        if taken := RESERVED & {f.name for f in (*self.features, *self.extra, self.target)}:
+            raise UseCaseError(f"use case {self.name}: the lab itself needs the name {', '.join(sorted(taken))}")
         if self.target.name in names:
             raise UseCaseError(f"use case {self.name}: the target {self.target.name} is also a feature")
         if not names or not self.candidates:

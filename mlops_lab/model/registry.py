@@ -119,11 +119,17 @@ class Registry:
         for key, value in tags.items():
             self.client.set_model_version_tag(version.use_case, str(version.version), f"lab.{key}", str(value)[:5000])
 
-    def download(self, version: Version, folder: Path) -> Path:
-        """The version's graph and contract in a new subfolder, whole and checked against the digest.
+    def download(self, version: Version, folder: Path, recorded: str | None = None) -> Path:
+        """The version's graph and contract in a subfolder, whole and checked against the digest.
 
+        recorded: the digest in the lab's own database, where the caller can read it; it must agree too.
         Raises `ModelError` when what arrives isn't what was registered.
         """
+        if recorded and recorded != version.digest:
+            raise ModelError(
+                f"{version.use_case} version {version.version}: the registry says digest {version.digest[:12] or 'none'}, "
+                f"the lab's database {recorded[:12]}; one of them was changed, so it is not loaded"
+            )
         target = folder / f"{version.use_case}-{version.version}"
         if target.is_dir() and digest(target) == version.digest:
             return target

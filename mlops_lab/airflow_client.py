@@ -1,0 +1,80 @@
+"""Airflow's public REST API, as much of it as the demo and the tests need."""
+
+import time
+from collections.abc import Callable
+
+import httpx
+
+from mlops_lab.errors import LabError
+
+
+class AirflowError(LabError):
+    """Airflow refuses a request or doesn't know the DAG."""
+
+
+class AirflowClient:
+    """One login at one Airflow."""
+
+    def __init__(self, url: str, username: str, password: str):
+        self._login = {"username": username, "password": password}
+        self._http = httpx.Client(base_url=url, timeout=30)
+
+    def wait_for_dag(self, dag: str, check: Callable[[], None] = lambda: None, timeout: float = 120) -> None:
+        """Until the DAG processor has read the DAG. Raises `AirflowError` with its import errors, or when time is up."""
+        deadline = time.monotonic() + timeout
+        while self._ask("GET", f"/api/v2/dags/{dag}", allow=(404,)).status_code == 404:
+            check()
+            faults = self._ask("GET", "/api/v2/importErrors").json()["import_errors"]
+            if faults or time.monotonic() > deadline:
+                reason = faults[0]["stack_trace"].strip().splitlines()[-1] if faults else f"not read in {timeout:g} s"
+                raise AirflowError(f"Airflow has no DAG {dag}: {reason}")
+            time.sleep(0.5)
+
+    def unpause(self, dag: str) -> None:
+        self._ask("PATCH", f"/api/v2/dags/{dag}", json={"is_paused": False})
+
+    def pause(self, dag: str) -> None:
+        self._ask("PATCH", f"/api/v2/dags/{dag}", json={"is_paused": True})
+
+    def trigger(self, dag: str) -> str:
+        """Queues a run; returns its id."""
+        return self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None}).json()["dag_run_id"]
+
+    def runs(self, dag: str) -> list[dict]:
+        """The newest runs first."""
+        query = {"order_by": "-run_after", "limit": 50}
+        return self._ask("GET", f"/api/v2/dags/{dag}/dagRuns", params=query).json()["dag_runs"]
+
+    def tasks(self, dag: str, run: str) -> list[dict]:
+        return self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances").json()["task_instances"]
+
+    def skipped_at_land(self, dag: str, run: str) -> bool:
+        """Whether the run found no new batch."""
+        return any(task["task_id"] == "land" and task["state"] == "skipped" for task in self.tasks(dag, run))
+
+    def fault(self, dag: str, run: str) -> str:
+        """The last error line of the run's first failed task."""
+        failed = next((task for task in self.tasks(dag, run) if task["state"] == "failed"), None)
+        if failed is None:
+            return "no task of it failed"
+        where = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{failed['task_id']}/logs/{failed['try_number'] or 1}"
+        log = self._ask("GET", where, params={"map_index": failed["map_index"], "full_content": True}, allow=(404,))
+        said = [line for line in log.json().get("content", []) if isinstance(line, dict)] if log.status_code == 200 else []
+        for line in reversed(said):
+            if details := line.get("error_detail"):
+                return f"{failed['task_id']}: {details[0]['exc_value']}"
+        return f"{failed['task_id']}; its log in Airflow says why"
+
+    def _ask(self, method: str, path: str, allow: tuple[int, ...] = (), **content) -> httpx.Response:
+        if "authorization" not in self._http.headers:
+            token = self._http.post("/auth/token", json=self._login)
+            if token.status_code != 201:
+                raise AirflowError(f"Airflow refuses the login ({token.status_code})")
+            self._http.headers["authorization"] = f"Bearer {token.json()['access_token']}"
+        reply = self._http.request(method, path, **content)
+        if reply.is_success or reply.status_code in allow:
+            return reply
+        if reply.status_code == 401:
+            del self._http.headers["authorization"]
+            return self._ask(method, path, allow, **content)
+        raise AirflowError(f"Airflow answers {reply.status_code} to {method} {path}: {reply.text[:200]}")

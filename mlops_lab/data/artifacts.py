@@ -1,0 +1,69 @@
+"""The bucket `api-artifacts`: payloads and reports, in S3 or in a folder, behind one file system interface."""
+
+from pyarrow import fs
+
+from mlops_lab.errors import LabError
+from mlops_lab.settings import Settings
+
+
+class ArtifactError(LabError):
+    """The object store can't be reached or lacks an object."""
+
+
+class Artifacts:
+    """Whole objects by path. A write is seen whole or not at all."""
+
+    def __init__(self, settings: Settings):
+        url = settings.artifacts
+        if url.startswith("s3://"):
+            scheme, _, endpoint = (settings.s3_endpoint or "").partition("://")
+            store = fs.S3FileSystem(
+                access_key=settings.s3_access_key and settings.s3_access_key.get_secret_value(),
+                secret_key=settings.s3_secret_key and settings.s3_secret_key.get_secret_value(),
+                endpoint_override=endpoint or None,
+                scheme=scheme or "https",
+                region="us-east-1",
+                connect_timeout=5,
+                request_timeout=60,
+            )
+            self._files = fs.SubTreeFileSystem(url.removeprefix("s3://").rstrip("/"), store)
+            self._moves = False
+        else:
+            local = fs.LocalFileSystem()
+            local.create_dir(url, recursive=True)
+            self._files = fs.SubTreeFileSystem(url, local)
+            self._moves = True
+
+    def put(self, path: str, content: bytes) -> str:
+        """Stores the bytes; returns the path."""
+        try:
+            if not self._moves:  # S3 shows an object only when it is complete
+                self._write(path, content)
+                return path
+            self._files.create_dir(path.rpartition("/")[0], recursive=True)
+            self._write(path + ".part", content)
+            self._files.move(path + ".part", path)
+        except OSError as error:
+            raise ArtifactError(f"the object store can't take {path}: {str(error).splitlines()[0]}") from error
+        return path
+
+    def get(self, path: str) -> bytes:
+        try:
+            with self._files.open_input_stream(path) as stream:
+                return stream.read()
+        except OSError as error:
+            raise ArtifactError(f"the object store can't give {path}: {str(error).splitlines()[0]}") from error
+
+    def list(self, folder: str) -> list[str]:
+        """Paths of the objects in the folder, complete ones only."""
+        found = self._files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        return sorted(info.path for info in found if info.type == fs.FileType.File and not info.path.endswith(".part"))
+
+    def delete(self, folder: str) -> None:
+        """Removes everything below the folder."""
+        if self._files.get_file_info(folder).type == fs.FileType.Directory:
+            self._files.delete_dir(folder)
+
+    def _write(self, path: str, content: bytes) -> None:
+        with self._files.open_output_stream(path) as stream:
+            stream.write(content)

@@ -1,0 +1,208 @@
+"""`make demo`: every service on this machine, the loop run by Airflow, its progress and a report at the end."""
+
+import time
+from dataclasses import dataclass, field
+
+import httpx
+from rich.console import Console
+
+from mlops_lab import embedded
+from mlops_lab.airflow_client import AirflowClient
+from mlops_lab.errors import LabError
+from mlops_lab.lab import Lab
+from mlops_lab.services import Service, Services, ended_by_signal
+from mlops_lab.settings import Settings
+from mlops_lab.use_case import UseCase
+
+IDLE = 20.0  # seconds without a queued or running DAG run after which the loop is over
+FINAL = {"success", "failed"}
+
+
+class DemoError(LabError):
+    """The loop didn't come to a served champion."""
+
+
+def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | None, gradio: bool) -> None:
+    """Boots, runs the loop to the end of the data, reports; stays up until Ctrl-C unless `once`.
+
+    Raises `ServiceError` when a service can't start, `DemoError` when the loop fails. Whatever happens, no
+    process is left.
+    """
+    progress = Progress()
+    migration, airflow = embedded.airflow(settings)
+    web = [embedded.data_api_service(settings), embedded.inference(settings), embedded.streamlit(settings)]
+    if gradio:
+        web.append(embedded.gradio(settings))
+    mlflow = embedded.mlflow(settings)
+    with ended_by_signal(), Services(settings.home / "logs", settings.bind) as services:
+        services.check_ports([airflow[0], mlflow, *web])
+        progress.line(f"starting the lab in {settings.home.resolve()}; logs are in its folder logs/")
+        services.start(mlflow)
+        services.start(web[0])
+        progress.during("preparing Airflow's database", lambda: services.run(migration))
+        for service in (*airflow, *web[1:]):
+            services.start(service)
+        for service in (web[0], mlflow, *web[1:], airflow[0]):
+            progress.during(f"waiting for {service.name}", lambda service=service: services.wait(service))
+            progress.line(f"{service.name} is up")
+        url = airflow[0].health.removesuffix("/api/v2/monitor/health")
+        client = AirflowClient(url, "admin", embedded.secret(settings, "airflow_admin", 12))
+        _follow(settings, use_case, services, client, progress, batches)
+        _urls(settings, [airflow[0], *web, mlflow], progress)
+        if once:
+            progress.line("the loop is over; stopping everything")
+            return
+        progress.line("the lab is up; Ctrl-C stops it. A new batch is asked for every 15 minutes.")
+        while True:
+            services.check()
+            time.sleep(1)
+
+
+@dataclass
+class Progress:
+    """Lines with the time since the start; on a terminal also what is going on right now."""
+
+    console: Console = field(default_factory=lambda: Console(highlight=False))
+    started: float = field(default_factory=time.monotonic)
+    prediction_after: float | None = None
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def line(self, text: str) -> None:
+        self.console.print(f"[dim]{self.elapsed:6.1f}s[/dim]  {text}", soft_wrap=True)
+
+    def during(self, text: str, work) -> None:
+        with self.console.status(text):
+            work()
+
+
+def _follow(
+    settings: Settings, use_case: UseCase, services: Services, airflow: AirflowClient, progress: Progress, most: int | None
+) -> None:
+    """Starts the DAG and tells what its runs do, until the data ends (or `most` batches are done)."""
+    dag = f"{use_case.name}_training"
+    lab = Lab(settings.model_copy(update=_urls_of(settings)), say=lambda _: None)
+    lab.store.prepare_tables(use_case)
+    known = {batch.id for batch in lab.store.batches(use_case.name) if batch.state == "done"}
+    airflow.wait_for_dag(dag, services.check)
+    first = not airflow.runs(dag)
+    airflow.unpause(dag)
+    if not first:
+        progress.line(f"{len(known)} batches are there from earlier; going on")
+        airflow.trigger(dag)
+    progress.line(f"DAG {dag} runs")
+
+    told: dict[str, str] = {}
+    done: set[int] = set()
+    quiet_since = time.monotonic()
+    with progress.console.status(f"{dag} …") as status:
+        while True:
+            services.check()
+            runs = airflow.runs(dag)
+            current = next((run for run in runs if run["state"] == "running"), None)
+            if current:
+                status.update(_now(airflow.tasks(dag, current["dag_run_id"]), use_case, progress))
+            for batch in lab.store.batches(use_case.name):
+                if batch.id not in known:
+                    _tell(lab, use_case, batch, told, progress)
+                    if batch.state in ("done", "broken"):
+                        done.add(batch.id)
+            for run in runs:
+                if run["state"] == "failed" and told.get(run["dag_run_id"]) != "failed":
+                    told[run["dag_run_id"]] = "failed"
+                    raise DemoError(f"a run of {dag} failed: {airflow.fault(dag, run['dag_run_id'])}")
+            if progress.prediction_after is None and done:
+                _first_prediction(settings, use_case, progress)
+            if any(run["state"] not in FINAL for run in runs):
+                quiet_since = time.monotonic()
+            ended = next((r for r in runs if r["state"] == "success" and airflow.skipped_at_land(dag, r["dag_run_id"])), None)
+            if most is not None and len(done) >= most:
+                airflow.pause(dag)
+                break
+            if ended or time.monotonic() - quiet_since > IDLE:
+                break
+            time.sleep(1)
+    _report(lab, use_case, progress)
+
+
+def _report(lab: Lab, use_case: UseCase, progress: Progress) -> None:
+    champion = lab.registry.by_alias(use_case.name, "champion")
+    if champion is None:
+        raise DemoError(f"the loop ended without a champion; `lab status {use_case.name}` says why")
+    contract = lab.predictor(champion).contract
+    name = contract.metric
+    if progress.prediction_after is None:
+        _first_prediction(lab.settings, use_case, progress)
+    progress.console.rule(f"{use_case.title}: the loop is over")
+    lines = {
+        "champion": f"version {champion.version}, {contract.lineage.candidate}, "
+        f"learnt from {contract.lineage.rows['train']:,} rows of {len(contract.lineage.batches)} batches",
+        name: f"{contract.metrics['test'][name]:.4g} on held-out rows, naive baseline {contract.baseline['test'][name]:.4g}",
+        "promoted": champion.tags.get("lab.reason", ""),
+        "first prediction": f"{progress.prediction_after:.1f} s after the start",
+    }
+    for key, text in lines.items():
+        progress.console.print(f"  [bold]{key:17}[/bold] {text}", soft_wrap=True)
+
+
+def _first_prediction(settings: Settings, use_case: UseCase, progress: Progress) -> None:
+    """Asks the service, as a user would, for the contract's example."""
+    url = f"http://{settings.bind}:{settings.inference_port}"
+    contract = httpx.get(f"{url}/models/{use_case.name}", timeout=10)
+    if contract.status_code != 200:
+        return
+    features = contract.json()["features"]
+    example = {feature["name"]: feature["example"] for feature in features}
+    reply = httpx.post(f"{url}/predict/{use_case.name}", json=example, timeout=10)
+    if reply.status_code == 200:
+        body, progress.prediction_after = reply.json(), progress.elapsed
+        value = body["predictions"][0]
+        shown = f"{value:,.0f} {use_case.target.unit or ''}".strip() if isinstance(value, float) else str(value)
+        progress.line(
+            f"[bold green]first prediction: {use_case.target.title} = {shown}[/bold green] "
+            f"(version {body['model']['version']}, prediction {body['prediction_ids'][0]})"
+        )
+
+
+def _tell(lab: Lab, use_case: UseCase, batch, told: dict, progress: Progress) -> None:
+    """One line each time the ledger says that a batch has come further."""
+    state = f"{batch.state} {batch.decision}"
+    if told.get(str(batch.id)) == state:
+        return
+    told[str(batch.id)] = state
+    name = f"batch {batch.batch_number}"
+    if batch.state == "stored":
+        progress.line(f"{name}: {batch.received:,} rows, {batch.quarantined:,} quarantined")
+    elif batch.state == "prepared":
+        progress.line(f"{name}: {batch.clean:,} new clean rows, {batch.duplicates:,} duplicates")
+    elif batch.state == "decided":
+        progress.line(f"{name}: {batch.decision}, {batch.reason}")
+    elif batch.state == "broken":
+        progress.line(f"{name}: [red]{batch.fault}[/red]")
+    elif batch.state == "done" and batch.decision == "train":
+        made = set(lab.store.models_of_batch(use_case.name, batch.id))
+        for row in lab.store.promotions(use_case.name):
+            if row.challenger in made:
+                progress.line(f"{name}: version {row.challenger} {row.outcome}, {row.reason}")
+
+
+def _now(tasks: list[dict], use_case: UseCase, progress: Progress) -> str:
+    running = [task["rendered_map_index"] or task["task_id"] for task in tasks if task["state"] == "running"]
+    ended = sum(task["state"] in ("success", "skipped", "failed") for task in tasks)
+    return f"{progress.elapsed:.0f}s  {', '.join(running) or 'between tasks'}  ({ended} of {len(tasks)} tasks)"
+
+
+def _urls_of(settings: Settings) -> dict:
+    return {"mlflow_url": f"http://{settings.bind}:{settings.mlflow_port}"}
+
+
+def _urls(settings: Settings, services: list[Service], progress: Progress) -> None:
+    progress.console.print()
+    for service in services:
+        login = ""
+        if service.name == "Airflow":
+            login = f"  (admin / {embedded.secret(settings, 'airflow_admin', 12)})"
+        progress.console.print(f"  [bold]{service.name:17}[/bold] http://{settings.bind}:{service.port[0]}{login}", soft_wrap=True)
+    progress.console.print(f"  [bold]{'API documentation':17}[/bold] http://{settings.bind}:{settings.inference_port}/docs\n")

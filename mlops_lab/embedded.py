@@ -1,0 +1,188 @@
+"""The lab's services without Docker: how each one is started on this machine, under one LAB_HOME."""
+
+import json
+import os
+import secrets
+import socket
+import sys
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from mlops_lab.services import Service, Services
+from mlops_lab.settings import REPOSITORY, Settings
+
+QUIET = {
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONWARNINGS": "ignore",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "GIT_PYTHON_REFRESH": "quiet",
+    # One thread a library: two cores are shared by a dozen processes.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+def secret(settings: Settings, name: str, size: int = 32) -> str:
+    """A random secret, made once and kept under LAB_HOME, readable by its owner alone."""
+    folder = settings.home.resolve() / "secrets"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / name
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(size))
+    return path.read_text()
+
+
+def mlflow(settings: Settings) -> Service:
+    home, port = settings.home.resolve(), settings.mlflow_port
+    hosts = ",".join(f"{host}:{port}" for host in ("127.0.0.1", "localhost", settings.bind))
+    command = [
+        *_tool("mlflow"), "server", "--host", settings.bind, "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}",
+        # Not proxied: `lab status` and `lab run` read the same artifacts when no server runs.
+        "--no-serve-artifacts", "--default-artifact-root", str(home / "mlflow-artifacts"),
+        "--allowed-hosts", hosts,
+    ]  # fmt: skip
+    env = QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return Service("MLflow", command, env, (port, "LAB_MLFLOW_PORT"), f"{_url(settings, port)}/health")
+
+
+def data_api_service(settings: Settings, port: int | None = None) -> Service:
+    home, port = settings.home.resolve(), port or settings.data_api_port
+    folder = home / "data"
+    env = QUIET | {"LAB_DATOS_STATE": str(home / "data-api.json")}
+    env |= {"LAB_DATOS_FOLDER": str(folder)} if folder.is_dir() and "LAB_DATOS_FOLDER" not in os.environ else {}
+    command = [sys.executable, "-m", "datos", "--host", settings.bind, "--port", str(port)]
+    return Service("Data API", command, env, (port, "LAB_DATA_API_PORT"), f"{_url(settings, port)}/health")
+
+
+def inference(settings: Settings) -> Service:
+    port = settings.inference_port
+    command = [sys.executable, "-m", "inference", "--host", settings.bind, "--port", str(port)]
+    env = QUIET | lab_env(settings)
+    return Service("Inference", command, env, (port, "LAB_INFERENCE_PORT"), f"{_url(settings, port)}/health")
+
+
+def streamlit(settings: Settings) -> Service:
+    port = settings.streamlit_port
+    command = [
+        *_tool("streamlit"), "run", str(REPOSITORY / "streamlit" / "app.py"), "--server.port", str(port),
+        "--server.address", settings.bind, "--server.headless", "true", "--server.fileWatcherType", "none",
+        "--browser.gatherUsageStats", "false",
+    ]  # fmt: skip
+    env = QUIET | lab_env(settings) | {"LAB_AIRFLOW_URL": _url(settings, settings.airflow_port)}
+    health = f"{_url(settings, port)}/_stcore/health"
+    return Service("Streamlit", command, env, (port, "LAB_STREAMLIT_PORT"), health)
+
+
+def airflow(settings: Settings) -> tuple[Service, list[Service]]:
+    """The one-shot that makes Airflow's database, and its three processes.
+
+    Not `airflow standalone`: it leaves its components behind when it is ended.
+    """
+    port, env = settings.airflow_port, airflow_env(settings)
+    tool = _tool("airflow")
+    health = f"{_url(settings, port)}/api/v2/monitor/health"
+    api = Service("Airflow", [*tool, "api-server"], env, (port, "LAB_AIRFLOW_PORT"), health)
+    others = [Service(f"Airflow {name}", [*tool, name], env) for name in ("scheduler", "dag-processor")]
+    return Service("Airflow migration", [*tool, "db", "migrate"], env), [api, *others]
+
+
+def airflow_env(settings: Settings) -> dict[str, str]:
+    """Airflow on SQLite with a LocalExecutor of two workers, its state and secrets under LAB_HOME."""
+    home = settings.home.resolve() / "airflow"
+    home.mkdir(parents=True, exist_ok=True)
+    passwords = home / "passwords.json"
+    if not passwords.exists():
+        passwords.touch(mode=0o600)
+        passwords.write_text(json.dumps({"admin": secret(settings, "airflow_admin", 12)}))
+    url = _url(settings, settings.airflow_port)
+    return (
+        QUIET
+        | lab_env(settings)
+        | {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "2",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secret(settings, "airflow_fernet")[:32].encode()).decode(),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+            "AIRFLOW__API__HOST": settings.bind,
+            "AIRFLOW__API__PORT": str(settings.airflow_port),
+            "AIRFLOW__API__BASE_URL": url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": secret(settings, "airflow_api"),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secret(settings, "airflow_jwt", 64),
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+    )
+
+
+def lab_env(settings: Settings) -> dict[str, str]:
+    """The lab's variables for a service of this LAB_HOME."""
+    return {
+        "LAB_HOME": str(settings.home.resolve()),
+        "LAB_USE_CASES": str(settings.use_cases.resolve()),
+        "LAB_DEFAULT_USE_CASE": settings.default_use_case,
+        "LAB_DATA_API_URL": _data_api_url(settings),
+        "LAB_MLFLOW_URL": _url(settings, settings.mlflow_port),
+        "LAB_INFERENCE_URL": _url(settings, settings.inference_port),
+        "LAB_RELOAD_TOKEN": secret(settings, "reload_token"),
+    }
+
+
+@contextmanager
+def data_api(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
+    """Settings with a Data API that answers: the one of LAB_DATA_API_URL, a running one, or one for this block."""
+    if "data_api_url" in settings.model_fields_set or _answers(_url(settings, settings.data_api_port)):
+        yield settings
+        return
+    service = data_api_service(settings, _free_port())
+    with Services(settings.home / "logs", settings.bind) as services:
+        services.start(service)
+        services.wait(service, 60)
+        url = service.health.removesuffix("/health")
+        say(f"no Data API is running; started one for this command at {url}")
+        yield settings.model_copy(update={"data_api_url": url + "/{dataset}"})
+
+
+def _data_api_url(settings: Settings) -> str:
+    if "data_api_url" in settings.model_fields_set:
+        return settings.data_api_url
+    return _url(settings, settings.data_api_port) + "/{dataset}"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _url(settings: Settings, port: int) -> str:
+    return f"http://{settings.bind}:{port}"
+
+
+def _tool(name: str) -> list[str]:
+    """A command of the same environment as this Python."""
+    return [str(Path(sys.executable).parent / name)]

@@ -1,0 +1,68 @@
+"""The lab's services, built from settings and given to every step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mlops_lab.data.artifacts import Artifacts
+from mlops_lab.data.source import DataApi
+from mlops_lab.data.store import Store
+from mlops_lab.model.predictor import Predictor
+from mlops_lab.model.registry import Registry, Version
+from mlops_lab.model.tracking import Tracking
+from mlops_lab.settings import Settings
+from mlops_lab.use_case import UseCase, get_use_case
+
+
+@dataclass
+class Lab:
+    """What touches the world: databases, object store, Data API, MLflow. Each is opened when it is first used.
+
+    say: where progress goes, one line at a time.
+    """
+
+    settings: Settings
+    say: Callable[[str], None] = lambda line: print(line, flush=True)
+
+    def use_case(self, name: str) -> UseCase:
+        return get_use_case(self.settings.use_cases, name)
+
+    @cached_property
+    def store(self) -> Store:
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        return Store(self.settings.raw_url, self.settings.clean_url)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        return Artifacts(self.settings)
+
+    @cached_property
+    def source(self) -> DataApi:
+        return DataApi(self.settings.data_api_url, self.settings.data_api_timeout)
+
+    @cached_property
+    def registry(self) -> Registry:
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        password = self.settings.mlflow_password
+        return Registry(
+            self.settings.tracking_uri, self.settings.mlflow_username, password and password.get_secret_value()
+        )
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        served = self.settings.tracking_uri.startswith("http")
+        return Tracking(self.registry, None if served else str(self.settings.home.resolve() / "mlflow-artifacts"))
+
+    @property
+    def cache(self) -> Path:
+        """Where downloaded models are kept, each checked against its digest again before it is used."""
+        return self.settings.home / "models"
+
+    def predictor(self, version: Version) -> Predictor:
+        """A registered version, loaded; both records of its digest must agree with its files.
+
+        Raises `ModelError`.
+        """
+        recorded = self.store.model(version.use_case, version.version)
+        return Predictor.load(self.registry.download(version, self.cache, recorded and recorded.digest))

@@ -1,0 +1,53 @@
+"""The whole loop for one batch in one process: what the DAG does, without Airflow."""
+
+from dataclasses import dataclass
+
+from mlops_lab import steps
+from mlops_lab.errors import LabError
+from mlops_lab.lab import Lab
+from mlops_lab.steps import Outcome
+from mlops_lab.use_case import UseCase
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What one turn of the loop did. `outcome` is None when the batch led to no training."""
+
+    batch_number: int | None
+    reason: str
+    outcome: Outcome | None
+    more: bool
+
+
+def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
+    """One turn: from the next batch to a promoted, rolled-out model, or to the reason why not.
+
+    Raises `EndOfDataError` and `KnownBatchError` when there is no new batch, and every other `LabError` of the steps.
+    """
+    batch = steps.land(lab, use_case)
+    steps.validate(lab, use_case, batch.id)
+    steps.prepare(lab, use_case, batch.id)
+    return _learn(lab, use_case, batch.id, force)
+
+
+def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
+    """Trains on the rows that are there, as part of the newest batch; `force`: whatever the policy says."""
+    lab.store.prepare_tables(use_case)
+    usable = [batch for batch in lab.store.batches(use_case.name) if batch.mlflow_run and batch.state != "broken"]
+    if not usable:
+        raise LabError(f"{use_case.name} has no batch yet; run `lab run {use_case.name}` first")
+    return _learn(lab, use_case, usable[-1].id, force)
+
+
+def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool) -> BatchResult:
+    decision = steps.decide(lab, use_case, batch_id, force)
+    outcome = None
+    if decision.train:
+        for candidate in use_case.candidates:
+            steps.train(lab, use_case, batch_id, candidate.name)
+        outcome = steps.promote(lab, use_case, batch_id)
+        if outcome.promoted:
+            steps.roll_out(lab, use_case, batch_id, outcome.version)
+    more = steps.finish(lab, use_case, batch_id)
+    number = lab.store.batch(batch_id).batch_number
+    return BatchResult(number, outcome.reason if outcome else decision.reason, outcome, more)

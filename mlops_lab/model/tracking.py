@@ -1,0 +1,103 @@
+"""Runs in MLflow: one a batch, with counts, decision and drift, and one a candidate beneath it."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from mlflow.data.http_dataset_source import HTTPDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from mlops_lab.model.registry import Registry
+
+TAG_LIMIT = 5000  # characters that MLflow takes in a tag
+
+
+class Tracking:
+    """The lab's runs. The experiment is named as the use case.
+
+    artifact_root: where artifacts go when no MLflow server stands between (embedded without services).
+    """
+
+    def __init__(self, registry: Registry, artifact_root: str | None = None):
+        self._client = registry.client
+        self._artifact_root = artifact_root
+
+    def experiment(self, use_case: str) -> str:
+        """The id of the use case's experiment, made when it isn't there."""
+        found = self._client.get_experiment_by_name(use_case)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            return found.experiment_id
+        location = f"{self._artifact_root}/{use_case}" if self._artifact_root else None
+        try:
+            return self._client.create_experiment(use_case, artifact_location=location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return self._client.get_experiment_by_name(use_case).experiment_id
+
+    def start(self, use_case: str, name: str, kind: str, parent: str | None = None, **tags: Any) -> str:
+        """Opens a run and returns its id. Tags get the prefix `lab.`."""
+        labels = {"lab.kind": kind, "lab.use_case": use_case}
+        labels |= {f"lab.{key}": str(value)[:TAG_LIMIT] for key, value in tags.items()}
+        if parent:
+            labels["mlflow.parentRunId"] = parent
+        return self._client.create_run(self.experiment(use_case), tags=labels, run_name=name).info.run_id
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: dict[str, Any] | None = None,
+        metrics: dict[str, float | None] | None = None,
+        tags: dict[str, Any] | None = None,
+    ) -> None:
+        """Parameters, metrics (those that have a value) and `lab.` tags, in one request."""
+        moment = int(time.time() * 1000)
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(k, float(v), moment, 0) for k, v in (metrics or {}).items() if v is not None],
+            params=[Param(k, str(v)[:500]) for k, v in (params or {}).items()],
+            tags=[RunTag(f"lab.{k}", str(v)[:TAG_LIMIT]) for k, v in (tags or {}).items() if v is not None],
+        )
+
+    def log_series(self, run_id: str, values: list[dict[str, float]]) -> None:
+        """One step a dictionary: the trials of a grid, as curves."""
+        moment = int(time.time() * 1000)
+        series = [Metric(k, float(v), moment, step) for step, row in enumerate(values) for k, v in row.items()]
+        self._client.log_batch(run_id, metrics=series)
+
+    def log_json(self, run_id: str, path: str, content: Any) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / Path(path).name
+            file.write_text(json.dumps(content, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
+            self._client.log_artifact(run_id, str(file), str(Path(path).parent) if "/" in path else None)
+
+    def log_folder(self, run_id: str, folder: Path, path: str | None = None) -> None:
+        self._client.log_artifacts(run_id, str(folder), path)
+
+    def log_dataset(self, run_id: str, name: str, digest: str, url: str, context: str) -> None:
+        """The data that the run used, as MLflow shows it under «Datasets used»."""
+        dataset = MetaDataset(HTTPDatasetSource(url), name=name, digest=digest[:36])
+        inputs = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)])
+        self._client.log_inputs(run_id, [inputs])
+
+    def end(self, run_id: str, failed: bool = False) -> None:
+        self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+
+    def delete_runs(self, use_case: str) -> None:
+        """Deletes the experiment's runs and the registered model, for `lab reset`."""
+        if found := self._client.get_experiment_by_name(use_case):
+            while runs := self._client.search_runs([found.experiment_id], max_results=1000):
+                for run in runs:
+                    self._client.delete_run(run.info.run_id)
+        try:
+            self._client.delete_registered_model(use_case)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
