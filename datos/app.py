@@ -24,24 +24,8 @@ from datos.positions import Positions, PositionsError
 from datos.settings import DatosSettings
 
 DAYS = frozenset(
-    [
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "lunes",
-        "martes",
-        "miercoles",
-        "miércoles",
-        "jueves",
-        "viernes",
-        "sabado",
-        "sábado",
-        "domingo",
-    ]
+    ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+    + ("lunes", "martes", "miercoles", "miércoles", "jueves", "viernes", "sabado", "sábado", "domingo")
 )
 
 Group = Annotated[int, Query(ge=1, le=10, description="The course's group, 1 to 10")]

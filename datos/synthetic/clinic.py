@@ -23,7 +23,8 @@ _PAYERS = {
 _SPECIALTIES = {
     "?": 49, "InternalMedicine": 14.4, "Emergency/Trauma": 7.4, "Family/GeneralPractice": 7.3,
     "Cardiology": 5.3, "Surgery-General": 3, "Nephrology": 1.6, "Orthopedics": 1.4,
-    "Orthopedics-Reconstructive": 1.2, "Radiologist": 1.1, "Pulmonology": 0.9, "Psychiatry": 0.8, "Urology": 0.7, "Gastroenterology": 0.5,
+    "Orthopedics-Reconstructive": 1.2, "Radiologist": 1.1, "Pulmonology": 0.9, "Psychiatry": 0.8,
+    "Urology": 0.7, "Gastroenterology": 0.5,
     "Pediatrics-Endocrinology": 0.2,
 }  # fmt: skip
 _ADMISSION_TYPES = {"1": 53.1, "3": 18.5, "2": 18.2, "6": 5.2, "5": 4.7, "8": 0.3}
