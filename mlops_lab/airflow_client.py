@@ -20,13 +20,17 @@ class AirflowClient:
         self._http = httpx.Client(base_url=url, timeout=30)
 
     def wait_for_dag(self, dag: str, check: Callable[[], None] = lambda: None, timeout: float = 120) -> None:
-        """Until the DAG processor has read the DAG. Raises `AirflowError` with its import errors, or when time is up."""
+        """Until the DAG processor has read the DAG. Raises `AirflowError` when it can't, or in time."""
         deadline = time.monotonic() + timeout
         while self._ask("GET", f"/api/v2/dags/{dag}", allow=(404,)).status_code == 404:
             check()
             faults = self._ask("GET", "/api/v2/importErrors").json()["import_errors"]
             if faults or time.monotonic() > deadline:
-                reason = faults[0]["stack_trace"].strip().splitlines()[-1] if faults else f"not read in {timeout:g} s"
+                reason = (
+                    faults[0]["stack_trace"].strip().splitlines()[-1]
+                    if faults
+                    else f"not read in {timeout:g} s"
+                )
                 raise AirflowError(f"Airflow has no DAG {dag}: {reason}")
             time.sleep(0.5)
 
@@ -38,7 +42,9 @@ class AirflowClient:
 
     def trigger(self, dag: str) -> str:
         """Queues a run; returns its id."""
-        return self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None}).json()["dag_run_id"]
+        return self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None}).json()[
+            "dag_run_id"
+        ]
 
     def runs(self, dag: str) -> list[dict]:
         """The newest runs first."""
@@ -58,8 +64,14 @@ class AirflowClient:
         if failed is None:
             return "no task of it failed"
         where = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{failed['task_id']}/logs/{failed['try_number'] or 1}"
-        log = self._ask("GET", where, params={"map_index": failed["map_index"], "full_content": True}, allow=(404,))
-        said = [line for line in log.json().get("content", []) if isinstance(line, dict)] if log.status_code == 200 else []
+        log = self._ask(
+            "GET", where, params={"map_index": failed["map_index"], "full_content": True}, allow=(404,)
+        )
+        said = (
+            [line for line in log.json().get("content", []) if isinstance(line, dict)]
+            if log.status_code == 200
+            else []
+        )
         for line in reversed(said):
             if details := line.get("error_detail"):
                 return f"{failed['task_id']}: {details[0]['exc_value']}"

@@ -89,7 +89,9 @@ class InferenceClient:
 
     def models(self) -> list[Served]:
         """The use cases that are served, by name."""
-        return sorted((_parse(Served, model) for model in self._call("GET", "/models")["models"]), key=_by_name)
+        return sorted(
+            (_parse(Served, model) for model in self._call("GET", "/models")["models"]), key=_by_name
+        )
 
     def contract(self, use_case: str) -> Contract:
         """The contract of the served champion. Raises `NoModelError`, or `RequestRefused` for an unknown use case."""
@@ -116,7 +118,12 @@ class InferenceClient:
         self, use_case: str, prediction_id: str, actual: Any, group_key: Mapping[str, Any] | None = None
     ) -> None:
         """Tells the true value of a prediction. Without its group key it never becomes training data."""
-        body = {"use_case": use_case, "prediction_id": prediction_id, "actual": actual, "group_key": group_key}
+        body = {
+            "use_case": use_case,
+            "prediction_id": prediction_id,
+            "actual": actual,
+            "group_key": group_key,
+        }
         self._call("POST", "/feedback", json={key: value for key, value in body.items() if value is not None})
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
@@ -125,7 +132,9 @@ class InferenceClient:
         except httpx.TimeoutException:
             raise ServiceAway(f"the inference service at {self.url} takes too long; try again") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServiceAway(f"the inference service at {self.url} doesn't answer ({error}); is it started?") from None
+            raise ServiceAway(
+                f"the inference service at {self.url} doesn't answer ({error}); is it started?"
+            ) from None
 
     def _call(self, method: str, path: str, **request: Any) -> dict:
         reply = self._send(method, path, **request)
@@ -136,13 +145,20 @@ class InferenceClient:
         if reply.is_success and isinstance(body, dict):
             return body
         detail = body.get("detail") if isinstance(body, dict) else None
-        if reply.status_code == 422 and isinstance(detail, list) and detail and {"row", "field"} <= detail[0].keys():
+        if (
+            reply.status_code == 422
+            and isinstance(detail, list)
+            and detail
+            and {"row", "field"} <= detail[0].keys()
+        ):
             raise ContractError(detail)
         if reply.status_code == 503:
             raise NoModelError(str(detail or "no model is served yet"))
         if reply.is_client_error and detail:
             raise RequestRefused(detail if isinstance(detail, str) else str(detail))
-        raise ServiceAway(f"{self.url}{path} answers {reply.status_code} and not as an inference service does")
+        raise ServiceAway(
+            f"{self.url}{path} answers {reply.status_code} and not as an inference service does"
+        )
 
 
 def _by_name(served: Served) -> str:
@@ -154,4 +170,6 @@ def _parse(kind: type[BaseModel], body: Any) -> Any:
         return kind.model_validate(body)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise ServiceAway(f"the inference service answers in another format (at {where or 'the top'})") from None
+        raise ServiceAway(
+            f"the inference service answers in another format (at {where or 'the top'})"
+        ) from None

@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 from mlops_lab.errors import LabError, NoModelError
@@ -42,7 +44,9 @@ def clear_errors() -> Iterator[None]:
 @app.command()
 def run(
     use_case: UseCaseName,
-    batches: Annotated[int | None, typer.Option(help="stop after so many; default: until the data ends")] = None,
+    batches: Annotated[
+        int | None, typer.Option(help="stop after so many; default: until the data ends")
+    ] = None,
 ) -> None:
     """The whole loop in this process, batch by batch, without Airflow."""
     from mlops_lab.data.source import EndOfDataError
@@ -86,7 +90,8 @@ def train(
 
 @app.command()
 def status(
-    use_case: Annotated[str | None, typer.Argument(help="all of them when left out")] = None, as_json: AsJson = False
+    use_case: Annotated[str | None, typer.Argument(help="all of them when left out")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """The champion, its figures, the batches and their decisions."""
     with clear_errors():
@@ -103,7 +108,9 @@ def status(
 @app.command()
 def predict(
     use_case: UseCaseName,
-    rows: Annotated[str | None, typer.Argument(help="a JSON object or list, a file's name, or - for input")] = None,
+    rows: Annotated[
+        str | None, typer.Argument(help="a JSON object or list, a file's name, or - for input")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predicts with the champion; without rows, the contract's example."""
@@ -116,7 +123,9 @@ def predict(
             print(json.dumps({"predictions": found.values, "probabilities": found.probabilities}))
         else:
             for value in found.values:
-                out.print(f"{predictor.contract.target.title}: {value} {predictor.contract.target.unit or ''}".rstrip())
+                out.print(
+                    f"{predictor.contract.target.title}: {value} {predictor.contract.target.unit or ''}".rstrip()
+                )
 
 
 @app.command()
@@ -164,7 +173,10 @@ def use_cases(as_json: AsJson = False) -> None:
     with clear_errors():
         found, faults = read_use_cases(Settings().use_cases)
         if as_json:
-            listed = [{"name": u.name, "title": u.title, "task": u.task, "dataset": u.dataset} for u in found.values()]
+            listed = [
+                {"name": u.name, "title": u.title, "task": u.task, "dataset": u.dataset}
+                for u in found.values()
+            ]
             print(json.dumps({"use_cases": listed, "faults": faults}, indent=1))
             return
         table = Table("name", "title", "task", "candidates", box=None)
@@ -187,7 +199,13 @@ def demo(
 
     with clear_errors():
         settings = Settings()
-        run_demo(settings, get_use_case(settings.use_cases, use_case or settings.default_use_case), once, batches, gradio)
+        run_demo(
+            settings,
+            get_use_case(settings.use_cases, use_case or settings.default_use_case),
+            once,
+            batches,
+            gradio,
+        )
 
 
 @data.command()
@@ -202,12 +220,12 @@ def download(
         target = folder or Settings().home / "data"
         for name in [dataset] if dataset else DATASETS:
             with err.status(f"{name} …") as shown:
-                path = download(name, target, lambda done, total: shown.update(_progress(name, done, total)))
+                path = download(name, target, partial(_show, shown, name))
             out.print(f"{name}: {path}", soft_wrap=True)
 
 
-def _progress(name: str, done: int, total: int | None) -> str:
-    return f"{name} {done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else "")
+def _show(status: Status, name: str, done: int, total: int | None) -> None:
+    status.update(f"{name} {done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else ""))
 
 
 def _lab(settings: Settings, say=lambda line: None):
@@ -265,10 +283,20 @@ def _print_status(entry: dict) -> None:
     else:
         out.print("no champion yet")
     if entry["batches"]:
-        table = Table("batch", "state", "received", "quarantined", "new clean", "decision", "reason", box=None)
+        table = Table(
+            "batch", "state", "received", "quarantined", "new clean", "decision", "reason", box=None
+        )
         for b in entry["batches"]:
-            counts = [f"{b[name]:,}" if b[name] is not None else "" for name in ("received", "quarantined", "clean")]
-            table.add_row(str(b["batch_number"]), b["state"], *counts, b["decision"] or "", b["fault"] or b["reason"] or "")
+            counts = [
+                f"{b[name]:,}" if b[name] is not None else "" for name in ("received", "quarantined", "clean")
+            ]
+            table.add_row(
+                str(b["batch_number"]),
+                b["state"],
+                *counts,
+                b["decision"] or "",
+                b["fault"] or b["reason"] or "",
+            )
         out.print(table)
 
 

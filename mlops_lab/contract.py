@@ -57,12 +57,9 @@ class _Feature(BaseModel):
 
         `missing`: texts that mean null, besides the empty one. Raises `FieldError`.
         """
-        if raw is None or (isinstance(raw, float) and math.isnan(raw)):
-            value = None
-        elif isinstance(raw, str) and ((text := raw.strip()) == "" or text in missing):
-            value = None
-        else:
-            value = self._parse(raw.strip() if isinstance(raw, str) else raw)
+        raw = raw.strip() if isinstance(raw, str) else raw
+        nothing = raw is None or raw == "" or raw in missing if isinstance(raw, str | None) else raw != raw
+        value = None if nothing else self._parse(raw)
         if value is None:
             if self.required:
                 raise FieldError("missing", "must not be null")
@@ -81,7 +78,9 @@ class _Feature(BaseModel):
             schema["type"] = [schema["type"], "null"]
             if "enum" in schema:
                 schema["enum"] = [*schema["enum"], None]
-        about = " ".join(part for part in (self.description, f"Unit: {self.unit}." if self.unit else "") if part)
+        about = " ".join(
+            part for part in (self.description, f"Unit: {self.unit}." if self.unit else "") if part
+        )
         if about:
             schema["description"] = about
         if self.unit:
@@ -318,8 +317,12 @@ class Contract(BaseModel):
     metrics: dict[str, dict[str, float]] = Field({}, description="split, then metric, of the model")
     baseline: dict[str, dict[str, float]] = Field({}, description="the same of the naive baseline")
     reference: dict[str, Reference] = {}
-    target_reference: dict[str, float] = Field({}, description="mean and std of the (encoded) training target")
-    background: list[list[float | None]] = Field([], description="encoded training rows that explanations start from")
+    target_reference: dict[str, float] = Field(
+        {}, description="mean and std of the (encoded) training target"
+    )
+    background: list[list[float | None]] = Field(
+        [], description="encoded training rows that explanations start from"
+    )
     lineage: Lineage | None = None
 
     @property
@@ -346,7 +349,12 @@ class Contract(BaseModel):
                     problems.append({"row": number, "field": name, "rule": error.rule, "message": str(error)})
             if len(row) > len(self._names) or not self._names.issuperset(row):
                 problems += [
-                    {"row": number, "field": str(name), "rule": "unknown", "message": "is not a field of this model"}
+                    {
+                        "row": number,
+                        "field": str(name),
+                        "rule": "unknown",
+                        "message": "is not a field of this model",
+                    }
                     for name in row
                     if name not in self._names
                 ]

@@ -79,7 +79,12 @@ class Progress:
 
 
 def _follow(
-    settings: Settings, use_case: UseCase, services: Services, airflow: AirflowClient, progress: Progress, most: int | None
+    settings: Settings,
+    use_case: UseCase,
+    services: Services,
+    airflow: AirflowClient,
+    progress: Progress,
+    most: int | None,
 ) -> None:
     """Starts the DAG and tells what its runs do, until the data ends (or `most` batches are done)."""
     dag = f"{use_case.name}_training"
@@ -87,9 +92,9 @@ def _follow(
     lab.store.prepare_tables(use_case)
     known = {batch.id for batch in lab.store.batches(use_case.name) if batch.state == "done"}
     airflow.wait_for_dag(dag, services.check)
-    first = not airflow.runs(dag)
+    earlier = {run["dag_run_id"] for run in airflow.runs(dag) if run["state"] in FINAL}
     airflow.unpause(dag)
-    if not first:
+    if earlier:
         progress.line(f"{len(known)} batches are there from earlier; going on")
         airflow.trigger(dag)
     progress.line(f"DAG {dag} runs")
@@ -100,7 +105,7 @@ def _follow(
     with progress.console.status(f"{dag} …") as status:
         while True:
             services.check()
-            runs = airflow.runs(dag)
+            runs = [run for run in airflow.runs(dag) if run["dag_run_id"] not in earlier]
             current = next((run for run in runs if run["state"] == "running"), None)
             if current:
                 status.update(_now(airflow.tasks(dag, current["dag_run_id"]), use_case, progress))
@@ -109,19 +114,19 @@ def _follow(
                     _tell(lab, use_case, batch, told, progress)
                     if batch.state in ("done", "broken"):
                         done.add(batch.id)
-            for run in runs:
-                if run["state"] == "failed" and told.get(run["dag_run_id"]) != "failed":
-                    told[run["dag_run_id"]] = "failed"
-                    raise DemoError(f"a run of {dag} failed: {airflow.fault(dag, run['dag_run_id'])}")
+            if failed := next((run for run in runs if run["state"] == "failed"), None):
+                raise DemoError(f"a run of {dag} failed: {airflow.fault(dag, failed['dag_run_id'])}")
             if progress.prediction_after is None and done:
                 _first_prediction(settings, use_case, progress)
             if any(run["state"] not in FINAL for run in runs):
                 quiet_since = time.monotonic()
-            ended = next((r for r in runs if r["state"] == "success" and airflow.skipped_at_land(dag, r["dag_run_id"])), None)
+            over = any(
+                r["state"] == "success" and airflow.skipped_at_land(dag, r["dag_run_id"]) for r in runs
+            )
             if most is not None and len(done) >= most:
                 airflow.pause(dag)
                 break
-            if ended or time.monotonic() - quiet_since > IDLE:
+            if over or time.monotonic() - quiet_since > IDLE:
                 break
             time.sleep(1)
     _report(lab, use_case, progress)
@@ -159,7 +164,9 @@ def _first_prediction(settings: Settings, use_case: UseCase, progress: Progress)
     if reply.status_code == 200:
         body, progress.prediction_after = reply.json(), progress.elapsed
         value = body["predictions"][0]
-        shown = f"{value:,.0f} {use_case.target.unit or ''}".strip() if isinstance(value, float) else str(value)
+        shown = (
+            f"{value:,.0f} {use_case.target.unit or ''}".strip() if isinstance(value, float) else str(value)
+        )
         progress.line(
             f"[bold green]first prediction: {use_case.target.title} = {shown}[/bold green] "
             f"(version {body['model']['version']}, prediction {body['prediction_ids'][0]})"
@@ -191,7 +198,9 @@ def _tell(lab: Lab, use_case: UseCase, batch, told: dict, progress: Progress) ->
 def _now(tasks: list[dict], use_case: UseCase, progress: Progress) -> str:
     running = [task["rendered_map_index"] or task["task_id"] for task in tasks if task["state"] == "running"]
     ended = sum(task["state"] in ("success", "skipped", "failed") for task in tasks)
-    return f"{progress.elapsed:.0f}s  {', '.join(running) or 'between tasks'}  ({ended} of {len(tasks)} tasks)"
+    return (
+        f"{progress.elapsed:.0f}s  {', '.join(running) or 'between tasks'}  ({ended} of {len(tasks)} tasks)"
+    )
 
 
 def _urls_of(settings: Settings) -> dict:
@@ -204,5 +213,10 @@ def _urls(settings: Settings, services: list[Service], progress: Progress) -> No
         login = ""
         if service.name == "Airflow":
             login = f"  (admin / {embedded.secret(settings, 'airflow_admin', 12)})"
-        progress.console.print(f"  [bold]{service.name:17}[/bold] http://{settings.bind}:{service.port[0]}{login}", soft_wrap=True)
-    progress.console.print(f"  [bold]{'API documentation':17}[/bold] http://{settings.bind}:{settings.inference_port}/docs\n")
+        progress.console.print(
+            f"  [bold]{service.name:17}[/bold] http://{settings.bind}:{service.port[0]}{login}",
+            soft_wrap=True,
+        )
+    progress.console.print(
+        f"  [bold]{'API documentation':17}[/bold] http://{settings.bind}:{settings.inference_port}/docs\n"
+    )

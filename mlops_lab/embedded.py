@@ -40,6 +40,7 @@ def secret(settings: Settings, name: str, size: int = 32) -> str:
 
 
 def mlflow(settings: Settings) -> Service:
+    """The tracking server and registry, on SQLite and a folder."""
     home, port = settings.home.resolve(), settings.mlflow_port
     hosts = ",".join(f"{host}:{port}" for host in ("127.0.0.1", "localhost", settings.bind))
     command = [
@@ -54,15 +55,19 @@ def mlflow(settings: Settings) -> Service:
 
 
 def data_api_service(settings: Settings, port: int | None = None) -> Service:
+    """The Data API; CSV files in LAB_HOME/data take the place of its synthetic data."""
     home, port = settings.home.resolve(), port or settings.data_api_port
     folder = home / "data"
     env = QUIET | {"LAB_DATOS_STATE": str(home / "data-api.json")}
-    env |= {"LAB_DATOS_FOLDER": str(folder)} if folder.is_dir() and "LAB_DATOS_FOLDER" not in os.environ else {}
+    env |= (
+        {"LAB_DATOS_FOLDER": str(folder)} if folder.is_dir() and "LAB_DATOS_FOLDER" not in os.environ else {}
+    )
     command = [sys.executable, "-m", "datos", "--host", settings.bind, "--port", str(port)]
     return Service("Data API", command, env, (port, "LAB_DATA_API_PORT"), f"{_url(settings, port)}/health")
 
 
 def inference(settings: Settings) -> Service:
+    """The serving API."""
     port = settings.inference_port
     command = [sys.executable, "-m", "inference", "--host", settings.bind, "--port", str(port)]
     env = QUIET | lab_env(settings)
@@ -70,6 +75,7 @@ def inference(settings: Settings) -> Service:
 
 
 def streamlit(settings: Settings) -> Service:
+    """The web UI."""
     port = settings.streamlit_port
     command = [
         *_tool("streamlit"), "run", str(REPOSITORY / "streamlit" / "app.py"), "--server.port", str(port),
@@ -112,7 +118,9 @@ def airflow_env(settings: Settings) -> dict[str, str]:
             "AIRFLOW__CORE__PARALLELISM": "2",
             "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secret(settings, "airflow_fernet")[:32].encode()).decode(),
+            "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(
+                secret(settings, "airflow_fernet")[:32].encode()
+            ).decode(),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),

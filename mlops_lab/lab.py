@@ -46,13 +46,17 @@ class Lab:
         self.settings.home.mkdir(parents=True, exist_ok=True)
         password = self.settings.mlflow_password
         return Registry(
-            self.settings.tracking_uri, self.settings.mlflow_username, password and password.get_secret_value()
+            self.settings.tracking_uri,
+            self.settings.mlflow_username,
+            password and password.get_secret_value(),
         )
 
     @cached_property
     def tracking(self) -> Tracking:
         served = self.settings.tracking_uri.startswith("http")
-        return Tracking(self.registry, None if served else str(self.settings.home.resolve() / "mlflow-artifacts"))
+        return Tracking(
+            self.registry, None if served else str(self.settings.home.resolve() / "mlflow-artifacts")
+        )
 
     @property
     def cache(self) -> Path:

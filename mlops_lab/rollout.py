@@ -44,7 +44,9 @@ def check_replicas(
             return len(replicas)
         if time.monotonic() > deadline:
             fault = faults[0] if faults else f"no replica at {settings.inference_url}"
-            raise RolloutError(f"{use_case} version {version} isn't served within {settings.rollout_timeout:g} s: {fault}")
+            raise RolloutError(
+                f"{use_case} version {version} isn't served within {settings.rollout_timeout:g} s: {fault}"
+            )
         time.sleep(1)
 
 
@@ -61,7 +63,10 @@ def _replicas(url: str) -> list[str]:
         found = socket.getaddrinfo(parts.hostname, port, socket.AF_INET, socket.SOCK_STREAM)
     except OSError:
         return []
-    return [urlunsplit(parts._replace(netloc=f"{host}:{port}")) for host in sorted({entry[4][0] for entry in found})]
+    return [
+        urlunsplit(parts._replace(netloc=f"{host}:{port}"))
+        for host in sorted({entry[4][0] for entry in found})
+    ]
 
 
 def _fault(replica: str, use_case: str, version: int, example: dict, expected, token: str) -> str | None:

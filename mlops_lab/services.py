@@ -85,7 +85,9 @@ class Services:
         try:
             status = self._running[service.name][1].wait(timeout)
         except subprocess.TimeoutExpired:
-            raise ServiceError(f"{service.name} took over {timeout:g} s; see {self._log(service.name)}") from None
+            raise ServiceError(
+                f"{service.name} took over {timeout:g} s; see {self._log(service.name)}"
+            ) from None
         del self._running[service.name]
         if status != 0:
             raise ServiceError(f"{service.name} ended with status {status}; see {self._log(service.name)}")
@@ -109,7 +111,9 @@ class Services:
         while not self.healthy(service):
             self.check()
             if time.monotonic() > deadline:
-                raise ServiceError(f"{service.name} isn't healthy after {timeout:g} s; see {self._log(service.name)}")
+                raise ServiceError(
+                    f"{service.name} isn't healthy after {timeout:g} s; see {self._log(service.name)}"
+                )
             time.sleep(0.3)
 
     def stop(self) -> None:

@@ -29,17 +29,23 @@ class Settings(BaseSettings):
 
     data_api_url: str = Field(
         "http://127.0.0.1:8081/{dataset}",
-        description="Data API of either dialect; `{dataset}` is filled in, and a query (`?group_number=3&day=Monday`) is kept.",
+        description="Data API of either dialect; `{dataset}` is filled in, a query (`?group_number=3`) is kept",
     )
     data_api_timeout: float = Field(120.0, description="seconds a batch may take")
 
-    raw_db_url: SecretStr | None = Field(None, description="SQLAlchemy URL of RawData; default: SQLite under LAB_HOME")
+    raw_db_url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL of RawData; default: SQLite under LAB_HOME"
+    )
     clean_db_url: SecretStr | None = Field(None, description="SQLAlchemy URL of CleanData")
     prediction_db_url: SecretStr | None = Field(
         None, description="URL of RawData for the account that may only insert predictions and feedback"
     )
-    artifacts_url: str | None = Field(None, description="`s3://api-artifacts` or a folder; payloads and reports")
-    s3_endpoint: str | None = Field(None, description="`http://minio:9000`; empty: the S3 service of the environment")
+    artifacts_url: str | None = Field(
+        None, description="`s3://api-artifacts` or a folder; payloads and reports"
+    )
+    s3_endpoint: str | None = Field(
+        None, description="`http://minio:9000`; empty: the S3 service of the environment"
+    )
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None
 
@@ -51,7 +57,9 @@ class Settings(BaseSettings):
         None, description="the service that must follow a promotion; every address of its name is one replica"
     )
     reload_token: SecretStr | None = Field(None, description="token of `POST /reload`")
-    rollout_timeout: float = Field(60.0, description="seconds until every replica must serve the promoted version")
+    rollout_timeout: float = Field(
+        60.0, description="seconds until every replica must serve the promoted version"
+    )
 
     bind: str = Field("127.0.0.1", description="address that the embedded services listen on")
     airflow_port: int = 8080

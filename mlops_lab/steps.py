@@ -19,7 +19,7 @@ from mlops_lab.contract import Lineage
 from mlops_lab.data.rows import rows
 from mlops_lab.data.source import BatchShapeError, batch_number, parse
 from mlops_lab.data.split import hashes, split_of
-from mlops_lab.data.store import Batch, StoreError, now, records
+from mlops_lab.data.store import Batch, now, records
 from mlops_lab.data.validate import validate as read_rows
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
@@ -73,9 +73,13 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
         body, source = payload.body, payload.url[:255]
         path = lab.artifacts.put(f"{folder}/{sha256(body).hexdigest()}.json", body)
     digest = sha256(body).hexdigest()
-    batch, new = lab.store.land(use_case.name, digest, batch_number=batch_number(body), payload=path, source=source)
+    batch, new = lab.store.land(
+        use_case.name, digest, batch_number=batch_number(body), payload=path, source=source
+    )
     if not new:
-        raise KnownBatchError(f"batch {batch.batch_number} was received before (digest {digest[:12]}); nothing to do")
+        raise KnownBatchError(
+            f"batch {batch.batch_number} was received before (digest {digest[:12]}); nothing to do"
+        )
     if batch.gap:
         lab.say(f"batch {batch.batch_number} follows a gap: {batch.gap} batch(es) never arrived")
     lab.say(f"batch {batch.batch_number} landed, {len(body) / 1e6:.1f} MB")
@@ -97,7 +101,9 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     checked = read_rows(raw, use_case)
     kept = checked.typed.assign(group_hash=_group_hashes(use_case, checked.typed))
     kept["split"] = kept["group_hash"].map(split_of)
-    raw_rows = dict(zip(raw.positions, raw.rows, strict=True)) | {place: row for place, _, row in raw.misshapen}
+    raw_rows = dict(zip(raw.positions, raw.rows, strict=True)) | {
+        place: row for place, _, row in raw.misshapen
+    }
     lab.store.put_raw(use_case, batch, kept, raw_rows, checked.problems)
     batch = lab.store.batch(batch_id)
 
@@ -111,7 +117,12 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
         digest=batch.digest,
     )
     lab.store.note(batch_id, mlflow_run=run)
-    counts = {"received": batch.received, "stored": batch.stored, "quarantined": batch.quarantined, "gap": batch.gap}
+    counts = {
+        "received": batch.received,
+        "stored": batch.stored,
+        "quarantined": batch.quarantined,
+        "gap": batch.gap,
+    }
     lab.tracking.log(run, metrics=counts, tags={"ignored_columns": ", ".join(raw.ignored)})
     lab.tracking.log_json(run, "quarantine.json", records(checked.problems, QUARANTINE_SHOWN))
     lab.say(f"{batch.received:,} rows received, {batch.stored:,} stored, {batch.quarantined:,} quarantined")
@@ -131,7 +142,9 @@ def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     names = [f.name for f in use_case.features] + [target]
     clean = clean[names].assign(row_hash=hashes(clean, names), group_hash=groups.reindex(clean.index))
     if clean["group_hash"].isna().any():
-        raise LabError(f"the clean function of {use_case.name} changes the frame's index; keep it as it comes")
+        raise LabError(
+            f"the clean function of {use_case.name} changes the frame's index; keep it as it comes"
+        )
     clean["split"] = clean["group_hash"].map(split_of)
     new = lab.store.put_clean(use_case, batch, clean)
     counts = {"clean": new, "dropped": len(typed) - len(clean), "duplicates": len(clean) - new}
@@ -181,7 +194,9 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | N
         raise
     lab.tracking.end(run)
     metric = use_case.metric.name
-    lab.say(f"{candidate}: version {version}, {metric} {trained.metrics['validation'][metric]:.4g} on validation")
+    lab.say(
+        f"{candidate}: version {version}, {metric} {trained.metrics['validation'][metric]:.4g} on validation"
+    )
     return version
 
 
@@ -192,7 +207,9 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     champion. Raises `ModelError` when no candidate is fit to serve.
     """
     batch = lab.store.batch(batch_id)
-    versions = [lab.registry.version(use_case.name, v) for v in lab.store.models_of_batch(use_case.name, batch_id)]
+    versions = [
+        lab.registry.version(use_case.name, v) for v in lab.store.models_of_batch(use_case.name, batch_id)
+    ]
     # A batch may be trained twice (a retry, `lab train --force`): each candidate's newest version counts.
     made = list({version.tags["lab.candidate"]: version for version in versions}.values())
     if not made:
@@ -206,7 +223,10 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
         history = lab.store.promotions(use_case.name)
         champion = lab.registry.by_alias(use_case.name, CHAMPION)
         if (done := next((row for row in history if row.challenger == best.version), None)) is not None:
-            promoted, reason = done.outcome == "promoted", done.reason  # a re-run: only the aliases may be missing
+            promoted, reason = (
+                done.outcome == "promoted",
+                done.reason,
+            )  # a re-run: only the aliases may be missing
             champion = lab.registry.version(use_case.name, done.champion) if done.champion else None
             break
         verdict = judge(use_case, challenger, champion and lab.predictor(champion), holdout)
@@ -227,7 +247,9 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
             holdout_rows=verdict.holdout_rows,
             holdout_digest=verdict.holdout_digest,
         ):
-            lab.tracking.log_json(batch.mlflow_run, "promotion.json", {**vars(verdict), "challenger": best.version})
+            lab.tracking.log_json(
+                batch.mlflow_run, "promotion.json", {**vars(verdict), "challenger": best.version}
+            )
             break
         lab.say("another promotion came first; comparing again with the new champion")
     outcome = "promoted" if promoted else "refused"
@@ -236,8 +258,12 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     lab.registry.tag(best, outcome=outcome, reason=reason)
     for loser in made:
         if loser.version != best.version:
-            lab.registry.tag(loser, outcome="not chosen", reason=f"{best.tags['lab.candidate']} was better on validation")
-    lab.tracking.log(batch.mlflow_run, tags={"outcome": outcome, "outcome_reason": reason, "version": best.version})
+            lab.registry.tag(
+                loser, outcome="not chosen", reason=f"{best.tags['lab.candidate']} was better on validation"
+            )
+    lab.tracking.log(
+        batch.mlflow_run, tags={"outcome": outcome, "outcome_reason": reason, "version": best.version}
+    )
     lab.say(f"{best.tags['lab.candidate']} (version {best.version}) {outcome}: {reason}")
     return Outcome(promoted, best.version, reason)
 
@@ -322,9 +348,14 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch, force: bool) -> tuple[Dec
         reasons.append(f"{len(fresh):,} new rows since the champion")
     if len(fresh) >= policy.min_drift_rows:
         matrix = contract.encode(rows(fresh[[f.name for f in contract.features]]))
-        drift = {f.name: psi(contract.reference[f.name], matrix[:, i]) for i, f in enumerate(contract.features)}
+        drift = {
+            f.name: psi(contract.reference[f.name], matrix[:, i]) for i, f in enumerate(contract.features)
+        }
         worst = max(drift, key=drift.get)
-        std, was = float(np.std(contract.encode_target(fresh[use_case.target.name]))), contract.target_reference["std"]
+        std, was = (
+            float(np.std(contract.encode_target(fresh[use_case.target.name]))),
+            contract.target_reference["std"],
+        )
         change = std / was - 1 if was else 0.0
         metrics |= {f"psi.{name}": value for name, value in drift.items()}
         metrics |= {"psi_max": drift[worst], "target_std_change": change}
@@ -346,8 +377,14 @@ def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: st
         run_id=run, candidate=candidate, batches=batches, rows=splits, created_at=now(), commit=_commit()
     )  # fmt: skip
     contract = trained.contract.model_copy(update={"lineage": lineage})
-    metrics = {f"{split}.{name}": value for split, scores in contract.metrics.items() for name, value in scores.items()}
-    metrics |= {f"baseline.{s}.{name}": v for s, scores in contract.baseline.items() for name, v in scores.items()}
+    metrics = {
+        f"{split}.{name}": value
+        for split, scores in contract.metrics.items()
+        for name, value in scores.items()
+    }
+    metrics |= {
+        f"baseline.{s}.{name}": v for s, scores in contract.baseline.items() for name, v in scores.items()
+    }
     chosen = use_case.metric.name
     lab.tracking.log(run, params=trained.params, metrics=metrics)
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
@@ -390,7 +427,12 @@ def _step_back(lab: Lab, use_case: UseCase, version: int, target: Version | None
         lab.registry.delete_alias(use_case.name, CHAMPION)
     else:
         lab.registry.set_alias(use_case.name, CHAMPION, target.version)
-    values = {"challenger": version, "champion": target and target.version, "outcome": "rolled back", "reason": reason}
+    values = {
+        "challenger": version,
+        "champion": target and target.version,
+        "outcome": "rolled back",
+        "reason": reason,
+    }
     while not lab.store.put_promotion(use_case.name, len(lab.store.promotions(use_case.name)) + 1, **values):
         pass  # another decision took the number meanwhile; this one gets the next
     lab.registry.tag(lab.registry.version(use_case.name, version), outcome="rolled back", reason=reason)

@@ -21,7 +21,13 @@ if TYPE_CHECKING:  # a use case is read by the scheduler every few seconds: it s
     from mlops_lab.candidates import Candidate
 
 AnyFeature = Number | Integer | Boolean | Date | Category
-RESERVED = {"batch_id", "row_index", "row_hash", "group_hash", "split"}  # columns of the lab's own in every table
+RESERVED = {
+    "batch_id",
+    "row_index",
+    "row_hash",
+    "group_hash",
+    "split",
+}  # columns of the lab's own in every table
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -111,7 +117,9 @@ class UseCase:
         if twice := {name for name in names if names.count(name) > 1}:
             raise UseCaseError(f"use case {self.name}: features declared twice: {', '.join(sorted(twice))}")
         if taken := RESERVED & {f.name for f in (*self.features, *self.extra, self.target)}:
-            raise UseCaseError(f"use case {self.name}: the lab itself needs the name {', '.join(sorted(taken))}")
+            raise UseCaseError(
+                f"use case {self.name}: the lab itself needs the name {', '.join(sorted(taken))}"
+            )
         if self.target.name in names:
             raise UseCaseError(f"use case {self.name}: the target {self.target.name} is also a feature")
         if not names or not self.candidates:
@@ -121,7 +129,9 @@ class UseCase:
         if isinstance(self.target, Date):
             raise UseCaseError(f"use case {self.name}: a date can't be a target; declare a Number")
         if unknown := set(self.group_key) - {f.name for f in self.columns}:
-            raise UseCaseError(f"use case {self.name}: group key of undeclared columns: {', '.join(sorted(unknown))}")
+            raise UseCaseError(
+                f"use case {self.name}: group key of undeclared columns: {', '.join(sorted(unknown))}"
+            )
 
     @property
     def task(self) -> Task:

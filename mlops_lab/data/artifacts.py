@@ -44,7 +44,9 @@ class Artifacts:
             self._write(path + ".part", content)
             self._files.move(path + ".part", path)
         except OSError as error:
-            raise ArtifactError(f"the object store can't take {path}: {str(error).splitlines()[0]}") from error
+            raise ArtifactError(
+                f"the object store can't take {path}: {str(error).splitlines()[0]}"
+            ) from error
         return path
 
     def get(self, path: str) -> bytes:
@@ -52,12 +54,16 @@ class Artifacts:
             with self._files.open_input_stream(path) as stream:
                 return stream.read()
         except OSError as error:
-            raise ArtifactError(f"the object store can't give {path}: {str(error).splitlines()[0]}") from error
+            raise ArtifactError(
+                f"the object store can't give {path}: {str(error).splitlines()[0]}"
+            ) from error
 
     def list(self, folder: str) -> list[str]:
         """Paths of the objects in the folder, complete ones only."""
         found = self._files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-        return sorted(info.path for info in found if info.type == fs.FileType.File and not info.path.endswith(".part"))
+        return sorted(
+            info.path for info in found if info.type == fs.FileType.File and not info.path.endswith(".part")
+        )
 
     def delete(self, folder: str) -> None:
         """Removes everything below the folder."""

@@ -74,7 +74,9 @@ class DataApi:
             detail = _detail(response)
             # Both dialects say 400 at the end; servers of the course also say it to a wrong group or day.
             if re.search(r"inv[aá]lid", detail, re.IGNORECASE):
-                raise SourceError(f"the Data API at {url} refuses the request: {detail}; check LAB_DATA_API_URL")
+                raise SourceError(
+                    f"the Data API at {url} refuses the request: {detail}; check LAB_DATA_API_URL"
+                )
             raise EndOfDataError(detail)
         if response.status_code != 200:
             raise SourceError(
@@ -94,7 +96,10 @@ class DataApi:
         path = parts.path.rstrip("/")
         if not path.endswith("/data"):
             path += "/data"
-        return urlunsplit(parts._replace(path=path, query="")), {"group_number": "1", **dict(parse_qsl(parts.query))}
+        return urlunsplit(parts._replace(path=path, query="")), {
+            "group_number": "1",
+            **dict(parse_qsl(parts.query)),
+        }
 
     def _get(self, url: str, query: dict[str, str]) -> httpx.Response:
         for attempt in range(ATTEMPTS):
@@ -107,7 +112,9 @@ class DataApi:
                 fault = f"can't be reached ({type(error).__name__})"
             if attempt + 1 < ATTEMPTS:
                 time.sleep(2**attempt)
-        raise SourceError(f"the Data API at {url} {fault}, asked {ATTEMPTS} times; is it running? (LAB_DATA_API_URL)")
+        raise SourceError(
+            f"the Data API at {url} {fault}, asked {ATTEMPTS} times; is it running? (LAB_DATA_API_URL)"
+        )
 
 
 def parse(body: bytes, use_case: UseCase) -> RawBatch:
@@ -136,7 +143,11 @@ def parse(body: bytes, use_case: UseCase) -> RawBatch:
         elif isinstance(row, list) and layout and len(row) == len(layout):
             rows.append(dict(zip(layout, row, strict=True)))
         else:
-            size = f"{len(row)} values instead of {len(layout)}" if isinstance(row, list) and layout else "no row"
+            size = (
+                f"{len(row)} values instead of {len(layout)}"
+                if isinstance(row, list) and layout
+                else "no row"
+            )
             misshapen.append((position, f"it has {size}", row))
             continue
         positions.append(position)
@@ -147,7 +158,9 @@ def parse(body: bytes, use_case: UseCase) -> RawBatch:
         what = f"columns are missing: {', '.join(absent)}" if rows else "no row has the shape of a row"
         raise BatchShapeError(f"batch {number} isn't one of {use_case.name}: {what}")
     ignored = sorted(present - set(wanted))
-    return RawBatch(number, [{name: row.get(name) for name in wanted} for row in rows], positions, misshapen, ignored)
+    return RawBatch(
+        number, [{name: row.get(name) for name in wanted} for row in rows], positions, misshapen, ignored
+    )
 
 
 def batch_number(body: bytes) -> int | None:
@@ -164,7 +177,9 @@ def _layout(data: list, use_case: UseCase) -> list[str] | None:
     widths = Counter(len(row) for row in data if isinstance(row, list))
     if not widths:
         return None
-    layouts = {len(layout): list(layout) for layout in use_case.layouts or [[c.name for c in use_case.columns]]}
+    layouts = {
+        len(layout): list(layout) for layout in use_case.layouts or [[c.name for c in use_case.columns]]
+    }
     width = widths.most_common(1)[0][0]
     if width not in layouts:
         known = " or ".join(str(size) for size in sorted(layouts))

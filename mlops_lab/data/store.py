@@ -97,7 +97,13 @@ class Store:
                 .limit(1)
             )
             gap = max(0, number - (last or 0) - 1) if number is not None and number > (last or 0) else 0
-            entry = {"use_case": use_case, "digest": digest, "landed_at": now(), "state": "landed", "gap": gap}
+            entry = {
+                "use_case": use_case,
+                "digest": digest,
+                "landed_at": now(),
+                "state": "landed",
+                "gap": gap,
+            }
             try:
                 with db.begin_nested():
                     db.execute(insert(BATCHES).values(**entry, **values))
@@ -134,7 +140,12 @@ class Store:
     # Raw rows
 
     def put_raw(
-        self, use_case: UseCase, batch: Batch, kept: pd.DataFrame, raw_rows: dict[int, dict], problems: list[Problem]
+        self,
+        use_case: UseCase,
+        batch: Batch,
+        kept: pd.DataFrame,
+        raw_rows: dict[int, dict],
+        problems: list[Problem],
     ) -> None:
         """Good rows as they came, bad rows with the rule they broke, and the counts: one transaction.
 
@@ -146,10 +157,18 @@ class Store:
         good = (
             {"batch_id": batch.id, "row_index": index, "group_hash": group, "split": split}
             | {name: _as_text(raw_rows[index].get(name)) for name in names}
-            for index, group, split in zip(kept.index.tolist(), kept["group_hash"], kept["split"], strict=True)
+            for index, group, split in zip(
+                kept.index.tolist(), kept["group_hash"], kept["split"], strict=True
+            )
         )
         bad = (
-            {"batch_id": batch.id, "row_index": p.row, "column_name": p.column, "rule": p.rule, "message": p.message}
+            {
+                "batch_id": batch.id,
+                "row_index": p.row,
+                "column_name": p.column,
+                "rule": p.rule,
+                "message": p.message,
+            }
             | {"row_json": json.dumps(raw_rows.get(p.row, p.value), ensure_ascii=False, default=str)}
             for p in problems
         )
@@ -158,7 +177,11 @@ class Store:
             db.execute(delete(quarantine).where(quarantine.c.batch_id == batch.id))
             _insert(db, raw, good)
             _insert(db, quarantine, bad)
-            counts = {"stored": len(kept), "quarantined": len({p.row for p in problems}), "received": len(raw_rows)}
+            counts = {
+                "stored": len(kept),
+                "quarantined": len({p.row for p in problems}),
+                "received": len(raw_rows),
+            }
             db.execute(update(BATCHES).where(BATCHES.c.id == batch.id).values(state="stored", **counts))
 
     def new_groups(self, use_case: UseCase, batch_id: int, since: int) -> tuple[int, int]:
@@ -169,7 +192,9 @@ class Store:
         known = select(seen.c.group_hash).where(seen.c.batch_id <= since)
         with self.raw.connect() as db:
             total = db.scalar(select(func.count()).select_from(mine.subquery()))
-            new = db.scalar(select(func.count()).select_from(mine.where(raw.c.group_hash.not_in(known)).subquery()))
+            new = db.scalar(
+                select(func.count()).select_from(mine.where(raw.c.group_hash.not_in(known)).subquery())
+            )
         return new, total
 
     # Clean rows
@@ -235,7 +260,9 @@ class Store:
 
     def models_of_batch(self, use_case: str, batch_id: int) -> list[int]:
         with self.raw.connect() as db:
-            found = select(MODELS.c.version).where(MODELS.c.use_case == use_case, MODELS.c.batch_id == batch_id)
+            found = select(MODELS.c.version).where(
+                MODELS.c.use_case == use_case, MODELS.c.batch_id == batch_id
+            )
             return list(db.scalars(found.order_by(MODELS.c.version)))
 
     def promotions(self, use_case: str) -> list[Any]:
@@ -248,7 +275,11 @@ class Store:
         """Records a decision as number `sequence`; False when another one took that number meanwhile."""
         try:
             with self.raw.begin() as db:
-                db.execute(insert(PROMOTIONS).values(use_case=use_case, sequence=sequence, decided_at=now(), **values))
+                db.execute(
+                    insert(PROMOTIONS).values(
+                        use_case=use_case, sequence=sequence, decided_at=now(), **values
+                    )
+                )
         except IntegrityError:
             return False
         return True
@@ -284,9 +315,9 @@ class Store:
         with self.raw.begin() as db:
             for split, _ in SHARES:
                 if f"{use_case.name}_{split}" not in views:
-                    db.execute(
-                        text(f"CREATE VIEW {use_case.name}_{split} AS SELECT * FROM {raw.name} WHERE split = '{split}'")
-                    )
+                    # A view takes no parameters; the names are those that NAME and SHARES allow.
+                    rows_of = f"SELECT * FROM {raw.name} WHERE split = '{split}'"  # noqa: S608
+                    db.execute(text(f"CREATE VIEW {use_case.name}_{split} AS {rows_of}"))
 
     def _raw_tables(self, use_case: UseCase) -> tuple[Table, Table]:
         tables = _raw_metadata(use_case).tables
@@ -342,7 +373,9 @@ def _batch(row) -> Batch:
 
 
 def _as_text(value: Any) -> str | None:
-    return None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return (
+        None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _raw_metadata(use_case: UseCase) -> MetaData:

@@ -25,7 +25,12 @@ BATCHES = Table(
     Column("id", _ID, primary_key=True, autoincrement=True),
     Column("use_case", String(40), nullable=False),
     Column("batch_number", Integer, nullable=False, comment="as the Data API says"),
-    Column("digest", String(64), nullable=False, comment="sha256 of the payload's data; the same payload is one batch"),
+    Column(
+        "digest",
+        String(64),
+        nullable=False,
+        comment="sha256 of the payload's data; the same payload is one batch",
+    ),
     Column("payload", String(255), nullable=False, comment="path in the bucket api-artifacts"),
     Column("source", String(255), nullable=False),
     Column("landed_at", DateTime, nullable=False),

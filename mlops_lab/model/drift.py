@@ -72,7 +72,9 @@ class DriftCounter:
     FOLD = 512  # rows that wait until they are counted together: one by one they would cost ten times as much
 
     def __init__(self, contract: Contract, window: int = 2000):
-        self._features = [(place, f.name) for place, f in enumerate(contract.features) if f.name in contract.reference]
+        self._features = [
+            (place, f.name) for place, f in enumerate(contract.features) if f.name in contract.reference
+        ]
         self._references = {name: contract.reference[name] for _, name in self._features}
         categories = set(contract.categories())
         self._categories = [(p, contract.features[p].name) for p in sorted(categories)]

@@ -49,13 +49,17 @@ def explain(
     orders = [generator.permutation(matrix.shape[1]) for _ in range(rounds)]
     walk = np.concatenate([np.concatenate([order, order]) for order in orders])
     columns = np.broadcast_to(-1 if column is None else column, len(matrix))
-    found = [_explain_row(run, row, background, walk, c, cells) for row, c in zip(matrix, columns, strict=True)]
+    found = [
+        _explain_row(run, row, background, walk, c, cells) for row, c in zip(matrix, columns, strict=True)
+    ]
     return Explanation(
         np.array([base for base, _ in found]), np.array([values for _, values in found]).reshape(matrix.shape)
     )
 
 
-def _explain_row(run: Run, row: np.ndarray, background: np.ndarray, walk: np.ndarray, column: int, cells: int):
+def _explain_row(
+    run: Run, row: np.ndarray, background: np.ndarray, walk: np.ndarray, column: int, cells: int
+):
     """(base, values) of one row. `walk` names the feature that is toggled at each step: in, and later out again."""
     features = len(row)
     size = max(1, cells // (features * (len(walk) + 1)))

@@ -48,12 +48,20 @@ class Predictor:
                 graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime raises a class of its own for each kind of fault
-            raise ModelError(f"{self._name}: ONNX Runtime can't load its graph: {_first_line(error)}") from error
+            raise ModelError(
+                f"{self._name}: ONNX Runtime can't load its graph: {_first_line(error)}"
+            ) from error
         inputs = [(i.name, i.type, i.shape[1:]) for i in self._session.get_inputs()]
         outputs = [o.name for o in self._session.get_outputs()]
         width = len(contract.features)
-        if len(inputs) != 1 or inputs[0][:2] != ("x", "tensor(float)") or inputs[0][2] not in ([width], [None]):
-            raise ModelError(f"{self._name}: its graph must have one input x, float32 (n, {width}), not {inputs}")
+        if (
+            len(inputs) != 1
+            or inputs[0][:2] != ("x", "tensor(float)")
+            or inputs[0][2] not in ([width], [None])
+        ):
+            raise ModelError(
+                f"{self._name}: its graph must have one input x, float32 (n, {width}), not {inputs}"
+            )
         if outputs != ["y"]:
             raise ModelError(f"{self._name}: its graph must have one output y, not {', '.join(outputs)}")
         if contract.task != "regression" and len(contract.classes) < 2:
@@ -68,7 +76,9 @@ class Predictor:
         try:
             contract = Contract.load(folder)
         except OSError as error:
-            raise ModelError(f"the model's folder has no readable {CONTRACT_FILE}: {error.strerror}") from error
+            raise ModelError(
+                f"the model's folder has no readable {CONTRACT_FILE}: {error.strerror}"
+            ) from error
         except (ValidationError, UnicodeDecodeError) as error:
             raise ModelError(f"{CONTRACT_FILE} isn't a contract: {_contract_fault(error)}") from error
         if not (graph := folder / MODEL_FILE).is_file():
@@ -107,7 +117,9 @@ class Predictor:
     def background(self) -> np.ndarray:
         """The rows that explanations start from, float32 (m, features); the example when the contract has none."""
         if self.contract.background:
-            return np.array(self.contract.background, dtype=np.float32).reshape(-1, len(self.contract.features))
+            return np.array(self.contract.background, dtype=np.float32).reshape(
+                -1, len(self.contract.features)
+            )
         return self.contract.encode(self.contract.read([self.contract.example]))
 
     def check_example(self) -> None:

@@ -32,7 +32,9 @@ class Verdict:
     holdout_digest: str
 
 
-def judge(use_case: UseCase, challenger: Predictor, champion: Predictor | None, holdout: pd.DataFrame) -> Verdict:
+def judge(
+    use_case: UseCase, challenger: Predictor, champion: Predictor | None, holdout: pd.DataFrame
+) -> Verdict:
     """Better or equal wins. A first champion needs no rival; a small hold-out promotes nothing else.
 
     holdout: test rows of CleanData, with features, target and row_hash.
@@ -49,7 +51,9 @@ def judge(use_case: UseCase, challenger: Predictor, champion: Predictor | None, 
     if champion is None:
         return verdict(True, f"first champion, {chosen.name} {new_score:.4g} on {n} test rows")
     if n < use_case.retrain.min_holdout:
-        return verdict(False, f"only {n} test rows; {use_case.retrain.min_holdout} are needed to replace a champion")
+        return verdict(
+            False, f"only {n} test rows; {use_case.retrain.min_holdout} are needed to replace a champion"
+        )
 
     old = _output(champion, holdout)
     old_score = metric(chosen.name, truth, old)
@@ -60,8 +64,14 @@ def judge(use_case: UseCase, challenger: Predictor, champion: Predictor | None, 
         new_gate, old_gate = metric(name, truth, new), metric(name, truth, old)
         floor = challenger.contract.baseline.get("test", {}).get(name, np.inf)
         if new_gate > min(old_gate + tolerance, floor):
-            bound = f"the champion's {old_gate:.4g}" if old_gate + tolerance <= floor else f"the naive {floor:.4g}"
-            return verdict(False, f"its {name} {new_gate:.4g} is worse than {bound} ({scores})", old_score, interval)
+            bound = (
+                f"the champion's {old_gate:.4g}"
+                if old_gate + tolerance <= floor
+                else f"the naive {floor:.4g}"
+            )
+            return verdict(
+                False, f"its {name} {new_gate:.4g} is worse than {bound} ({scores})", old_score, interval
+            )
     better = new_score >= old_score if chosen.greater_is_better else new_score <= old_score
     word = "better or equal" if better else "not better"
     return verdict(better, f"{word}: {scores}", old_score, interval)
@@ -81,7 +91,11 @@ def _interval(chosen, truth: np.ndarray, new: np.ndarray, old: np.ndarray) -> tu
         if chosen.name == "roc_auc" and len(np.unique(truth[sample])) < 2:
             continue  # a tiny hold-out may draw one class only, which has no AUC
         gains.append(
-            sign * (metric(chosen.name, truth[sample], new[sample]) - metric(chosen.name, truth[sample], old[sample]))
+            sign
+            * (
+                metric(chosen.name, truth[sample], new[sample])
+                - metric(chosen.name, truth[sample], old[sample])
+            )
         )
     low, high = np.percentile(gains, [2.5, 97.5]) if gains else (float("nan"), float("nan"))
     return float(low), float(high)

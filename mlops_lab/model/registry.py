@@ -14,11 +14,11 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from mlflow import MlflowClient, artifacts  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.exceptions import MlflowException
 
-from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE  # noqa: E402
-from mlops_lab.errors import ModelError  # noqa: E402
+from mlflow import MlflowClient, artifacts
+from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE
+from mlops_lab.errors import ModelError
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ARTIFACT_FOLDER = "model"  # of a candidate's run
@@ -46,14 +46,19 @@ class Registry:
 
     def __init__(self, tracking_uri: str, username: str | None = None, password: str | None = None):
         if username and password:  # the only way that MLflow's client takes a login
-            os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = username, password
+            os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = (
+                username,
+                password,
+            )
         self.tracking_uri = tracking_uri
         self.client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
     def use_cases(self) -> list[str]:
         """Names of the use cases that have a registered model."""
         return sorted(
-            model.name for model in self.client.search_registered_models(max_results=1000) if LAB_TAG in model.tags
+            model.name
+            for model in self.client.search_registered_models(max_results=1000)
+            if LAB_TAG in model.tags
         )
 
     def by_alias(self, use_case: str, alias: str) -> Version | None:
@@ -101,10 +106,14 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        # What MLflow checks a source against differs between a server's store and a database's: the run's own URI fits both.
+        # What MLflow checks a source against differs between stores: the run's own URI fits every one.
         source = f"{self.client.get_run(run_id).info.artifact_uri}/{ARTIFACT_FOLDER}"
         made = self.client.create_model_version(
-            use_case, source=source, run_id=run_id, tags={**tags, "lab.digest": checksum}, await_creation_for=60
+            use_case,
+            source=source,
+            run_id=run_id,
+            tags={**tags, "lab.digest": checksum},
+            await_creation_for=60,
         )
         return self._version(made)
 
@@ -117,7 +126,9 @@ class Registry:
     def tag(self, version: Version, **tags: str) -> None:
         """Tags a version; the keys get the prefix `lab.`."""
         for key, value in tags.items():
-            self.client.set_model_version_tag(version.use_case, str(version.version), f"lab.{key}", str(value)[:5000])
+            self.client.set_model_version_tag(
+                version.use_case, str(version.version), f"lab.{key}", str(value)[:5000]
+            )
 
     def download(self, version: Version, folder: Path, recorded: str | None = None) -> Path:
         """The version's graph and contract in a subfolder, whole and checked against the digest.
@@ -127,8 +138,9 @@ class Registry:
         """
         if recorded and recorded != version.digest:
             raise ModelError(
-                f"{version.use_case} version {version.version}: the registry says digest {version.digest[:12] or 'none'}, "
-                f"the lab's database {recorded[:12]}; one of them was changed, so it is not loaded"
+                f"{version.use_case} version {version.version}: the registry says digest "
+                f"{version.digest[:12] or 'none'}, the lab's database {recorded[:12]}; "
+                "one of them was changed, so it is not loaded"
             )
         target = folder / f"{version.use_case}-{version.version}"
         if target.is_dir() and digest(target) == version.digest:

@@ -69,7 +69,9 @@ class Tracking:
     def log_series(self, run_id: str, values: list[dict[str, float]]) -> None:
         """One step a dictionary: the trials of a grid, as curves."""
         moment = int(time.time() * 1000)
-        series = [Metric(k, float(v), moment, step) for step, row in enumerate(values) for k, v in row.items()]
+        series = [
+            Metric(k, float(v), moment, step) for step, row in enumerate(values) for k, v in row.items()
+        ]
         self._client.log_batch(run_id, metrics=series)
 
     def log_json(self, run_id: str, path: str, content: Any) -> None:

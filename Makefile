@@ -1,0 +1,66 @@
+# The lab's tasks, the same for people, hooks and CI. `make` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+USE_CASE ?=
+ONCE ?=
+BATCHES ?=
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## what there is
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+# Set-up
+
+.PHONY: setup
+setup: .venv/installed ## the environment .venv from the lock
+
+.venv/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
+		|| { echo "error: the lab needs Python 3.11 to 3.14; set PYTHON=/path/to/python3"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+		|| { echo "error: this Python has no venv module; on Debian: apt-get install python3-venv"; exit 1; }
+	@grep -A100 '^uv==' requirements.txt | awk 'NR == 1 || /^ /{print; next} {exit}' > .venv/uv.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@echo "installing the lock into .venv (the first time this downloads about 500 MB) …"
+	@$(UV) pip sync -q --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: lock
+lock: .venv/uv ## requirements.txt anew from pyproject.toml
+	$(UV) pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command "make lock" -q -o requirements.txt
+
+.venv/uv:
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(UV) || $(BIN)/python -m pip install -q --disable-pip-version-check uv
+
+# The lab on this machine
+
+.PHONY: demo
+demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it, USE_CASE=… BATCHES=… choose
+	@exec $(BIN)/lab demo $(USE_CASE) $(if $(ONCE),--once) $(if $(BATCHES),--batches $(BATCHES))
+
+# Checks
+
+.PHONY: lint
+lint: setup ## style, imports, locks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache | tail -n 3
+	@! git grep -nIE '(--(extra-)?index-url|"resolved": "http)' -- requirements*.txt || { echo "a lock names an index"; exit 1; }
+
+.PHONY: test
+test: setup browser ## every test that needs no Docker
+	@$(BIN)/pytest -m "not stack" $(PYTEST_ARGS)
+
+.PHONY: browser
+browser: # Chromium for the page tests, where it is missing and can be installed
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+		|| { command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
+		&& apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+		|| echo "no Chromium here: the browser tests are skipped"

@@ -1,0 +1,250 @@
+"""A fitted pipeline as one ONNX graph, and the proof that both say the same.
+
+Input `x`: float32 (n, features) as `Contract.encode` gives. Output `y`: float32 (n,) in the target's unit, or
+(n, classes) probabilities. Converters are wrong without saying so often enough that `check` is not optional.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, compose, helper, numpy_helper
+from onnx.utils import Extractor
+
+from mlops_lab.errors import ModelError
+from mlops_lab.model.metrics import metric
+
+OPSETS = {"": 18, "ai.onnx.ml": 3}
+TOLERANCE = 1e-4  # relative
+SHARE_EQUAL = 0.999  # of held-out rows; a float32 may fall on the other side of a tree's split
+ROWS_A_RUN = 4096  # bounds the memory of one-hot columns
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted pipeline and what turns its output into the served one; `output` is what the graph must equal.
+
+    bounds: regression: the pipeline's predictions are held to this range.
+    log:    regression: the pipeline predicts log(1 + target).
+    spread: classifiers: (classes that the training rows hold, all classes); an entry is the weight by which a
+            probability counts for a class. Each row then sums to 1 again.
+    """
+
+    pipeline: Any
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    log: bool = False
+    spread: np.ndarray | None = None
+
+    def output(self, matrix: np.ndarray) -> np.ndarray:
+        """As the graph's `y`, float64, computed by scikit-learn."""
+        if self.spread is None:
+            predicted = np.clip(self.pipeline.predict(matrix), *self.bounds)
+            return np.expm1(predicted) if self.log else predicted
+        weighted = self.pipeline.predict_proba(matrix) @ self.spread
+        return weighted / weighted.sum(axis=1, keepdims=True)
+
+    def graph(self, features: int) -> ModelProto:
+        """Raises `ModelError` when a step of the pipeline doesn't convert."""
+        from skl2onnx import convert_sklearn
+        from skl2onnx.common.data_types import FloatTensorType
+        from sklearn.base import is_classifier
+
+        _register_converters()
+        options = {id(self.pipeline): {"zipmap": False}} if is_classifier(self.pipeline) else None
+        try:
+            model = convert_sklearn(
+                self.pipeline,
+                initial_types=[("x", FloatTensorType([None, features]))],
+                target_opset=OPSETS,
+                options=options,
+            )
+        except Exception as error:  # converters raise a class of their own for each kind of fault
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"refused: the pipeline doesn't convert to ONNX: {reason[:200]}") from error
+        return _serve(model, self._regression_tail() if self.spread is None else self._classes_tail())
+
+    def _regression_tail(self) -> list[tuple]:
+        low, high = self.bounds
+        tail: list[tuple] = [("Reshape", np.array([-1], dtype=np.int64))]
+        if low > -math.inf:
+            tail.append(("Max", np.float32(low)))
+        if high < math.inf:
+            tail.append(("Min", np.float32(high)))
+        return [*tail, ("Exp",), ("Sub", np.float32(1))] if self.log else tail
+
+    def _classes_tail(self) -> list[tuple]:
+        return [("MatMul", self.spread.astype(np.float32)), ("Share",)]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of several fitted models' outputs, as one graph."""
+
+    members: Sequence[Fitted]
+
+    def output(self, matrix: np.ndarray) -> np.ndarray:
+        return np.mean([member.output(matrix) for member in self.members], axis=0)
+
+    def graph(self, features: int) -> ModelProto:
+        graphs = [
+            compose.add_prefix(member.graph(features), f"m{place}_", rename_inputs=False).graph
+            for place, member in enumerate(self.members)
+        ]
+        for graph in graphs:
+            for node in graph.node:  # `add_prefix` renames the input where it is read all the same
+                node.input[:] = [
+                    "x" if name.endswith("_x") and name[1:-2].isdigit() else name for name in node.input
+                ]
+        outputs = [graph.output[0].name for graph in graphs]
+        whole = helper.make_graph(
+            [
+                *(node for graph in graphs for node in graph.node),
+                helper.make_node("Mean", outputs, ["y"], name="mean"),
+            ],
+            "mean",
+            [_value("x", (None, features))],
+            [_like(graphs[0].output[0], "y")],
+            [tensor for graph in graphs for tensor in graph.initializer],
+        )
+        return _model(whole)
+
+
+def check(
+    model: ModelProto, fitted: Fitted | Mean, matrix: np.ndarray, truth: np.ndarray, name: str
+) -> np.ndarray:
+    """The graph's output on held-out rows, once it is known to be the pipeline's.
+
+    matrix: encoded held-out rows, float32 (n, features); truth: their target, float (n,); name: the metric.
+    Raises `ModelError` unless both agree to 1e-4 on 99.9 % of the rows (relative to the prediction, or to the row's
+    largest probability) and the metric to 4 digits.
+    """
+    expected, found = fitted.output(matrix), run(model, matrix)
+    if found.shape != expected.shape:
+        raise ModelError(f"refused: ONNX gives {found.shape}, the pipeline {expected.shape}")
+    gap, size = np.abs(found - expected), np.abs(expected)
+    if expected.ndim == 2:
+        gap, size = gap.max(axis=1), size.max(axis=1)
+    else:  # near 0 a relative difference says nothing: a thousandth of the usual prediction counts as that
+        size = np.maximum(size, 1e-3 * np.median(size))
+    differs = ~(gap <= TOLERANCE * size)  # also where one is NaN
+    if differs.mean() > 1 - SHARE_EQUAL:
+        raise ModelError(
+            f"refused: ONNX differs from the pipeline on {differs.mean():.2%} of {len(matrix)} held-out rows "
+            f"(by {np.nanmax(gap):.2g} at most); leave out the step that doesn't convert"
+        )
+    served, fitted_score = metric(name, truth, found), metric(name, truth, expected)
+    if not math.isclose(served, fitted_score, rel_tol=TOLERANCE, abs_tol=1e-9):
+        raise ModelError(f"refused: {name} is {served:.6g} by ONNX but {fitted_score:.6g} by the pipeline")
+    return found
+
+
+def run(model: ModelProto, matrix: np.ndarray) -> np.ndarray:
+    """The graph's `y` for an encoded matrix, by ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    parts = range(0, len(matrix), ROWS_A_RUN)
+    return np.concatenate(
+        [session.run(["y"], {"x": matrix[start : start + ROWS_A_RUN]})[0] for start in parts]
+    )
+
+
+def _serve(model: ModelProto, tail: list[tuple]) -> ModelProto:
+    """The converted model with `y` as its only output: the last one, followed by the tail's nodes."""
+    source = model.graph.output[-1]  # of a classifier, the probabilities; the label before it goes
+    model = Extractor(model).extract_model(["x"], [source.name])
+    nodes, constants, latest = [], [], source.name
+    for place, (kind, *operand) in enumerate(tail):
+        names = [f"served_{place}_{number}" for number in range(len(operand))]
+        constants += [numpy_helper.from_array(np.asarray(v), n) for v, n in zip(operand, names, strict=True)]
+        out = "y" if place == len(tail) - 1 else f"served_{place}"
+        if kind == "Share":  # each row sums to 1
+            axis = numpy_helper.from_array(np.array([1], dtype=np.int64), "served_axis")
+            constants.append(axis)
+            nodes.append(helper.make_node("ReduceSum", [latest, axis.name], ["served_sum"], keepdims=1))
+            nodes.append(helper.make_node("Div", [latest, "served_sum"], [out]))
+        else:
+            nodes.append(helper.make_node(kind, [latest, *names], [out]))
+        latest = out
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    del model.graph.output[:]
+    width = (None,) if tail[0][0] == "Reshape" else (None, tail[0][1].shape[1])
+    model.graph.output.append(_value("y", width))
+    return _model(model.graph)
+
+
+def _model(graph: onnx.GraphProto) -> ModelProto:
+    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
+    model = helper.make_model(graph, opset_imports=opsets, producer_name="mlops_lab", ir_version=9)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _value(name: str, shape: tuple) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _like(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
+    copy = onnx.ValueInfoProto()
+    copy.CopyFrom(value)
+    copy.name = name
+    return copy
+
+
+def _register_converters() -> None:
+    """What skl2onnx doesn't bring: LightGBM, and which numbers are missing."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_classifier_output_shapes,
+        calculate_linear_regressor_output_shapes,
+    )
+    from sklearn.impute import MissingIndicator
+
+    logging.getLogger("skl2onnx").setLevel(logging.ERROR)
+    update_registered_converter(
+        LGBMClassifier,
+        "LightGbmLGBMClassifier",
+        calculate_linear_classifier_output_shapes,
+        convert_lightgbm,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False]},
+    )
+    update_registered_converter(
+        LGBMRegressor,
+        "LightGbmLGBMRegressor",
+        calculate_linear_regressor_output_shapes,
+        convert_lightgbm,
+        options={"split": None},
+    )
+    update_registered_converter(MissingIndicator, "LabMissingIndicator", _missing_shape, _convert_missing)
+
+
+def _missing_shape(operator) -> None:
+    from skl2onnx.common.data_types import FloatTensorType
+
+    operator.outputs[0].type = FloatTensorType([None, len(operator.raw_operator.features_)])
+
+
+def _convert_missing(scope, operator, container) -> None:
+    source = operator.inputs[0].full_name
+    flags = scope.get_unique_variable_name("is_missing")
+    container.add_node("IsNaN", [source], flags, name=scope.get_unique_operator_name("IsNaN"), op_version=13)
+    container.add_node(
+        "Cast",
+        [flags],
+        operator.outputs[0].full_name,
+        to=TensorProto.FLOAT,
+        name=scope.get_unique_operator_name("Cast"),
+        op_version=13,
+    )
