@@ -62,6 +62,7 @@ class Trained:
             ),
             # Given, since to infer them takes MLflow ten seconds.
             pip_requirements=["mlflow", "onnx", "onnxruntime", "numpy"],
+            onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=False,
         )
         (contract or self.contract).save(folder)
