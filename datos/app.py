@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import orjson
@@ -24,8 +25,10 @@ from datos.positions import Positions, PositionsError
 from datos.settings import DatosSettings
 
 DAYS = frozenset(
-    ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-    + ("lunes", "martes", "miercoles", "miércoles", "jueves", "viernes", "sabado", "sábado", "domingo")
+    [
+        *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+        *("lunes", "martes", "miercoles", "miércoles", "jueves", "viernes", "sabado", "sábado", "domingo"),
+    ]
 )
 
 Group = Annotated[int, Query(ge=1, le=10, description="The course's group, 1 to 10")]
@@ -53,11 +56,14 @@ class _RefusedError(Exception):
         self.detail = detail
 
 
-def create_app(settings: DatosSettings | None = None) -> FastAPI:
-    """The service for `settings`. Raises PositionsError when the file of positions is damaged."""
+def create_app(settings: DatosSettings | None = None, clock: Callable[[], float] = time.time) -> FastAPI:
+    """The service for `settings`; `clock` gives seconds, by which batches repeat.
+
+    Raises PositionsError when the file of positions is damaged.
+    """
     settings = settings or DatosSettings()
     catalog = Catalog(settings)
-    positions = Positions(settings.state)
+    positions = Positions(settings.state, clock)
     metrics = _Metrics()
     app = FastAPI(title="Data API", description="Serves data sets batch by batch.", version="1.0.0")
     app.state.catalog = catalog

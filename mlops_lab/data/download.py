@@ -25,7 +25,7 @@ from mlops_lab.errors import LabError
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes there will be, None when the publisher doesn't say."""
 
-ATTEMPTS = 6
+ATTEMPTS = 4  # without a single new byte
 ARCHIVE = "archive"  # name under which the digest of the archive itself is recorded
 CHUNK = 256 * 1024
 
@@ -106,8 +106,8 @@ def _fetch(public: PublicDataset, archive: Path, progress: Progress) -> None:
                 if failures >= ATTEMPTS or isinstance(error, httpx.UnsupportedProtocol):
                     raise DownloadError(
                         f"{public.url} can't be reached ({error or type(error).__name__}); what came so far is "
-                        f"kept: try again later, or get it by hand from {public.page} and put {public.file} into "
-                        f"{archive.parent}"
+                        f"kept: try again later, or get it by hand from {public.page} and put {public.file} "
+                        f"into {archive.parent}"
                     ) from error
                 time.sleep(min(0.2 * 2**failures, 5))
 

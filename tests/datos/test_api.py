@@ -1,0 +1,285 @@
+"""The Data API over HTTP: both dialects, positions, the end of the data and what happens to bad requests."""
+
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from datos.synthetic.market import COLUMNS
+
+
+def rows_of(reply):
+    assert reply.status_code == 200, reply.text
+    return reply.json()["data"]
+
+
+def test_first_dialect_lists_texts(serve):
+    reply = serve().get("/realtor/data", params={"group_number": 3}).json()
+    assert set(reply) == {"group_number", "batch_number", "data"}
+    assert (reply["group_number"], reply["batch_number"]) == (3, 1)
+    assert all(len(row) == len(COLUMNS) for row in reply["data"])
+    assert {type(value) for row in reply["data"] for value in row} == {str}
+    assert any("" in row for row in reply["data"])
+
+
+def test_second_dialect_lists_objects_of_the_same_rows(serve):
+    api = serve()
+    texts = rows_of(api.get("/realtor/data?group_number=3"))
+    reply = api.get("/realtor/data?group_number=3&day=Tuesday").json()
+    assert set(reply) == {"group_number", "day", "batch_number", "data"}
+    assert (reply["day"], reply["batch_number"]) == ("Tuesday", 1)
+    for text, row in zip(texts, reply["data"], strict=True):
+        assert tuple(row) == COLUMNS
+        for name, value in zip(COLUMNS, text, strict=True):
+            if value == "":
+                assert row[name] is None
+            elif name in ("status", "city", "state", "prev_sold_date"):
+                assert row[name] == value
+            elif isinstance(row[name], str):
+                assert value in ("call agent", "two")  # a bad value stays what it is
+            else:
+                assert row[name] == float(value)
+
+
+def test_whole_numbers_stay_whole_in_the_second_dialect(serve):
+    row = rows_of(serve().get("/covertype/data?group_number=1&day=2"))[0]
+    assert type(row["Elevation"]) is int
+    assert type(row["Soil_Type"]) is str
+
+
+@pytest.mark.parametrize("day", ["", "&day=martes"])
+def test_each_call_moves_on_until_the_end(serve, day):
+    api = serve()
+    numbers = [api.get(f"/realtor/data?group_number=1{day}").json()["batch_number"] for _ in range(6)]
+    assert numbers == [1, 2, 3, 4, 5, 6]
+    for _ in range(2):
+        end = api.get(f"/realtor/data?group_number=1{day}")
+        assert end.status_code == 400
+        assert "end of the data" in end.json()["detail"]
+
+
+def test_a_batch_repeats_until_its_interval_is_over(serve):
+    now = [1000.0]
+    api = serve(interval=300, clock=lambda: now[0])
+
+    def ask(query=""):
+        reply = api.get(f"/covertype/data?group_number=1{query}")
+        return reply.status_code if reply.status_code != 200 else reply.json()["batch_number"]
+
+    assert [ask(), ask()] == [1, 1]
+    now[0] += 299
+    assert ask() == 1
+    now[0] += 1
+    assert [ask(), ask()] == [2, 2]
+    assert [ask("&day=1"), ask("&day=1")] == [1, 2]  # the second dialect does not wait
+    now[0] += 300
+    assert ask() == 3
+    now[0] += 300
+    assert [ask(), ask()] == [4, 4]
+    now[0] += 300
+    assert ask() == 400
+
+
+def test_groups_days_and_data_sets_keep_their_own_positions(serve):
+    api = serve()
+    for address in (
+        "covertype/data?group_number=1",
+        "covertype/data?group_number=2",
+        "diabetes/data?group_number=1",
+    ):
+        assert api.get(f"/{address}").json()["batch_number"] == 1
+        assert api.get(f"/{address}&day=Monday").json()["batch_number"] == 1
+        assert api.get(f"/{address}&day=monday").json()["batch_number"] == 2
+        assert api.get(f"/{address}&day=4").json()["batch_number"] == 1
+
+
+def test_restart(serve):
+    api = serve()
+    for _ in range(2):
+        for query in (
+            "group_number=1",
+            "group_number=1&day=Monday",
+            "group_number=1&day=Friday",
+            "group_number=10",
+        ):
+            api.get(f"/covertype/data?{query}")
+    assert api.get("/covertype/restart_data_generation?group_number=1&day=Monday").status_code == 200
+    assert api.get("/covertype/data?group_number=1&day=Monday").json()["batch_number"] == 1
+    assert api.get("/covertype/data?group_number=1&day=Friday").json()["batch_number"] == 3
+    assert api.get("/covertype/restart_data_generation?group_number=1").status_code == 200
+    assert api.get("/covertype/data?group_number=1").json()["batch_number"] == 1
+    assert api.get("/covertype/data?group_number=1&day=Friday").json()["batch_number"] == 1
+    assert api.get("/covertype/data?group_number=10").json()["batch_number"] == 3
+
+
+def test_two_calls_at_once_get_two_batches(serve):
+    api = serve()
+    with ThreadPoolExecutor(6) as pool:
+        replies = list(pool.map(lambda _: api.get("/realtor/data?group_number=1"), range(9)))
+    assert sorted(reply.json()["batch_number"] for reply in replies if reply.status_code == 200) == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
+    assert [reply.status_code for reply in replies].count(400) == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "word"),
+    [
+        ("realtor/data", 422, "group_number"),
+        ("realtor/data?group_number=0", 422, "group_number"),
+        ("realtor/data?group_number=11", 422, "group_number"),
+        ("realtor/data?group_number=one", 422, "group_number"),
+        ("realtor/data?group_number=1&day=someday", 422, "someday"),
+        ("realtor/data?group_number=1&day=32", 422, "32"),
+        ("realtor/data?group_number=1&day=", 422, "day"),
+        ("realtor/restart_data_generation", 422, "group_number"),
+        ("nothing/data?group_number=1", 404, "covertype, diabetes, realtor"),
+        ("realtor/data.csv?batch=7", 404, "1 to 6"),
+        ("realtor/data.csv?batch=0", 422, "batch"),
+    ],
+)
+def test_a_bad_request_is_one_line_and_never_the_end_of_the_data(serve, address, status, word):
+    api = serve()
+    reply = api.get(f"/{address}")
+    assert reply.status_code == status
+    detail = reply.json()["detail"]
+    assert isinstance(detail, str)
+    assert word in detail
+    assert "\n" not in detail
+    assert api.get("/realtor/data?group_number=1").json()["batch_number"] == 1
+
+
+def test_index_columns_and_csv(serve):
+    api = serve()
+    index = api.get("/").json()["datasets"]
+    assert set(index) == {"realtor", "diabetes", "covertype"}
+    assert all("synthetic" in entry["source"] for entry in index.values())
+    assert api.get("/realtor/columns").json() == index["realtor"]["columns"] == list(COLUMNS)
+    one = api.get("/realtor/data.csv?batch=2")
+    assert one.headers["content-type"].startswith("text/csv")
+    header, *rows = csv.reader(io.StringIO(one.text))
+    assert header == list(COLUMNS)
+    whole = list(csv.reader(io.StringIO(api.get("/realtor/data.csv").text)))
+    assert len(whole) == 1 + index["realtor"]["rows"] == 1 + sum(index["realtor"]["batches"])
+    api.get("/realtor/data?group_number=1")  # a download moved nothing
+    assert rows_of(api.get("/realtor/data?group_number=1")) == rows
+
+
+def test_metrics(serve):
+    api = serve()
+    served = len(rows_of(api.get("/covertype/data?group_number=4")))
+    api.get("/covertype/data?group_number=44")
+    api.get("/evil/data?group_number=4")
+    text = api.get("/metrics").text
+    assert f'datos_rows_served_total{{dataset="covertype"}} {float(served)}' in text
+    assert 'datos_requests_total{dataset="covertype",status="200"} 1.0' in text
+    assert 'datos_position{dataset="covertype",day="",group="4"} 1.0' in text
+    assert "process_resident_memory_bytes" in text
+    assert "evil" not in text
+
+
+def test_health(serve):
+    assert serve().get("/health").json() == {"status": "ok"}
+
+
+def test_positions_that_cannot_be_written_lose_no_batch(serve, tmp_path):
+    state = tmp_path / "state" / "positions.json"
+    api = serve(state=state)
+    (tmp_path / "state").write_text("a file where the folder should be")
+    reply = api.get("/covertype/data?group_number=1")
+    assert reply.status_code == 503
+    assert "LAB_DATOS_STATE" in reply.json()["detail"]
+    (tmp_path / "state").unlink()
+    assert api.get("/covertype/data?group_number=1").json()["batch_number"] == 1
+
+
+class Process:
+    """The Data API as people start it, on a free port."""
+
+    def __init__(self, **settings):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        env = os.environ | {f"LAB_DATOS_{name.upper()}": str(value) for name, value in settings.items()}
+        command = [sys.executable, "-m", "datos", "--port", str(port)]
+        self.process = subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def __enter__(self):
+        for _ in range(300):
+            try:
+                if httpx.get(f"{self.url}/health").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                assert self.process.poll() is None, self.process.stdout.read()
+                time.sleep(0.1)
+        raise AssertionError("the Data API did not start")
+
+    def __exit__(self, *error):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate(timeout=20)
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_service_goes_on_where_it_was(tmp_path):
+    settings = {"state": tmp_path / "deep" / "positions.json", "scale": 0.005}
+    with Process(**settings) as api:
+        first = httpx.get(f"{api.url}/realtor/data?group_number=1").json()
+        httpx.get(f"{api.url}/realtor/data?group_number=2&day=7")
+    with Process(**settings) as api:
+        second = httpx.get(f"{api.url}/realtor/data?group_number=1").json()
+        other = httpx.get(f"{api.url}/realtor/data?group_number=2&day=7").json()
+    assert (first["batch_number"], second["batch_number"], other["batch_number"]) == (1, 2, 2)
+    assert first["data"] != second["data"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["positions.json"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("variable", "value", "word"),
+    [("LAB_DATOS_SCALE", "9", "LAB_DATOS_SCALE"), ("LAB_DATOS_INTERVAL", "soon", "LAB_DATOS_INTERVAL")],
+)
+def test_a_wrong_setting_is_one_line(variable, value, word):
+    done = subprocess.run(
+        [sys.executable, "-m", "datos"],
+        env=os.environ | {variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", ["{", json.dumps([1]), json.dumps({"positions": {"realtor/1": 3}})])
+def test_damaged_positions_are_one_line(tmp_path, text):
+    state = tmp_path / "positions.json"
+    state.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "datos"],
+        env=os.environ | {"LAB_DATOS_STATE": str(state)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "remove it" in done.stderr
