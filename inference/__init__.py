@@ -1,0 +1,1 @@
+"""The inference service: serves every use case's champion over HTTP, by its contract and ONNX graph alone."""

@@ -1,0 +1,272 @@
+"""The champions that are served: follows the registry's aliases and swaps models without a gap."""
+
+import logging
+import shutil
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from inference.errors import NoModelYet, RegistryAway, UnknownUseCase
+from inference.metrics import Metrics
+from inference.settings import InferenceSettings
+from mlops_lab.contract import Contract
+from mlops_lab.data.tables import MODELS
+from mlops_lab.errors import ModelError
+from mlops_lab.model.drift import DriftCounter
+from mlops_lab.model.predictor import Predictor
+from mlops_lab.model.registry import CHAMPION, Registry, Version
+from mlops_lab.use_case import NAME
+
+logger = logging.getLogger("inference.champions")
+
+REMEMBERED_VERSIONS = 5  # of each use case, whose request counts stay in the metrics
+LONGEST_PAUSE = 60.0  # seconds between two tries of a version that can't be loaded
+
+
+@dataclass(frozen=True)
+class Champion:
+    """One loaded model. A request keeps the champion that it began with."""
+
+    version: Version
+    predictor: Predictor
+    drift: DriftCounter
+    loaded_at: datetime
+
+    @property
+    def use_case(self) -> str:
+        return self.version.use_case
+
+    @property
+    def contract(self) -> Contract:
+        return self.predictor.contract
+
+    @cached_property
+    def name(self) -> dict[str, Any]:
+        """How a reply names the model."""
+        return {"name": self.use_case, "version": self.version.version}
+
+    @cached_property
+    def label(self) -> str:
+        return str(self.version.version)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the service knows of one use case. `error`: why its newest champion isn't the one that is served."""
+
+    use_case: str
+    champion: Champion | None
+    error: str | None
+
+
+@dataclass
+class _Failure:
+    version: int
+    error: str
+    retry_at: float
+    pause: float = field(default=5.0)
+
+
+class Champions:
+    """Every use case's champion, as the registry has it.
+
+    A version that can't be loaded or trusted never replaces the one that is served, and nor does a registry
+    that is away. A champion whose alias was taken away is served no longer.
+    """
+
+    def __init__(self, settings: InferenceSettings, database: Engine, metrics: Metrics):
+        self._settings = settings
+        self._database = database
+        self._metrics = metrics
+        self._lock = threading.Lock()  # one refresh at a time
+        self._served: dict[str, Champion] = {}
+        self._known: frozenset[str] = frozenset()
+        self._failures: dict[str, _Failure] = {}
+        self._recent: dict[str, deque[str]] = {}
+        self.looked = False  # whether the registry has answered at least once
+        self.registry_error: str | None = None
+        self.generation = 0  # grows with every change of what is served
+
+    def get(self, use_case: str) -> Champion:
+        """Raises `UnknownUseCase`, or `NoModelYet` when it exists but has no champion."""
+        if (champion := self._served.get(use_case)) is not None:
+            return champion
+        if not self.looked:
+            raise NoModelYet(
+                "no model is served yet: the model registry has not answered so far; try again shortly"
+            )
+        if use_case in self._known:
+            why = f" ({self._failures[use_case].error})" if use_case in self._failures else ""
+            raise NoModelYet(
+                f"{use_case} has no champion that can be served yet{why}; try again after its training"
+            )
+        if use_case == self._settings.default_use_case:
+            raise NoModelYet(f"{use_case} has no model yet; try again after its training")
+        names = ", ".join(sorted(self._known)) or "none yet"
+        raise UnknownUseCase(f"there is no use case {use_case[:40]!r}; there are: {names}")
+
+    def known(self, use_case: str) -> str | None:
+        """The name when the registry has it: what comes from outside must never become a label."""
+        return use_case if use_case in self._known else None
+
+    def served(self) -> list[Champion]:
+        return sorted(self._served.values(), key=lambda champion: champion.use_case)
+
+    def status(self) -> list[Status]:
+        """Every registered use case, by name."""
+        names = sorted(self._known | self._served.keys() | self._failures.keys())
+        failures = dict(self._failures)
+        return [Status(n, self._served.get(n), failures[n].error if n in failures else None) for n in names]
+
+    def versions(self, use_case: str) -> list[Version]:
+        """Every version in the registry, newest first. Raises `UnknownUseCase`, `RegistryAway`."""
+        try:
+            if use_case not in self._known and use_case not in self._registry.use_cases():
+                names = ", ".join(sorted(self._known)) or "none yet"
+                raise UnknownUseCase(f"there is no use case {use_case[:40]!r}; there are: {names}")
+            return self._registry.versions(use_case)
+        except UnknownUseCase:
+            raise
+        except Exception as error:
+            raise RegistryAway(
+                f"the model registry does not answer ({_first_line(error)}); try again"
+            ) from error
+
+    def refresh(self, at_once: bool = False) -> None:
+        """Looks at the aliases and loads what changed. Blocks while it downloads; never raises.
+
+        at_once: also tries again what failed a moment ago.
+        """
+        with self._lock:
+            try:
+                names = [name for name in self._registry.use_cases() if NAME.fullmatch(name)]
+                wanted = {name: self._registry.by_alias(name, CHAMPION) for name in names}
+            except Exception as error:  # MLflow's own, the HTTP client's and the database's errors
+                self._registry_failed(error)
+                return
+            if self.registry_error:
+                logger.info("the model registry answers again")
+            self.registry_error = None
+            for name, version in wanted.items():
+                self._follow(name, version, at_once)
+            for name in (self._served.keys() | self._failures.keys()) - wanted.keys():
+                self._withdraw(name, "its registered model was deleted")
+            self._known = frozenset(names)
+            self.looked = True
+
+    @cached_property
+    def _registry(self) -> Registry:
+        password = self._settings.mlflow_password
+        return Registry(
+            self._settings.tracking_uri,
+            self._settings.mlflow_username,
+            password.get_secret_value() if password else None,
+        )
+
+    def _follow(self, name: str, version: Version | None, at_once: bool) -> None:
+        if version is None:
+            self._withdraw(name, "no version carries the alias champion")
+            return
+        served = self._served.get(name)
+        if served and (served.version.version, served.version.digest) == (version.version, version.digest):
+            self._failures.pop(name, None)
+            return
+        failure = self._failures.get(name)
+        again = failure is not None and failure.version == version.version
+        if again and not at_once and time.monotonic() < failure.retry_at:
+            return
+        try:
+            champion = self._load(version)
+        except (
+            Exception
+        ) as error:  # whatever a broken file or a fault of the store raises, the old one goes on
+            pause = min(failure.pause * 2, LONGEST_PAUSE) if again else self._settings.inference_poll
+            self._load_failed(name, version, error, pause)
+            return
+        self._served = {**self._served, name: champion}
+        self._failures.pop(name, None)
+        self._changed(champion)
+
+    def _load(self, version: Version) -> Champion:
+        folder = self._registry.download(version, self._settings.models, self._recorded_digest(version))
+        predictor = Predictor.load(folder)
+        if predictor.contract.use_case != version.use_case:
+            raise ModelError(f"its contract is that of {predictor.contract.use_case}")
+        predictor.check_example()
+        return Champion(version, predictor, DriftCounter(predictor.contract), datetime.now(UTC))
+
+    def _recorded_digest(self, version: Version) -> str | None:
+        """The digest in the lab's own database; None, and a line in the log, when it can't be read."""
+        query = select(MODELS.c.digest).where(
+            MODELS.c.use_case == version.use_case, MODELS.c.version == version.version
+        )
+        try:
+            with self._database.connect() as db:
+                recorded = db.scalar(query)
+        except SQLAlchemyError as error:
+            logger.warning(
+                "%s version %d is checked by the registry's digest alone; the database does not answer: %s",
+                version.use_case,
+                version.version,
+                _first_line(error),
+            )
+            return None
+        if recorded is None:
+            logger.warning(
+                "%s version %d is checked by the registry's digest alone; the database has no record of it",
+                version.use_case,
+                version.version,
+            )
+        return recorded
+
+    def _changed(self, champion: Champion) -> None:
+        name = champion.use_case
+        self.generation += 1
+        logger.info("serving %s version %s", name, champion.label, extra={"data": champion.name})
+        recent = self._recent.setdefault(name, deque())
+        if champion.label in recent:
+            recent.remove(champion.label)
+        recent.append(champion.label)
+        if len(recent) > REMEMBERED_VERSIONS:
+            self._metrics.forget(name, recent.popleft())
+        # The graph is in memory; older files would only fill the disk.
+        for folder in self._settings.models.glob(f"{name}-*"):
+            if folder.name.removeprefix(f"{name}-").isdigit() and folder.name != f"{name}-{champion.label}":
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _withdraw(self, name: str, why: str) -> None:
+        self._failures.pop(name, None)
+        if name in self._served:
+            self._served = {key: champion for key, champion in self._served.items() if key != name}
+            self.generation += 1
+            logger.warning("%s is served no longer: %s", name, why)
+
+    def _load_failed(self, name: str, version: Version, error: Exception, pause: float) -> None:
+        self._metrics.reload_failed(name)
+        text = f"version {version.version} can't be served: {_first_line(error)}"
+        before = self._failures.get(name)
+        self._failures[name] = _Failure(version.version, text, time.monotonic() + pause, pause)
+        if before is None or before.error != text:
+            served = self._served.get(name)
+            goes_on = f"; version {served.label} goes on" if served else ""
+            logger.error(
+                "%s %s%s", name, text, goes_on, exc_info=None if isinstance(error, ModelError) else error
+            )
+
+    def _registry_failed(self, error: Exception) -> None:
+        self._metrics.reload_failed("registry")
+        text = _first_line(error)
+        if self.registry_error is None:
+            logger.error("the model registry does not answer: %s; what is served goes on", text)
+        self.registry_error = text
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

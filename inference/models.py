@@ -1,0 +1,149 @@
+"""`/models`, `/health`, `/ready`, `/reload`, `/metrics`: what is served, and whether."""
+
+import asyncio
+import hmac
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from inference.endpoint import Service
+from inference.errors import NoModelYet, ReloadDisabled, UnknownFeature, WrongToken
+from mlops_lab.contract import SCHEMA_VALUES, Category
+
+_BULK = {"background", "reference"}  # what training needs again, and a caller doesn't
+
+
+def router(service: Service) -> APIRouter:
+    routes = APIRouter()
+    champions = service.champions
+
+    @routes.get("/", summary="Where to go from here", tags=["service"])
+    async def index() -> dict[str, Any]:
+        served = [champion.use_case for champion in champions.served()]
+        return {
+            "service": "inference",
+            "serves": served,
+            "predict": [f"/predict/{name}" for name in served],
+            "see": ["/docs", "/models", "/health", "/ready", "/metrics"],
+        }
+
+    @routes.get("/health", summary="Whether the process is alive", tags=["service"])
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @routes.get("/ready", summary="Whether a champion is served; 503 when none is", tags=["service"])
+    async def ready() -> dict[str, Any]:
+        served = {champion.use_case: champion.version.version for champion in champions.served()}
+        if not served:
+            raise NoModelYet("no champion is served yet; try again after a training")
+        return {"status": "ready", "models": served}
+
+    @routes.get("/metrics", summary="Prometheus metrics", tags=["service"], response_class=Response)
+    def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @routes.post("/reload", summary="Look at the aliases now; needs the reload token", tags=["service"])
+    async def reload(authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
+        if (token := service.settings.reload_token) is None:
+            raise ReloadDisabled(
+                "POST /reload is off, since no token is set (LAB_RELOAD_TOKEN); the service follows the aliases by itself"
+            )
+        expected = f"Bearer {token.get_secret_value()}".encode()
+        if not hmac.compare_digest(authorization.encode(), expected):
+            raise WrongToken("the header Authorization: Bearer <token> is missing or wrong")
+        await asyncio.to_thread(champions.refresh, True)
+        return _models(service)
+
+    @routes.get("/models", summary="Every registered use case and what of it is served", tags=["models"])
+    async def models() -> dict[str, Any]:
+        return _models(service)
+
+    @routes.get("/models/{use_case}", summary="The contract of the served champion", tags=["models"])
+    async def contract(
+        use_case: str,
+        full: Annotated[
+            bool, Query(description="with the reference histograms and the background rows")
+        ] = False,
+    ) -> Response:
+        champion = champions.get(use_case)
+        text = champion.contract.model_dump_json(exclude=None if full else _BULK)
+        return Response(text, media_type="application/json", headers={"X-Model-Version": champion.label})
+
+    @routes.get(
+        "/models/{use_case}/features/{feature}", summary="Look up values of a category", tags=["models"]
+    )
+    async def values(
+        use_case: str, feature: str, q: Annotated[str, Query(max_length=255)] = ""
+    ) -> dict[str, Any]:
+        contract = champions.get(use_case).contract
+        categories = {f.name: f for f in [*contract.features, contract.target] if isinstance(f, Category)}
+        if feature not in categories:
+            names = ", ".join(categories) or "none"
+            raise UnknownFeature(f"{use_case} has no category {feature[:60]!r}; there are: {names}")
+        category, text = categories[feature], q.casefold()
+        found = [value for value in category.values if text in value.casefold()]
+        found.sort(
+            key=lambda value: not value.casefold().startswith(text)
+        )  # stable: the most frequent stay first
+        return {
+            "feature": feature,
+            "open": category.open,
+            "total": len(found),
+            "values": found[:SCHEMA_VALUES],
+        }
+
+    @routes.get(
+        "/models/{use_case}/versions", summary="Every version, as the registry has it", tags=["models"]
+    )
+    async def versions(use_case: str) -> dict[str, Any]:
+        found = await asyncio.to_thread(champions.versions, use_case)
+        return {
+            "use_case": use_case,
+            "versions": [
+                {
+                    "version": v.version,
+                    "aliases": v.aliases,
+                    "run_id": v.run_id,
+                    "digest": v.digest,
+                    "created_at": v.created_at,
+                    "tags": v.tags,
+                }
+                for v in found
+            ],
+        }
+
+    return routes
+
+
+def _models(service: Service) -> dict[str, Any]:
+    champions = service.champions
+    found = []
+    for status in champions.status():
+        entry: dict[str, Any] = {
+            "use_case": status.use_case,
+            "title": "",
+            "version": None,
+            "error": status.error,
+        }
+        if champion := status.champion:
+            contract = champion.contract
+            entry |= {
+                "title": contract.title,
+                "task": contract.task,
+                "version": champion.version.version,
+                "run_id": champion.version.run_id,
+                "digest": champion.version.digest,
+                "metric": contract.metric,
+                "metrics": contract.metrics,
+                "baseline": contract.baseline,
+                "candidate": contract.lineage.candidate if contract.lineage else None,
+                "loaded_at": champion.loaded_at.isoformat(),
+            }
+        found.append(entry)
+    return {
+        "models": found,
+        "default": service.settings.default_use_case,
+        "registry": {"error": champions.registry_error, "looked": champions.looked},
+    }

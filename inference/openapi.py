@@ -1,0 +1,195 @@
+"""The OpenAPI document, built from the contracts of the champions that are served right now."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from inference.champions import Champion, Champions
+from mlops_lab.contract import Boolean, Contract
+
+_REF = "#/components/schemas/"
+
+
+class LiveOpenApi:
+    """Called for `/openapi.json`: one path `/predict/{name}` and `/explain/{name}` a champion, every field described."""
+
+    def __init__(self, app: FastAPI, champions: Champions, default: str):
+        self._app = app
+        self._champions = champions
+        self._default = default
+        self._built: tuple[int, dict[str, Any]] | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        generation = self._champions.generation
+        if self._built is None or self._built[0] != generation:
+            self._built = generation, self._build()
+        return self._built[1]
+
+    def _build(self) -> dict[str, Any]:
+        document = get_openapi(
+            title=self._app.title,
+            version=self._app.version,
+            description=self._app.description,
+            routes=self._app.routes,
+        )
+        paths = document["paths"]
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= {"Problems": _PROBLEMS, "Refusal": _REFUSAL, "Model": _MODEL}
+        served = self._champions.served()
+        for champion in served:
+            name, contract = champion.use_case, champion.contract
+            schemas[name] = contract.json_schema()
+            schemas[f"{name}_predictions"] = _predictions(contract)
+            schemas[f"{name}_explanation"] = _explanation(contract)
+            paths[f"/predict/{name}"] = {"post": _predict(champion, f"predict_{name}")}
+            paths[f"/explain/{name}"] = {"post": _explain(champion)}
+            if name == self._default:
+                paths["/predict"] = {"post": _predict(champion, "predict")}
+        paths["/feedback"] = {"post": _feedback([c.use_case for c in served], self._default)}
+        return document
+
+
+def _predict(champion: Champion, operation: str) -> dict[str, Any]:
+    name, contract = champion.use_case, champion.contract
+    row = {"$ref": f"{_REF}{name}"}
+    many = {
+        "type": "object",
+        "required": ["rows"],
+        "additionalProperties": False,
+        "properties": {"rows": {"type": "array", "minItems": 1, "items": row}},
+    }
+    return {
+        "tags": ["predict"],
+        "operationId": operation,
+        "summary": f"{contract.title} (version {champion.label})",
+        "description": contract.description,
+        "requestBody": _body({"oneOf": [row, many]}, contract.example),
+        "responses": {
+            "200": _reply("Predictions, in the order of the rows", f"{name}_predictions"),
+            **_ERRORS,
+        },
+    }
+
+
+def _explain(champion: Champion) -> dict[str, Any]:
+    name, contract = champion.use_case, champion.contract
+    operation = {
+        "tags": ["predict"],
+        "operationId": f"explain_{name}",
+        "summary": f"What moved a prediction: {contract.title}",
+        "requestBody": _body({"$ref": f"{_REF}{name}"}, contract.example),
+        "responses": {"200": _reply("Contributions of the fields", f"{name}_explanation"), **_ERRORS},
+    }
+    if contract.classes:
+        asked = {"type": "string", "enum": contract.classes}
+        about = "whose probability is explained; else true, or the predicted class"
+        operation["parameters"] = [{"name": "class", "in": "query", "schema": asked, "description": about}]
+    return operation
+
+
+def _feedback(names: list[str], default: str) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "required": ["prediction_id", "actual"],
+        "additionalProperties": False,
+        "properties": {
+            "use_case": {"type": "string", "default": default, "examples": names},
+            "prediction_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+            "actual": {"description": "the true value of the target"},
+            "group_key": {
+                "type": ["object", "null"],
+                "description": "column to value; without it the row never becomes training data",
+            },
+        },
+    }
+    return {
+        "tags": ["predict"],
+        "operationId": "feedback",
+        "summary": "The true value of an earlier prediction",
+        "requestBody": _body(schema, None),
+        "responses": {"202": {"description": "Taken; it is on its way to the database"}, **_ERRORS},
+    }
+
+
+def _predictions(contract: Contract) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "predictions": {"type": "array", "items": _target(contract)},
+        "model": {"$ref": f"{_REF}Model"},
+        "prediction_ids": {"type": "array", "items": {"type": "string"}},
+    }
+    if contract.classes:
+        by_class = {"type": "object", "properties": dict.fromkeys(contract.classes, _PROBABILITY)}
+        properties["probabilities"] = {"type": "array", "items": by_class}
+    if contract.task == "binary":
+        properties["threshold"] = {**_PROBABILITY, "description": "true from this probability on"}
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _explanation(contract: Contract) -> dict[str, Any]:
+    values = {f.name: {"type": "number", "title": f.title} for f in contract.features}
+    properties: dict[str, Any] = {
+        "prediction": _target(contract),
+        "base_value": {"type": "number", "description": "mean prediction of the background rows"},
+        "values": {"type": "object", "properties": values},
+        "unit": {"type": ["string", "null"]},
+        "model": {"$ref": f"{_REF}Model"},
+    }
+    if contract.classes:
+        properties |= {"class": {"type": "string", "enum": contract.classes}, "probability": _PROBABILITY}
+    about = "base_value and values add up to the prediction, or to the probability of the class"
+    return {"type": "object", "description": about, "properties": properties}
+
+
+def _target(contract: Contract) -> dict[str, Any]:
+    target = contract.target
+    if contract.task == "multiclass":
+        kind: dict[str, Any] = {"type": "string", "enum": contract.classes}
+    else:
+        kind = {"type": "boolean" if isinstance(target, Boolean) else "number"}
+    kind["title"] = target.title
+    return kind | ({"x-unit": target.unit, "description": f"Unit: {target.unit}."} if target.unit else {})
+
+
+def _body(schema: dict, example: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": schema}
+    if example is not None:
+        content["example"] = example
+    return {"required": True, "content": {"application/json": content}}
+
+
+def _reply(description: str, schema: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": f"{_REF}{schema}"}}},
+    }
+
+
+_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
+_MODEL = {"type": "object", "properties": {"name": {"type": "string"}, "version": {"type": "integer"}}}
+_REFUSAL = {"type": "object", "properties": {"detail": {"type": "string"}}}
+_PROBLEMS = {
+    "type": "object",
+    "properties": {
+        "detail": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "row": {"type": "integer"},
+                    "field": {"type": "string"},
+                    "rule": {"type": "string"},
+                    "message": {"type": "string"},
+                },
+            },
+        },
+        "problems": {"type": "integer", "description": "how many there are, when not all are listed"},
+    },
+}
+_ERRORS = {
+    "400": _reply("The body is not JSON", "Refusal"),
+    "413": _reply("Too many rows or bytes", "Refusal"),
+    "415": _reply("Another content type than JSON", "Refusal"),
+    "422": _reply("A row breaks the contract: field, rule and message of every fault", "Problems"),
+    "503": _reply("No model yet, or too busy; try again after Retry-After seconds", "Refusal"),
+}

@@ -1,0 +1,205 @@
+"""Prediction over HTTP: replies, and every way to send something wrong."""
+
+import json
+
+import pytest
+
+from mlops_lab.model.predictor import Predictor
+from tests import small_models
+from tests.inference.conftest import EXAMPLE
+
+
+def _model(shared, use_case: str) -> Predictor:
+    return Predictor.load(shared.home / "built" / f"{use_case}-1.0")
+
+
+def test_one_row(service, shared):
+    reply = service.predict()
+    assert reply["model"] == {"name": "houses", "version": 1}
+    assert reply["predictions"] == _model(shared, "houses").predict([EXAMPLE]).values
+    assert len(reply["prediction_ids"][0]) == 32
+    assert "probabilities" not in reply
+
+
+def test_batches_small_and_large_equal_the_model(service, shared):
+    for n in (2, 300):  # on the event loop, and in a thread
+        rows = small_models.raw_rows(n, seed=n)
+        reply = service.http.post("/predict/houses", json={"rows": rows}).json()
+        assert reply["predictions"] == pytest.approx(_model(shared, "houses").predict(rows).values, rel=1e-6)
+        assert len(set(reply["prediction_ids"])) == n
+        assert reply["prediction_ids"] == sorted(reply["prediction_ids"], key=lambda i: i[:12])
+
+
+def test_default_use_case(service):
+    assert service.http.post("/predict", json=EXAMPLE).json()["model"]["name"] == "houses"
+
+
+def test_binary_reply_follows_the_contracts_threshold(service):
+    rows = small_models.raw_rows(60, seed=5)
+    reply = service.http.post("/predict/clinic", json={"rows": rows}).json()
+    assert reply["threshold"] == 0.3
+    for prediction, probabilities in zip(reply["predictions"], reply["probabilities"], strict=True):
+        assert prediction is (probabilities["true"] >= 0.3)
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert {True, False} == set(reply["predictions"])
+
+
+def test_multiclass_reply_is_the_most_probable_class(service):
+    reply = service.http.post("/predict/forest", json={"rows": small_models.raw_rows(60, seed=6)}).json()
+    for prediction, probabilities in zip(reply["predictions"], reply["probabilities"], strict=True):
+        assert prediction == max(probabilities, key=probabilities.get)
+    assert set(reply["predictions"]) == {"pine", "fir", "aspen"}
+
+
+def test_values_are_read_as_the_pipeline_reads_them(service):
+    texts = EXAMPLE | {"area": "120.5", "rooms": "3.0", "garden": "yes", "sold": "2024-01-31T10:00:00"}
+    assert service.predict(texts)["predictions"] == service.predict()["predictions"]
+    missing = EXAMPLE | {"area": "?"}
+    assert service.predict(missing)["predictions"] == service.predict(EXAMPLE | {"area": None})["predictions"]
+
+
+def test_unknown_value_of_an_open_category_is_taken_and_counted(service):
+    def unknown() -> float:
+        return service.metric("feature_unknown_values_total", use_case="houses", feature="state")
+
+    before = unknown()
+    service.predict(EXAMPLE | {"state": "Atlantis"})
+    assert unknown() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "rule"),
+    [
+        ({"area": ...}, "area", "missing"),
+        ({"rooms": None}, "rooms", "missing"),
+        ({"colour": "red"}, "colour", "unknown"),
+        ({"area": "wide"}, "area", "type"),
+        ({"area": [1]}, "area", "type"),
+        ({"area": {"a": 1}}, "area", "type"),
+        ({"area": True}, "area", "type"),
+        ({"area": 4}, "area", "minimum"),
+        ({"area": 2000.1}, "area", "maximum"),
+        ({"area": 1e300}, "area", "type"),
+        ({"rooms": 2.5}, "rooms", "type"),
+        ({"rooms": 61}, "rooms", "maximum"),
+        ({"kind": "castle"}, "kind", "category"),
+        ({"kind": 7}, "kind", "category"),
+        ({"state": "x" * 256}, "state", "length"),
+        ({"garden": "perhaps"}, "garden", "type"),
+        ({"sold": "yesterday"}, "sold", "type"),
+        ({"sold": 12}, "sold", "type"),
+    ],
+)
+def test_bad_field_is_named_with_its_rule(service, change, field, rule):
+    row = {key: value for key, value in (EXAMPLE | change).items() if value is not ...}
+    reply = service.http.post("/predict/houses", json=row)
+    assert reply.status_code == 422
+    [problem] = reply.json()["detail"]
+    assert (problem["row"], problem["field"], problem["rule"]) == (0, field, rule)
+    assert problem["message"]
+    assert "\n" not in problem["message"]
+
+
+def test_closed_category_names_what_is_allowed(service):
+    reply = service.http.post("/predict/houses", json=EXAMPLE | {"kind": "castle"})
+    assert "flat, house" in reply.json()["detail"][0]["message"]
+
+
+def test_every_fault_of_a_batch_is_told_with_its_row(service):
+    rows = [EXAMPLE, EXAMPLE | {"area": -1, "rooms": "many"}, EXAMPLE, EXAMPLE | {"kind": "x"}]
+    reply = service.http.post("/predict/houses", json={"rows": rows})
+    told = {(p["row"], p["field"]) for p in reply.json()["detail"]}
+    assert told == {(1, "area"), (1, "rooms"), (3, "kind")}
+
+
+def test_a_reply_to_a_hopeless_batch_stays_short(service):
+    reply = service.http.post("/predict/houses", json={"rows": [{}] * 2000})
+    assert reply.status_code == 422
+    assert len(reply.json()["detail"]) == 100
+    assert reply.json()["problems"] == 2000 * len(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        [EXAMPLE],
+        3,
+        "row",
+        None,
+        {"rows": []},
+        {"rows": EXAMPLE},
+        {"rows": [3]},
+        {"rows": [EXAMPLE], "x": 1},
+    ],
+)
+def test_another_shape_than_rows_is_refused(service, body):
+    reply = service.http.post(
+        "/predict/houses", content=json.dumps(body), headers={"content-type": "application/json"}
+    )
+    assert reply.status_code == 422
+    assert reply.json()["detail"][0]["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"{'area': 1}", b"\xff\xfe", b'{"area": NaN}', b"[" * 100_000])
+def test_malformed_json_is_a_clear_400(service, body):
+    reply = service.http.post("/predict/houses", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 400
+    assert isinstance(reply.json()["detail"], str)
+    assert "Traceback" not in reply.text
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "text/csv", "application/x-www-form-urlencoded"])
+def test_another_content_type_is_refused(service, kind):
+    headers = {"content-type": kind} if kind else {}
+    reply = service.http.post("/predict/houses", content=json.dumps(EXAMPLE).encode(), headers=headers)
+    assert reply.status_code == 415
+    assert "application/json" in reply.json()["detail"]
+
+
+def test_too_many_rows_and_too_many_bytes(lab):
+    lab.publish("houses")
+    service = lab.serve(inference_max_rows=5, inference_max_body=4000)
+    assert service.http.post("/predict", json={"rows": [EXAMPLE] * 5}).status_code == 200
+    reply = service.http.post("/predict", json={"rows": [EXAMPLE] * 6})
+    assert reply.status_code == 413
+    assert "at most 5" in reply.json()["detail"]
+    reply = service.http.post("/predict", json=EXAMPLE | {"state": "x" * 5000})
+    assert reply.status_code == 413
+    assert "4000" in reply.json()["detail"]
+
+    def chunks():  # no Content-Length to believe or not
+        for _ in range(10):
+            yield b" " * 1000
+
+    reply = service.http.post("/predict", content=chunks(), headers={"content-type": "application/json"})
+    assert reply.status_code == 413
+    assert service.predict()
+
+
+def test_unknown_use_case_names_those_that_exist_and_makes_no_label(service):
+    reply = service.http.post("/predict/castles", json=EXAMPLE)
+    assert reply.status_code == 404
+    assert "clinic, forest, houses" in reply.json()["detail"]
+    assert "castles" not in service.http.get("/metrics").text
+    assert service.metric("inference_errors_total", use_case="unknown", kind="unknown_use_case") >= 1
+
+
+def test_wrong_method_and_unknown_path(service):
+    assert service.http.get("/predict/houses").status_code == 405
+    assert service.http.post("/nothing", json={}).status_code == 404
+
+
+def test_request_id_comes_back_and_is_made_when_absent_or_odd(service):
+    assert service.http.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
+    reply = service.http.post("/predict", json=EXAMPLE, headers={"X-Request-ID": "mine-2"})
+    assert reply.headers["x-request-id"] == "mine-2"
+    assert (
+        service.http.post("/predict", json={}, headers={"X-Request-ID": "mine-3"}).headers["x-request-id"]
+        == "mine-3"
+    )
+    for odd in ("", "a b", "x" * 65, '"}'):
+        given = service.http.post("/predict", json=EXAMPLE, headers={"X-Request-ID": odd}).headers[
+            "x-request-id"
+        ]
+        assert len(given) == 32
