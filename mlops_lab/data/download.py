@@ -27,7 +27,6 @@ Progress = Callable[[int, int | None], None]
 
 ATTEMPTS = 4  # without a single new byte
 ARCHIVE = "archive"  # name under which the digest of the archive itself is recorded
-CHUNK = 256 * 1024
 
 
 class DownloadError(LabError):
@@ -105,9 +104,9 @@ def _fetch(public: PublicDataset, archive: Path, progress: Progress) -> None:
                 failures = 1 if _size(archive) > before else failures + 1
                 if failures >= ATTEMPTS or isinstance(error, httpx.UnsupportedProtocol):
                     raise DownloadError(
-                        f"{public.url} can't be reached ({error or type(error).__name__}); what came so far is "
-                        f"kept: try again later, or get it by hand from {public.page} and put {public.file} "
-                        f"into {archive.parent}"
+                        f"{public.url} can't be reached ({error or type(error).__name__}); what came so far "
+                        f"is kept: try again later, or get it by hand from {public.page} and put "
+                        f"{public.file} into {archive.parent}"
                     ) from error
                 time.sleep(min(0.2 * 2**failures, 5))
 
@@ -150,7 +149,8 @@ def _fetch_once(client: httpx.Client, public: PublicDataset, archive: Path, prog
         total = have + int(length) if length else None
         with archive.open("ab" if resumed else "wb") as file:
             progress(have, total)
-            for chunk in reply.iter_bytes(CHUNK):
+            # Without a chunk size, so that nothing received is held back when the connection breaks.
+            for chunk in reply.iter_raw():
                 file.write(chunk)
                 have += len(chunk)
                 progress(have, total)

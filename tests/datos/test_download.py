@@ -1,0 +1,289 @@
+"""Downloads from a real server that cuts connections, changes its file, or is away."""
+
+import csv
+import gzip
+import hashlib
+import io
+import random
+import threading
+import zipfile
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from datos.settings import DatosSettings
+from mlops_lab.data import download as module
+from mlops_lab.data.download import DATASETS, PUBLISHED, ChecksumError, DownloadError, download
+from mlops_lab.errors import LabError
+
+DIABETES = b"encounter_id,patient_nbr,weight\n" + b"".join(
+    f"{n},{random.Random(n).random()},?\n".encode() for n in range(20_000)
+)
+
+
+def zipped(**members: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_DOT_", "."), content)
+    return packed.getvalue()
+
+
+class Publisher(ThreadingHTTPServer):
+    """Serves `body`; each entry of `cuts` lets one connection break after so many bytes."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.body = zipped(**{"IDS_mapping_DOT_csv": b"1,2", "dataset__diabetic_data_DOT_csv": DIABETES})
+        self.etag = '"one"'
+        self.cuts: list[int] = []
+        self.status: list[int] = []
+        self.ranges = True
+        self.seen: list[tuple[str | None, int]] = []  # Range asked for, bytes sent
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/public/data.zip"
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        publisher: Publisher = self.server
+        asked = self.headers.get("Range")
+        if publisher.status:
+            self.send_response(publisher.status.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        start = 0
+        if asked and publisher.ranges and self.headers.get("If-Range") in (None, publisher.etag):
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(publisher.body):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(publisher.body)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206)
+            self.send_header(
+                "Content-Range", f"bytes {start}-{len(publisher.body) - 1}/{len(publisher.body)}"
+            )
+        else:
+            self.send_response(200)
+        rest = publisher.body[start:]
+        self.send_header("ETag", publisher.etag)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        if publisher.cuts:
+            rest = rest[: publisher.cuts.pop(0)]
+            self.close_connection = True
+        publisher.seen.append((asked, len(rest)))
+        self.wfile.write(rest)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def publisher():
+    with Publisher() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+
+
+def fetch(publisher, folder, dataset="diabetes", progress=lambda done, total: None, **changes):
+    public = replace(PUBLISHED[dataset], url=publisher.url, **changes)
+    return download(dataset, folder, progress, {dataset: public})
+
+
+def test_a_download_arrives_whole_with_progress(publisher, tmp_path):
+    shown = []
+    path = fetch(publisher, tmp_path / "new", progress=lambda done, total: shown.append((done, total)))
+    assert path == tmp_path / "new" / "diabetic_data.csv"
+    assert path.read_bytes() == DIABETES
+    assert shown[0][0] == 0
+    assert shown[-1] == (len(publisher.body), len(publisher.body))
+    assert [done for done, _ in shown] == sorted(done for done, _ in shown)
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
+        "diabetic_data.csv",
+        "diabetic_data.csv.sha256",
+    ]
+
+
+def test_a_cut_connection_is_taken_up_where_it_stopped(publisher, tmp_path):
+    size = len(publisher.body)
+    publisher.cuts = [size // 3, size // 3]
+    assert fetch(publisher, tmp_path).read_bytes() == DIABETES
+    assert publisher.seen[0] == (None, size // 3)
+    assert publisher.seen[1] == (f"bytes={size // 3}-", size // 3)
+    assert publisher.seen[2] == (f"bytes={2 * (size // 3)}-", size - 2 * (size // 3))
+
+
+def test_a_later_run_goes_on_where_an_earlier_one_gave_up(publisher, tmp_path):
+    size = len(publisher.body)
+    publisher.cuts = [size // 2] + [0] * module.ATTEMPTS
+    with pytest.raises(DownloadError, match="what came so far is kept"):
+        fetch(publisher, tmp_path)
+    assert not (tmp_path / "diabetic_data.csv").exists()
+    publisher.cuts.clear()
+    publisher.seen.clear()
+    assert fetch(publisher, tmp_path).read_bytes() == DIABETES
+    assert publisher.seen == [(f"bytes={size // 2}-", size - size // 2)]
+
+
+def test_a_file_that_changed_in_between_is_not_glued_together(publisher, tmp_path):
+    publisher.cuts = [1000] + [0] * module.ATTEMPTS
+    with pytest.raises(DownloadError):
+        fetch(publisher, tmp_path)
+    publisher.cuts.clear()
+    publisher.etag, publisher.body = '"two"', zipped(diabetic_data_DOT_csv=b"a,b\n1,2\n")
+    assert fetch(publisher, tmp_path).read_bytes() == b"a,b\n1,2\n"
+
+
+def test_a_publisher_without_ranges_starts_again(publisher, tmp_path):
+    publisher.ranges = False
+    publisher.cuts = [5000]
+    assert fetch(publisher, tmp_path).read_bytes() == DIABETES
+    assert publisher.seen[1][1] == len(publisher.body)
+
+
+def test_all_of_it_was_here_already(publisher, tmp_path):
+    (tmp_path / "diabetic_data.csv.part").write_bytes(publisher.body)
+    (tmp_path / "diabetic_data.csv.part.version").write_text(publisher.etag)
+    assert fetch(publisher, tmp_path).read_bytes() == DIABETES
+    assert publisher.seen == []
+
+
+def test_a_busy_publisher_is_asked_again(publisher, tmp_path):
+    publisher.status = [503, 429]
+    assert fetch(publisher, tmp_path).read_bytes() == DIABETES
+
+
+def test_what_is_here_is_not_fetched_again(publisher, tmp_path):
+    fetch(publisher, tmp_path)
+    publisher.seen.clear()
+    fetch(publisher, tmp_path)
+    assert publisher.seen == []
+
+
+@pytest.mark.parametrize("name", ["diabetic_data.csv", "diabetic_data.csv.gz"])
+def test_a_file_put_there_by_hand_is_kept(publisher, tmp_path, name):
+    (tmp_path / name).write_bytes(b"mine")
+    assert fetch(publisher, tmp_path) == tmp_path / name
+    assert (tmp_path / name).read_bytes() == b"mine"
+    assert publisher.seen == []
+
+
+def test_a_damaged_file_is_found(publisher, tmp_path):
+    path = fetch(publisher, tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ChecksumError, match="remove it"):
+        fetch(publisher, tmp_path)
+    path.unlink()
+    assert fetch(publisher, tmp_path).read_bytes() == DIABETES
+
+
+def test_the_first_digest_holds_from_then_on(publisher, tmp_path):
+    path = fetch(publisher, tmp_path)
+    path.unlink()
+    publisher.body = zipped(diabetic_data_DOT_csv=b"a,b\n1,2\n")
+    with pytest.raises(ChecksumError, match="sha256"):
+        fetch(publisher, tmp_path)
+    assert not path.exists()
+    (tmp_path / "diabetic_data.csv.sha256").unlink()
+    assert fetch(publisher, tmp_path).read_bytes() == b"a,b\n1,2\n"
+
+
+def test_a_known_digest_is_checked(publisher, tmp_path):
+    with pytest.raises(ChecksumError, match="sha256"):
+        fetch(publisher, tmp_path, sha256="0" * 64)
+    assert list(tmp_path.iterdir()) == []
+    known = hashlib.sha256(publisher.body).hexdigest()
+    assert fetch(publisher, tmp_path, sha256=known).exists()
+
+
+def test_a_damaged_record_is_named(publisher, tmp_path):
+    fetch(publisher, tmp_path)
+    (tmp_path / "diabetic_data.csv.sha256").write_text("{")
+    with pytest.raises(ChecksumError, match=r"diabetic_data\.csv\.sha256 is damaged"):
+        fetch(publisher, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>moved</html>", zipped(other_DOT_csv=b"1"), zipped(diabetic_data_DOT_csv=DIABETES)[:-3000]],
+)
+def test_an_archive_that_is_none(publisher, tmp_path, body):
+    publisher.body = body
+    with pytest.raises(DownloadError, match="get it by hand") as error:
+        fetch(publisher, tmp_path)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_publisher_does_not_know_the_file(publisher, tmp_path):
+    publisher.status = [404]
+    with pytest.raises(DownloadError, match="answered 404; get it by hand from"):
+        fetch(publisher, tmp_path)
+
+
+def test_the_publisher_is_away(publisher, tmp_path):
+    publisher.server_close()
+    with pytest.raises(DownloadError, match="can't be reached") as error:
+        fetch(publisher, tmp_path)
+    assert isinstance(error.value, LabError)
+    for word in ("get it by hand from https://", "diabetic_data.csv", str(tmp_path)):
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_none(publisher, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DownloadError, match="can't be kept"):
+        fetch(publisher, tmp_path / "file")
+
+
+def test_listings_behind_a_login_and_unknown_names(tmp_path):
+    with pytest.raises(DownloadError, match=r"login.*realtor\.csv"):
+        download("realtor", tmp_path)
+    with pytest.raises(DownloadError, match="covertype, realtor"):
+        download("nothing", tmp_path)
+    assert DATASETS == ("diabetes", "covertype")
+
+
+def test_covertype_becomes_the_courses_columns(publisher, tmp_path, real_file):
+    with gzip.open(real_file("covertype_group5_unique.csv.gz"), "rt", newline="") as file:
+        header, *rows = csv.reader(file)
+    # The publisher's form of some real rows: areas and soils as 0/1 columns, classes from 1.
+    rows = rows[:2000]
+    lines = []
+    for row in rows:
+        area = [str(int(row[10] == name)) for name in module.WILDERNESS_AREAS]
+        soil = [str(int(row[11] == f"C{code}")) for code in module.SOIL_TYPES]
+        lines.append(",".join([*row[:10], *area, *soil, str(int(row[12]) + 1)]))
+    data = gzip.compress("\n".join(lines).encode() + b"\n")
+    publisher.body = zipped(covtype_DOT_data_DOT_gz=data, covtype_DOT_info=b"")
+    path = fetch(publisher, tmp_path, dataset="covertype")
+    with path.open(newline="") as file:
+        assert list(csv.reader(file)) == [header, *rows]
+
+
+def test_what_was_downloaded_is_served(publisher, tmp_path, serve):
+    fetch(publisher, serve.folder)
+    api = serve()
+    assert DatosSettings().folder is None
+    assert api.get("/").json()["datasets"]["diabetes"]["source"] == "file diabetic_data.csv"
+    assert api.get("/diabetes/data?group_number=1").json()["data"][0][2] == "?"
