@@ -96,8 +96,11 @@ def airflow(settings: Settings) -> tuple[Service, list[Service]]:
     tool = _tool("airflow")
     health = f"{_url(settings, port)}/api/v2/monitor/health"
     api = Service("Airflow", [*tool, "api-server"], env, (port, "LAB_AIRFLOW_PORT"), health)
-    others = [Service(f"Airflow {name}", [*tool, name], env) for name in ("scheduler", "dag-processor")]
-    return Service("Airflow migration", [*tool, "db", "migrate"], env), [api, *others]
+    # Its workers and their tasks are forked from the scheduler: what it has imported, no task imports again.
+    warm = "import mlops_lab.steps, mlops_lab.model.train, sklearn.ensemble, lightgbm; from airflow.__main__ import main; main()"
+    scheduler = Service("Airflow scheduler", [sys.executable, "-c", warm, "scheduler"], env)
+    processor = Service("Airflow dag-processor", [*tool, "dag-processor"], env)
+    return Service("Airflow migration", [*tool, "db", "migrate"], env), [api, scheduler, processor]
 
 
 def airflow_env(settings: Settings) -> dict[str, str]:
