@@ -70,17 +70,21 @@ class Forest(SyntheticTable):
         cover[rng.integers(0, self.sizes[0], 3)] = "3"
         aspect = rng.integers(0, 361, rows)
         slope = np.clip(np.round(rng.gamma(4, 3.6, rows)), 0, 55)
+        water = np.round(rng.gamma(1.5, 170, rows))
         elevation = np.zeros(rows)
         area = np.full(rows, "", dtype=object)
         soil = np.full(rows, "", dtype=object)
         for name, (_, mean, spread, areas, first) in _CLASSES.items():
             mine = np.flatnonzero(cover == name)
-            elevation[mine] = rng.normal(mean, spread, len(mine))
+            # Forest grows lower on a shady slope and near water, higher in between: no straight line separates
+            # the classes.
+            shady = 110 * np.cos(np.radians(aspect[mine])) * np.minimum(slope[mine] / 12, 1)
+            damp = 170 * np.cos(water[mine] / 60)
+            elevation[mine] = mean - shady - damp + rng.normal(0, 0.5 * spread, len(mine))
             area[mine] = choose(rng, areas, len(mine))
             soil[mine] = choose(rng, _soils(first), len(mine))
         angle = np.radians(aspect)
         steep = slope / 55
-        water = np.round(rng.gamma(1.5, 170, rows))
         table = {
             "Elevation": np.clip(np.round(elevation), 1859, 3858),
             "Aspect": aspect,
@@ -110,7 +114,7 @@ class Forest(SyntheticTable):
 def _soils(first: int) -> dict[str, float]:
     """Weights of the soils of one class: its own six fall off, all others are possible but seldom."""
     own = {_SOILS[(first + step) % len(_SOILS)]: 0.6**step for step in range(6)}
-    return dict.fromkeys(_SOILS, 0.004) | own
+    return dict.fromkeys(_SOILS, 0.15) | own
 
 
 def _shade(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:

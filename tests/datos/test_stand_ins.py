@@ -40,7 +40,7 @@ def header(path) -> list[str]:
     ("data", "digest"),
     [
         (Clinic(7, 0.005), "cfb1b4d9f31d3c74d8dba624a1f570cb2925b8cb5f37e3fd4ae30792a630272a"),
-        (Forest(7, 0.005), "8df34f62f45ece1a66dcf8e19214c9788819dc03bde20007f742e9cea108891e"),
+        (Forest(7, 0.005), "aa686aa367c61c5d7e47047c4e79b50f7846b64545b8cf031db72e0ef09abbb6"),
     ],
 )
 def test_the_same_bytes_everywhere(data, digest):
@@ -109,4 +109,4 @@ def test_cover_can_be_learnt(forest):
         features[~test], cover[~test]
     )
     accuracy = (model.predict(features[test]) == cover[test]).mean()
-    assert cover.value_counts(normalize=True).iloc[0] + 0.2 < accuracy < 0.99
+    assert cover.value_counts(normalize=True).iloc[0] + 0.35 < accuracy < 0.97
