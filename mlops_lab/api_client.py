@@ -7,7 +7,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlops_lab.contract import Contract
-from mlops_lab.errors import ContractError, LabError, NoModelError
+from mlops_lab.errors import ContractError, LabError
 
 
 class ServiceAway(LabError):
@@ -16,6 +16,10 @@ class ServiceAway(LabError):
 
 class RequestRefused(LabError):
     """The service understood the request and said no; the text is its reason."""
+
+
+class NotReady(LabError):
+    """The service can't answer now: no model yet, too busy, or its registry is away; the text says which."""
 
 
 class _Reply(BaseModel):
@@ -94,7 +98,7 @@ class InferenceClient:
         )
 
     def contract(self, use_case: str) -> Contract:
-        """The contract of the served champion. Raises `NoModelError`, or `RequestRefused` for an unknown use case."""
+        """The contract of the served champion. Raises `NotReady`, or `RequestRefused` for an unknown use case."""
         return _parse(Contract, self._call("GET", f"/models/{use_case}"))
 
     def values(self, use_case: str, feature: str, text: str = "") -> list[str]:
@@ -132,9 +136,7 @@ class InferenceClient:
         except httpx.TimeoutException:
             raise ServiceAway(f"the inference service at {self.url} takes too long; try again") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServiceAway(
-                f"the inference service at {self.url} doesn't answer ({error}); is it started?"
-            ) from None
+            raise ServiceAway(f"the inference service at {self.url} doesn't answer ({error})") from None
 
     def _call(self, method: str, path: str, **request: Any) -> dict:
         reply = self._send(method, path, **request)
@@ -153,7 +155,7 @@ class InferenceClient:
         ):
             raise ContractError(detail)
         if reply.status_code == 503:
-            raise NoModelError(str(detail or "no model is served yet"))
+            raise NotReady(str(detail or "no model is served yet"))
         if reply.is_client_error and detail:
             raise RequestRefused(detail if isinstance(detail, str) else str(detail))
         raise ServiceAway(

@@ -1,7 +1,8 @@
 """The lab's web UI: start it with `streamlit run streamlit/app.py`. It speaks HTTP only and needs no use case's code."""
 
-import streamlit as st
 import ui_frame
+
+import streamlit as st
 
 st.set_page_config(page_title="MLOps lab", page_icon=":material/experiment:", layout="wide")
 

@@ -6,7 +6,6 @@ from datetime import date
 from typing import Any
 
 import streamlit as st
-
 from mlops_lab.contract import Boolean, Category, Contract, Date, Feature, FieldError, Integer, Number
 
 IN_BROWSER = 2000  # values of a category that the page sends; more are found by a look-up
@@ -18,11 +17,12 @@ SAFE_INTEGER = 2**53 - 1  # the largest that a browser holds exactly
 def form(contract: Contract, weights: dict[str, float], columns: int = 2) -> dict[str, Any]:
     """Widgets for a whole row, prefilled with the contract's example. Returns the row as JSON types.
 
-    What is typed stays in the browser and in the page's address until the next run, so that neither a new
-    champion nor a reload of the page loses it.
+    What differs from the example stands in the page's address and in the session too, so that neither a new
+    champion, nor another page, nor a reload loses it.
 
     weights: how much each field matters; of many fields the weightiest stand first, the rest is folded away.
     """
+    _prefill(contract)
     features = list(contract.features)
     rest: Sequence[Feature] = ()
     if len(features) > FEW:
@@ -32,7 +32,9 @@ def form(contract: Contract, weights: dict[str, float], columns: int = 2) -> dic
     if rest:
         with st.expander(f"{len(rest)} more fields"):
             row |= _grid(contract.use_case, rest, columns)
-    return {f.name: row[f.name] for f in contract.features}
+    row = {f.name: row[f.name] for f in contract.features}
+    _remember(contract, row)
+    return row
 
 
 def key_of(use_case: str, feature: Feature) -> str:
@@ -40,17 +42,17 @@ def key_of(use_case: str, feature: Feature) -> str:
     return f"{use_case}.{feature.name}"
 
 
-def field(feature: Feature, key: str, preset: Any = None, bind: bool = True) -> Any:
+def field(feature: Feature, key: str) -> Any:
     """One feature's widget, holding its value as a JSON type, or None for unknown."""
-    _prefill(feature, key, preset)
-    hold = {"bind": "query-params", "on_change": "ignore"} if bind else {}
-    common = {"key": key, "help": _help(feature), "required": feature.required, **hold}
+    common = {"key": key, "help": _help(feature), "required": feature.required}
     label = f"{feature.title} ({feature.unit})" if feature.unit else feature.title
     match feature:
         case Number():
             return st.number_input(label, value=None, placeholder="unknown", **_range(feature), **common)
         case Boolean():
-            return st.selectbox(label, [True, False], index=None, format_func=_yes_no, placeholder="unknown", **common)
+            return st.selectbox(
+                label, [True, False], index=None, format_func=_yes_no, placeholder="unknown", **common
+            )
         case Date():
             value = st.date_input(
                 label,
@@ -66,7 +68,7 @@ def field(feature: Feature, key: str, preset: Any = None, bind: bool = True) -> 
                 label,
                 feature.values[:IN_BROWSER],
                 index=None,
-                accept_new_options=feature.open or len(feature.values) > IN_BROWSER,
+                accept_new_options=_takes_any(feature),
                 filter_mode="contains",
                 placeholder="unknown",
                 **common,
@@ -96,25 +98,51 @@ def _grid(use_case: str, features: Sequence[Feature], columns: int) -> dict[str,
     for start in range(0, len(features), columns):
         for cell, feature in zip(st.columns(columns), features[start : start + columns], strict=False):
             with cell:
-                row[feature.name] = field(feature, key_of(use_case, feature), feature.example)
+                row[feature.name] = field(feature, key_of(use_case, feature))
     return row
 
 
-def _prefill(feature: Feature, key: str, preset: Any) -> None:
-    """Gives the widget its first value, and takes away one that a new contract refuses."""
-    if key in st.session_state:
-        if _typed(feature, st.session_state[key]) is not None or st.session_state[key] is None:
-            return
-    elif key in st.query_params:
-        return
-    st.session_state[key] = _typed(feature, preset)
+def _prefill(contract: Contract) -> None:
+    """Gives each field without a value what the person left there, else its example; takes away what no longer fits."""
+    left = st.session_state.get(_draft(contract))
+    if left is None:  # a fresh session: a reload, or an address that somebody sent
+        keys = {f.name: key_of(contract.use_case, f) for f in contract.features}
+        left = {name: st.query_params[key] or None for name, key in keys.items() if key in st.query_params}
+    for feature in contract.features:
+        key = key_of(contract.use_case, feature)
+        value = st.session_state[key] if key in st.session_state else left.get(feature.name, feature.example)
+        if key not in st.session_state or _fitting(feature, value) != value:
+            st.session_state[key] = _fitting(feature, value)
 
 
-def _typed(feature: Feature, value: Any) -> Any:
+def _remember(contract: Contract, row: dict[str, Any]) -> None:
+    st.session_state[_draft(contract)] = row
+    for feature in contract.features:
+        key, value = key_of(contract.use_case, feature), row[feature.name]
+        if value == feature.example:
+            st.query_params.pop(key, None)
+        elif st.query_params.get(key) != (text := "" if value is None else str(value)):
+            st.query_params[key] = text
+
+
+def _draft(contract: Contract) -> str:
+    return f"{contract.use_case} draft"
+
+
+def _takes_any(feature: Feature) -> bool:
+    """Whether a person may type what is not offered; the service has the last word."""
+    return isinstance(feature, Category) and (feature.open or len(feature.values) > IN_BROWSER)
+
+
+def _fitting(feature: Feature, value: Any) -> Any:
+    """The value as the widget takes it, or None where it can't."""
+    if _takes_any(feature):
+        return value
     try:
-        return feature.read(value)
+        value = feature.read(value)
     except FieldError:
         return None
+    return value if not isinstance(feature, Category) or value in feature.values else None
 
 
 def _range(feature: Number) -> dict[str, Any]:

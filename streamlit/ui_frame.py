@@ -3,15 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import streamlit as st
 from ui_settings import settings
 from ui_tracking import Tracking
 
-from mlops_lab.api_client import InferenceClient, Served
+import streamlit as st
+from mlops_lab.api_client import InferenceClient, NotReady, RequestRefused, Served
 from mlops_lab.contract import Contract
-from mlops_lab.errors import LabError, NoModelError
+from mlops_lab.errors import ContractError, LabError, NoModelError
 
 CHOSEN = "use_case"  # also its name in the page's address
+# Streamlit leaves a third of a laptop's screen empty around a wide page.
+# Its figures are too large for a row of names.
+STYLE = """<style>
+.stMainBlockContainer {padding: 2.5rem 2.5rem 3rem}
+.st-key-figures [data-testid="stMetricValue"] {font-size: 1.5rem}
+</style>"""
 _KNOWN, _NEWS, _SERVED = "known use cases", "news", "served"
 
 
@@ -23,7 +29,11 @@ def inference() -> InferenceClient:
 @st.cache_resource
 def tracking() -> Tracking:
     password = settings().mlflow_password
-    login = (settings().mlflow_username, password.get_secret_value()) if settings().mlflow_username and password else None
+    login = (
+        (settings().mlflow_username, password.get_secret_value())
+        if settings().mlflow_username and password
+        else None
+    )
     return Tracking(settings().mlflow_url, login)
 
 
@@ -35,11 +45,14 @@ def contract(use_case: str, version: int) -> Contract:
 
 def sidebar() -> None:
     """The choice of the use case and one line for each served model. A change outside shows on the page by itself."""
+    st.html(STYLE)
     with st.sidebar:
         news = _look()
         st.session_state[_NEWS] = news
-        if use_cases := st.session_state.get(_KNOWN):
-            st.selectbox("Use case", use_cases, key=CHOSEN, format_func=_title, bind="query-params")
+        if use_cases := st.session_state[_KNOWN]:
+            if CHOSEN not in st.session_state:
+                st.session_state[CHOSEN] = _first(use_cases)
+            st.query_params[CHOSEN] = st.selectbox("Use case", use_cases, key=CHOSEN, format_func=_title)
         _watch()
 
 
@@ -57,7 +70,7 @@ def chosen() -> str | None:
 def served(use_case: str) -> Served:
     """What the service said last of the use case, even while it is away. Raises `NoModelError`, or why it is not known."""
     known = st.session_state.get(_SERVED, {}).get(use_case)
-    if known and known.version:
+    if known:
         return known
     for name, why in st.session_state[_NEWS][2]:
         if name == "Inference":
@@ -73,6 +86,15 @@ def friendly() -> Iterator[None]:
     except NoModelError:
         say_no_model()
     except LabError as error:
+        say_fault(error)
+
+
+def say_fault(error: LabError) -> None:
+    if isinstance(error, ContractError):
+        st.error("\n".join(f"- {p['field']} {p['message']}" for p in error.problems))
+    elif isinstance(error, NotReady | RequestRefused):
+        st.warning(f"**The service answers:** {error}", icon=":material/info:")
+    else:
         say_away(str(error))
 
 
@@ -87,7 +109,7 @@ def say_no_model() -> None:
 
 def say_away(why: str) -> None:
     st.warning(
-        f"**A service is away:** {why[0].upper()}{why[1:].rstrip('?.')}. Start the lab (`make demo`, or `docker compose up`); "
+        f"**A service is away:** {why[0].upper()}{why[1:]}. Start the lab (`make demo`, or `docker compose up`); "
         "this page goes on by itself.",
         icon=":material/cloud_off:",
     )
@@ -97,12 +119,23 @@ def say_empty(text: str) -> None:
     st.info(text, icon=":material/inbox:")
 
 
+def _first(use_cases: list[str]) -> str:
+    """The use case that a fresh page shows: the address's, else one that is served."""
+    asked, served_ones = st.query_params.get(CHOSEN), st.session_state.get(_SERVED, {})
+    return (
+        asked
+        if asked in use_cases
+        else next((name for name in use_cases if name in served_ones), use_cases[0])
+    )
+
+
 def _look() -> tuple:
     """What is served, which use cases there are, and what is away: equal as long as there is no news."""
     models, names, faults = [], [], []
     try:
         models = inference().models()
-        st.session_state[_SERVED] = {model.use_case: model for model in models}
+        # A service that has just come back may not serve yet: the form stays while it loads.
+        st.session_state.setdefault(_SERVED, {}).update({m.use_case: m for m in models if m.version})
     except LabError as error:
         faults.append(("Inference", str(error)))
     try:
@@ -123,7 +156,11 @@ def _watch() -> None:
         st.rerun()
     models, _, faults = news
     for use_case, version, error in models:
-        st.caption(f":green[●] {_title(use_case)}: version {version} is served" if version else f":gray[●] {_title(use_case)}: not served")
+        st.caption(
+            f":green[●] {_title(use_case)}: version {version} is served"
+            if version
+            else f":gray[●] {_title(use_case)}: not served"
+        )
         if error:
             st.caption(f":orange[●] {_title(use_case)}: {error}")
     for name, _why in faults:

@@ -72,8 +72,15 @@ class Tracking:
             for e in self._pages("experiments/search", "experiments", "POST", max_results=1000)
         }
         if experiments:
-            query = {"experiment_ids": list(experiments), "filter": "tags.`lab.kind` = 'batch'", "max_results": 1000}
-            names |= {experiments[run["info"]["experiment_id"]] for run in self._pages("runs/search", "runs", **query)}
+            query = {
+                "experiment_ids": list(experiments),
+                "filter": "tags.`lab.kind` = 'batch'",
+                "max_results": 1000,
+            }
+            names |= {
+                experiments[run["info"]["experiment_id"]]
+                for run in self._pages("runs/search", "runs", **query)
+            }
         return sorted(names)
 
     def runs(self, use_case: str, kind: str) -> list[Run]:
@@ -126,10 +133,6 @@ class Tracking:
             raise NotFound(f"run {run_id} has no file {path}")
         return reply.content
 
-    def run_link(self, run: Run | ModelVersion, public: str, experiment_id: str) -> str:
-        """The run's page for the person's browser."""
-        return f"{public}/#/experiments/{experiment_id}/runs/{getattr(run, 'run_id', None) or run.id}"
-
     def _pages(self, path: str, key: str, method: str = "POST", **query: Any) -> Iterator[dict]:
         while True:
             page = self._json(method, path, **({"json": query} if method == "POST" else {"params": query}))
@@ -163,7 +166,7 @@ class Tracking:
         except httpx.TimeoutException:
             raise TrackingAway(f"MLflow at {self.url} takes too long; try again") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise TrackingAway(f"MLflow at {self.url} doesn't answer ({error}); is it started?") from None
+            raise TrackingAway(f"MLflow at {self.url} doesn't answer ({error})") from None
 
 
 def _run(run: dict) -> Run:

@@ -5,11 +5,12 @@ import math
 
 import altair as alt
 import pandas as pd
-import streamlit as st
 import ui_frame
 from ui_form import number
 from ui_settings import settings
 from ui_tracking import NotFound, Run
+
+import streamlit as st
 
 PARTS = {"clean": "#2f8f5b", "duplicates": "#8a8f98", "dropped": "#d9a13a", "quarantined": "#b5543c"}
 BOUND = 0.25  # of the stability index, where a run doesn't say its own
@@ -68,7 +69,9 @@ def _history(frame: pd.DataFrame) -> None:
         alt.Chart(rows)
         .mark_bar()
         .encode(
-            x=alt.X("batch:N", sort=alt.EncodingSortField("landed"), title="Batch", axis=alt.Axis(labelAngle=0)),
+            x=alt.X(
+                "batch:N", sort=alt.EncodingSortField("landed"), title="Batch", axis=alt.Axis(labelAngle=0)
+            ),
             y=alt.Y("rows:Q", title="Rows", axis=alt.Axis(format="~s", tickCount=5)),
             color=alt.Color(
                 "part:N",
@@ -96,7 +99,9 @@ def _table(frame: pd.DataFrame) -> None:
             "duplicates": column.NumberColumn("Duplicates", format=whole, width=80),
             "dropped": column.NumberColumn("Dropped", format=whole, width=70),
             "quarantined": column.NumberColumn("Quarantined", format=whole, width=90),
-            "psi_max": column.NumberColumn("Drift", help="the largest stability index of any feature", format="%.2f", width=55),
+            "psi_max": column.NumberColumn(
+                "Drift", help="the largest stability index of any feature", format="%.2f", width=55
+            ),
             "decision": column.TextColumn("Decision", width=75),
             "outcome": column.TextColumn("Outcome", width=80),
             "reason": column.TextColumn("Why", width=500),
@@ -107,20 +112,23 @@ def _table(frame: pd.DataFrame) -> None:
 
 def _details(use_case: str, runs: list[Run]) -> None:
     st.subheader("One batch")
-    places = list(range(len(runs)))
     chosen = st.selectbox(
         "Batch",
         [run.id for run in runs],
         key=f"{use_case} batch",
-        format_func=lambda run_id: next(f"Batch {_row(r)['batch']}, {r.started:%Y-%m-%d %H:%M} UTC" for r in runs if r.id == run_id),
+        format_func=lambda run_id: next(
+            f"Batch {_row(r)['batch']}, {r.started:%Y-%m-%d %H:%M} UTC" for r in runs if r.id == run_id
+        ),
         label_visibility="collapsed",
     )
-    run = next((run for run in runs if run.id == chosen), runs[places[0]])
+    run = next((run for run in runs if run.id == chosen), runs[0])
     row = _row(run)
-    for name, text in (("decision", row["reason"]), ("outcome", row["outcome reason"])):
-        if row[name] or text:
-            st.markdown(f"**{(str(row[name]) or name).capitalize()}:** {text or 'no reason was given'}")
+    for name, text in {row["decision"]: row["reason"], row["outcome"]: row["outcome reason"]}.items():
+        if name and not (name == "skipped" and text == row["reason"]):
+            st.markdown(f"**{name.capitalize()}:** {text or 'no reason is given'}")
     facts = [f"payload `{run.tags['lab.payload']}`"] if run.tags.get("lab.payload") else []
+    if ignored := run.tags.get("lab.ignored_columns"):
+        facts.append(f"columns that nobody declared: {ignored}")
     facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
     st.markdown(" · ".join(facts))
     left, right = st.columns(2, gap="large")
@@ -132,9 +140,13 @@ def _details(use_case: str, runs: list[Run]) -> None:
 
 def _drift(run: Run) -> None:
     st.markdown("**Drift against the champion's training rows**")
-    indices = {key.removeprefix("psi."): value for key, value in run.metrics.items() if key.startswith("psi.")}
+    indices = {
+        key.removeprefix("psi."): value for key, value in run.metrics.items() if key.startswith("psi.")
+    }
     if not indices:
-        st.caption("Not computed: there was no champion to compare with, or too few rows (below some hundreds it is noise).")
+        st.caption(
+            "Not computed: there was no champion to compare with, or too few rows (below some hundreds it is noise)."
+        )
         return
     bound = run.metrics.get("psi_bound", BOUND)
     frame = pd.DataFrame(sorted(indices.items(), key=lambda pair: -pair[1])[:TOP], columns=["feature", "psi"])
@@ -143,7 +155,11 @@ def _drift(run: Run) -> None:
         alt.Chart(frame)
         .mark_bar()
         .encode(
-            x=alt.X("psi:Q", title="Population stability index", scale=alt.Scale(domainMax=max(bound * 1.2, frame["psi"].max()))),
+            x=alt.X(
+                "psi:Q",
+                title="Population stability index",
+                scale=alt.Scale(domainMax=max(bound * 1.2, frame["psi"].max())),
+            ),
             y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=170)),
             color=alt.Color(
                 "state:N",
@@ -153,8 +169,12 @@ def _drift(run: Run) -> None:
             tooltip=["feature", alt.Tooltip("psi:Q", format=".3f")],
         )
     )
-    rule = alt.Chart(pd.DataFrame({"bound": [bound]})).mark_rule(strokeDash=[5, 4], color="#8a8f98").encode(x="bound:Q")
-    st.altair_chart(bars + rule, height=70 + 26 * len(frame))
+    rule = (
+        alt.Chart(pd.DataFrame({"bound": [bound]}))
+        .mark_rule(strokeDash=[5, 4], color="#8a8f98")
+        .encode(x="bound:Q")
+    )
+    st.altair_chart((bars + rule).properties(height=alt.Step(22)))
     more = f"The {TOP} largest of {len(indices)} features. " if len(indices) > TOP else ""
     change = run.metrics.get("target_std_change")
     moved = "" if change is None else f" The target's standard deviation moved by {change:+.0%}."

@@ -4,11 +4,12 @@ import math
 
 import altair as alt
 import pandas as pd
-import streamlit as st
 import ui_frame
 from ui_form import number
 from ui_settings import settings
 from ui_tracking import ModelVersion, NotFound, Run
+
+import streamlit as st
 
 COLOURS = {"promoted": "#2f8f5b", "refused": "#b5543c", "not chosen": "#8a8f98"}
 PLOTS = "plots"  # folder of a candidate's artifacts
@@ -61,13 +62,14 @@ def _champion(frame: pd.DataFrame, metric: str) -> None:
         ui_frame.say_empty("**No champion yet.** No version has been promoted so far; the reasons are below.")
         return
     champion = champions.iloc[0]
-    cells = st.columns(4)
+    with st.container(key="figures"):
+        cells = st.columns([3, 5, 3, 4])
     cells[0].metric("Champion", f"Version {champion['version']}", border=True)
     cells[1].metric("Candidate", champion["candidate"] or "–", border=True)
     cells[2].metric(f"Test {metric}", number(champion["test"]), border=True)
     gain = _gain(champion["test"], champion["baseline"], metric)
     cells[3].metric(
-        "Against the naive baseline",
+        "Against the baseline",
         "–" if gain is None else f"{abs(gain):.0%} {'better' if gain >= 0 else 'worse'}",
         help=f"The naive baseline's {metric} on the same rows: {number(champion['baseline'])}.",
         border=True,
@@ -87,10 +89,20 @@ def _history(frame: pd.DataFrame, metric: str) -> None:
     )
     x = alt.X("version:O", title="Version", axis=alt.Axis(labelAngle=0))
     scale = alt.Scale(zero=False, padding=20)
-    tips = ["version:O", "candidate", "outcome", alt.Tooltip("test:Q", format=",.4~g"), alt.Tooltip("baseline:Q", format=",.4~g")]
-    served = alt.Chart(scored[scored["outcome"] == "promoted"]).mark_line(color=COLOURS["promoted"], opacity=0.5)
+    tips = [
+        "version:O",
+        "candidate",
+        "outcome",
+        alt.Tooltip("test:Q", format=",.4~g"),
+        alt.Tooltip("baseline:Q", format=",.4~g"),
+    ]
+    served = alt.Chart(scored[scored["outcome"] == "promoted"]).mark_line(
+        color=COLOURS["promoted"], opacity=0.5
+    )
     points = alt.Chart(scored).mark_circle(size=140, opacity=1)
-    naive = alt.Chart(scored.dropna(subset=["baseline"])).mark_line(strokeDash=[5, 4], color=COLOURS["not chosen"], point=True)
+    naive = alt.Chart(scored.dropna(subset=["baseline"])).mark_line(
+        strokeDash=[5, 4], color=COLOURS["not chosen"]
+    )
     chart = (
         naive.encode(x=x, y=alt.Y("baseline:Q", title=metric, scale=scale), tooltip=tips)
         + served.encode(x=x, y=alt.Y("test:Q", scale=scale))
@@ -121,62 +133,78 @@ def _table(frame: pd.DataFrame, metric: str) -> None:
             "outcome": column.TextColumn("Outcome", width=80),
             "validation": column.NumberColumn("Validation", help=metric, format="%.4g", width=80),
             "test": column.NumberColumn("Test", help=metric, format="%.4g", width=80),
-            "baseline": column.NumberColumn("Baseline", help=f"{metric} of the naive baseline", format="%.4g", width=80),
+            "baseline": column.NumberColumn(
+                "Baseline", help=f"{metric} of the naive baseline", format="%.4g", width=80
+            ),
             "created": column.DatetimeColumn("Created", format="YYYY-MM-DD HH:mm", width=130),
             "reason": column.TextColumn("Why", width=600),
         },
     )
 
 
-def _details(versions: list[ModelVersion], frame: pd.DataFrame, candidates: dict[str, Run], metric: str) -> None:
+def _details(
+    versions: list[ModelVersion], frame: pd.DataFrame, candidates: dict[str, Run], metric: str
+) -> None:
     st.subheader("One version")
     by_number = {version.version: version for version in versions}
     champion = next((v.version for v in versions if "champion" in v.aliases), versions[0].version)
     key = f"{st.session_state[ui_frame.CHOSEN]} version"
     numbers = list(by_number)
     chosen = st.selectbox(
-        "Version", numbers, index=numbers.index(champion), key=key, format_func=lambda n: _named(n, frame), label_visibility="collapsed"
+        "Version",
+        numbers,
+        index=numbers.index(champion),
+        key=key,
+        format_func=lambda n: _named(n, frame),
+        label_visibility="collapsed",
     )
     version, row = by_number[chosen], frame[frame["version"] == chosen].iloc[0]
     if row["reason"]:
         st.markdown(f"**{str(row['outcome']).capitalize() or 'Outcome'}:** {row['reason']}")
     run = candidates.get(version.run_id)
     if not run:
-        ui_frame.say_empty("**The run of this version is gone from MLflow**, and its scores and plots with it.")
+        ui_frame.say_empty(
+            "**The run of this version is gone from MLflow**, and its scores and plots with it."
+        )
         return
     facts = [f"Trained after batch {row['batch']}"] if row["batch"] else []
     facts += [f"digest `{version.tags['lab.digest'][:12]}`"] if version.tags.get("lab.digest") else []
     facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
     st.markdown(" · ".join(facts))
-    _rivals(run, candidates, metric)
+    _rivals(run, candidates, {v.run_id: v.version for v in versions}, metric)
     _plots(run)
 
 
-def _rivals(run: Run, candidates: dict[str, Run], metric: str) -> None:
+def _rivals(run: Run, candidates: dict[str, Run], versions: dict[str, int], metric: str) -> None:
     """The candidates that were trained on the same batch."""
     rivals = [r for r in candidates.values() if r.parent and r.parent == run.parent] or [run]
     table = pd.DataFrame(
         [
             {
                 "candidate": rival.tags.get("lab.candidate") or rival.name,
-                "registered": rival.id == run.id,
-                **{f"validation {m}": v for m, v in _scores(rival, "validation.").items()},
+                "version": versions.get(rival.id),
+                **{f"val. {m}": v for m, v in _scores(rival, "validation.").items()},
                 **{f"test {m}": v for m, v in _scores(rival, "test.").items()},
+                "note": rival.tags.get("lab.outcome_reason", ""),
             }
             for rival in rivals
         ]
     )
-    if (first := f"validation {metric}") in table:
+    scores = [name for name in table if name.startswith(("val. ", "test "))]
+    scores.sort(key=lambda name: not name.endswith(f" {metric}"))
+    if (first := f"val. {metric}") in table:
         table = table.sort_values(first, ascending=metric not in GREATER)
     st.markdown("**Candidates of the same training**")
+    note = ["note"] if table["note"].any() else []
     st.dataframe(
-        table,
+        table[["candidate", "version", *scores, *note]],
         hide_index=True,
-        column_config={
-            name: st.column_config.NumberColumn(name.replace("validation", "val."), format="%.4g")
-            for name in table.columns[2:]
-        }
-        | {"candidate": "Candidate", "registered": st.column_config.CheckboxColumn("Registered")},
+        column_config={name: st.column_config.NumberColumn(format="%.4g") for name in scores}
+        | {
+            "candidate": st.column_config.TextColumn("Candidate", width=170),
+            "version": st.column_config.NumberColumn("Version", format="%d", width=70),
+            "note": "Note",
+        },
     )
 
 
@@ -189,7 +217,9 @@ def _plots(run: Run) -> None:
     for start in range(0, len(images), 2):
         for cell, path in zip(st.columns(2), images[start : start + 2], strict=False):
             with cell, st.container(border=True):
-                st.markdown(f"**{path.rpartition('/')[2].removesuffix('.png').replace('_', ' ').capitalize()}**")
+                st.markdown(
+                    f"**{path.rpartition('/')[2].removesuffix('.png').replace('_', ' ').capitalize()}**"
+                )
                 try:
                     st.image(_image(run.id, path), width="stretch")
                 except NotFound as error:
@@ -203,11 +233,17 @@ def _image(run_id: str, path: str) -> bytes:
 
 def _named(number_: int, frame: pd.DataFrame) -> str:
     row = frame[frame["version"] == number_].iloc[0]
-    return " · ".join(part for part in (f"Version {number_}", row["candidate"], row["aliases"] or row["outcome"]) if part)
+    return " · ".join(
+        part for part in (f"Version {number_}", row["candidate"], row["aliases"] or row["outcome"]) if part
+    )
 
 
 def _scores(run: Run, prefix: str) -> dict[str, float]:
-    return {key.removeprefix(prefix): value for key, value in sorted(run.metrics.items()) if key.startswith(prefix)}
+    return {
+        key.removeprefix(prefix): value
+        for key, value in sorted(run.metrics.items())
+        if key.startswith(prefix)
+    }
 
 
 def _gain(score: float, baseline: float, metric: str) -> float | None:

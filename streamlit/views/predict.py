@@ -2,10 +2,10 @@
 
 import altair as alt
 import pandas as pd
-import streamlit as st
 import ui_form
 import ui_frame
 
+import streamlit as st
 from mlops_lab.api_client import Explanation, Predictions
 from mlops_lab.contract import Category, Contract
 from mlops_lab.errors import ContractError, LabError
@@ -14,6 +14,7 @@ TOP = 10  # fields in the chart of what moved a prediction; the rest is one bar
 UP, DOWN = "#3b7dc4", "#d9783a"
 
 
+@st.fragment
 def page() -> None:
     st.title("Predict")
     if not (use_case := ui_frame.chosen()):
@@ -42,12 +43,14 @@ def _ask(contract: Contract, row: dict) -> None:
     except ContractError as error:
         titles = {f.name: f.title for f in contract.features}
         st.error(
-            "\n".join(["**The model refuses this row:**", ""]
-            + [f"- {titles.get(p['field'], p['field'])} {p['message']}" for p in error.problems])
+            "\n".join(
+                ["**The model refuses this row:**", ""]
+                + [f"- {titles.get(p['field'], p['field'])} {p['message']}" for p in error.problems]
+            )
         )
         return
     except LabError as error:
-        ui_frame.say_away(str(error))
+        ui_frame.say_fault(error)
         return
     try:
         with st.spinner("Finding what moved it"):
@@ -59,7 +62,9 @@ def _ask(contract: Contract, row: dict) -> None:
 
 def _answer(contract: Contract, row: dict) -> None:
     if _slot(contract) not in st.session_state:
-        st.caption(f"Fill in what is known and press Predict: the {contract.target.title.lower()} appears here.")
+        st.caption(
+            "Fill in what is known and press Predict. It starts as an example; an empty field means unknown."
+        )
         return
     asked, reply, explanation = st.session_state[_slot(contract)]
     _prediction(contract, reply)
@@ -83,17 +88,29 @@ def _prediction(contract: Contract, reply: Predictions) -> None:
             threshold = reply.threshold if reply.threshold is not None else contract.threshold
             st.progress(
                 min(max(shares["true"], 0.0), 1.0),
-                f"Probability {shares['true']:.1%}" + (f"; yes from {threshold:.1%} on" if threshold is not None else ""),
+                f"Probability {shares['true']:.1%}"
+                + (f"; yes from {threshold:.1%} on" if threshold is not None else ""),
             )
         else:
             frame = pd.DataFrame({"class": list(shares), "probability": list(shares.values())})
-            bars = alt.Chart(frame).mark_bar(color=UP).encode(
-                x=alt.X("probability:Q", axis=alt.Axis(format="%"), title=None, scale=alt.Scale(domain=[0, 1])),
-                y=alt.Y("class:N", sort="-x", title=None, axis=alt.Axis(labelLimit=220)),
-                tooltip=["class", alt.Tooltip("probability:Q", format=".2%")],
+            bars = (
+                alt.Chart(frame)
+                .mark_bar(color=UP)
+                .encode(
+                    x=alt.X(
+                        "probability:Q",
+                        axis=alt.Axis(format="%", values=[0, 0.5, 1]),
+                        title=None,
+                        scale=alt.Scale(domain=[0, 1]),
+                    ),
+                    y=alt.Y("class:N", sort="-x", title=None, axis=alt.Axis(labelLimit=220)),
+                    tooltip=["class", alt.Tooltip("probability:Q", format=".2%")],
+                )
             )
-            st.altair_chart(bars, height=30 + 26 * len(frame))
-    st.caption(f"By version {reply.model.version} of {reply.model.name}. Prediction `{reply.prediction_ids[0]}`")
+            st.altair_chart(bars.properties(height=alt.Step(22)))
+    st.caption(
+        f"By version {reply.model.version} of {reply.model.name}. Prediction `{reply.prediction_ids[0]}`"
+    )
 
 
 def _strangers(contract: Contract, row: dict) -> None:
@@ -110,8 +127,17 @@ def _strangers(contract: Contract, row: dict) -> None:
 
 
 def _moved(contract: Contract, row: dict, explanation: Explanation) -> None:
-    st.subheader("What moved it")
-    unit = explanation.unit or contract.target.unit or ""
+    st.markdown("#### What moved it")
+    if contract.task == "regression":
+        unit, scale = contract.target.unit or "", "~s"
+        title = f"{contract.target.title} ({unit})" if unit else contract.target.title
+    else:
+        unit, scale = "", "+.1%"
+        title = f"Probability of {ui_form.show(contract.target, explanation.class_ or 'true').lower()}"
+
+    def amount(value: float) -> str:
+        return f"{value:.1%}" if contract.task != "regression" else f"{ui_form.number(value)} {unit}".strip()
+
     features = {f.name: f for f in contract.features}
     ranked = sorted(explanation.values.items(), key=lambda pair: -abs(pair[1]))
     bars = [
@@ -121,28 +147,29 @@ def _moved(contract: Contract, row: dict, explanation: Explanation) -> None:
     if rest := ranked[TOP:]:
         bars.append({"field": f"{len(rest)} other fields", "moved": sum(value for _, value in rest)})
     frame = pd.DataFrame(bars)
+    frame["by"] = frame["moved"].map(amount)
     frame["way"] = frame["moved"].map(lambda value: "up" if value >= 0 else "down")
     chart = (
         alt.Chart(frame)
         .mark_bar()
         .encode(
-            x=alt.X("moved:Q", title=unit or None, axis=alt.Axis(format="~s", tickCount=4)),
+            x=alt.X("moved:Q", title=title, axis=alt.Axis(format=scale, tickCount=4)),
             y=alt.Y("field:N", sort=None, title=None, axis=alt.Axis(labelLimit=190)),
             color=alt.Color("way:N", scale=alt.Scale(domain=["up", "down"], range=[UP, DOWN]), legend=None),
-            tooltip=[alt.Tooltip("field", title="Field"), alt.Tooltip("moved:Q", title=f"Moved ({unit})", format=",.4~r")],
+            tooltip=[alt.Tooltip("field", title="Field"), alt.Tooltip("by", title="Moved by")],
         )
     )
-    st.altair_chart(chart, height=50 + 26 * len(frame))
+    st.altair_chart(chart.properties(height=alt.Step(24)))
     st.caption(
-        f"Starting from {ui_form.number(explanation.base_value)} {unit}, the average of typical rows; "
-        f"all bars together lead to {ui_form.number(explanation.explained)} {unit}."
+        f"Typical rows get {amount(explanation.base_value)} on average; all bars together lead from there to "
+        f"{amount(explanation.explained)}."
     )
 
 
 def _feedback(contract: Contract, reply: Predictions) -> None:
     prediction = reply.prediction_ids[0]
     with st.expander("The true value is known"), st.form(f"feedback {prediction}", border=False):
-        actual = ui_form.field(contract.target, f"actual {prediction}", bind=False)
+        actual = ui_form.field(contract.target, f"actual {prediction}")
         if st.form_submit_button("Send"):
             if actual is None:
                 st.warning(f"Fill in the {contract.target.title.lower()} first.")
@@ -150,6 +177,9 @@ def _feedback(contract: Contract, reply: Predictions) -> None:
             with ui_frame.friendly():
                 ui_frame.inference().feedback(contract.use_case, prediction, actual)
                 st.success("Thank you: it is kept with this prediction.")
+        st.caption(
+            "It measures the model. To teach it as well, send it to `POST /feedback` with its group key."
+        )
 
 
 def _look_up(contract: Contract) -> None:
@@ -158,14 +188,21 @@ def _look_up(contract: Contract) -> None:
     if not large:
         return
     with st.expander("Look up a value"):
-        feature = st.selectbox("Field", large, format_func=lambda f: f.title, key=f"{contract.use_case} look up")
+        feature = st.selectbox(
+            "Field", large, format_func=lambda f: f.title, key=f"{contract.use_case} look up"
+        )
         text = st.text_input("Contains", key=f"{contract.use_case} look up text")
         found = ui_frame.inference().values(contract.use_case, feature.name, text)
         if not found:
             st.caption("No value contains that.")
         with st.container(horizontal=True, gap="small"):
             for value in found[:20]:
-                st.button(value, on_click=_take, args=(ui_form.key_of(contract.use_case, feature), value), key=f"take {value}")
+                st.button(
+                    value,
+                    on_click=_take,
+                    args=(ui_form.key_of(contract.use_case, feature), value),
+                    key=f"take {value}",
+                )
 
 
 def _take(key: str, value: str) -> None:

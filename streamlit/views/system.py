@@ -1,9 +1,9 @@
 """System: which services answer, and where they are."""
 
-import streamlit as st
 import ui_frame
 from ui_settings import settings
 
+import streamlit as st
 from mlops_lab.errors import LabError
 
 
@@ -11,7 +11,12 @@ from mlops_lab.errors import LabError
 def page() -> None:
     st.title("System")
     st.caption(f"Looked at again every {settings().page_refresh} seconds.")
-    _card("Inference", "API that predicts", _inference(), {"API": f"{settings().inference_link}/docs", "Metrics": f"{settings().inference_link}/metrics"})
+    _card(
+        "Inference",
+        "API that predicts",
+        _inference(),
+        {"API": f"{settings().inference_link}/docs", "Metrics": f"{settings().inference_link}/metrics"},
+    )
     _card("MLflow", "Runs, models and their artifacts", _mlflow(), {"Open": settings().mlflow_link})
     if settings().airflow_url:
         _card("Airflow", "Runs the loop", (None, "not called by this page"), {"Open": settings().airflow_url})

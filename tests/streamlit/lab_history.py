@@ -29,11 +29,27 @@ def housing() -> Contract:
             Integer("bed", "Bedrooms", minimum=0, maximum=60, example=3),
             Integer("bath", "Bathrooms", minimum=0, maximum=60, example=2),
             Number("acre_lot", "Lot size", unit="acre", minimum=0, maximum=100_000, example=0.12),
-            Number("house_size", "House size", unit="sqft", minimum=100, maximum=100_000, example=1500, required=True),
+            Number(
+                "house_size",
+                "House size",
+                unit="sqft",
+                minimum=100,
+                maximum=100_000,
+                example=1500,
+                required=True,
+            ),
             Category("state", "State or territory", codes=STATES, example="California"),
             Category("city", "City", open=True, codes=CITIES, example="City 007"),
-            Category("zip_code", "Zip code", open=True, width=5, codes=["00601", "90210", "10001"], example="00601"),
-            Category("status", "Status", allowed=["for_sale", "sold"], codes=["for_sale", "sold"], example="for_sale"),
+            Category(
+                "zip_code", "Zip code", open=True, width=5, codes=["00601", "90210", "10001"], example="00601"
+            ),
+            Category(
+                "status",
+                "Status",
+                allowed=["for_sale", "sold"],
+                codes=["for_sale", "sold"],
+                example="for_sale",
+            ),
             Boolean("new_build", "New building", example=False),
             Date("prev_sold_date", "Sold before on", minimum=date(1900, 1, 1), example="2019-06-01"),
         ],
@@ -47,13 +63,27 @@ def housing() -> Contract:
 def diabetes() -> Contract:
     """47 fields, so that the long form is seen; one field whose values a page can't hold."""
     measures = [
-        Integer(f"count_{n}", f"Number of visits {n}", minimum=0, maximum=120, example=n % 7) for n in range(10)
+        Integer(f"count_{n}", f"Number of visits {n}", minimum=0, maximum=120, example=n % 7)
+        for n in range(10)
     ]
     drugs = [
-        Category(f"drug_{n}", f"Drug {n}", allowed=["No", "Steady", "Up", "Down"], codes=["No", "Steady", "Up", "Down"], example="No")
+        Category(
+            f"drug_{n}",
+            f"Drug {n}",
+            allowed=["No", "Steady", "Up", "Down"],
+            codes=["No", "Steady", "Up", "Down"],
+            example="No",
+        )
         for n in range(36)
     ]
-    diagnosis = Category("diag_1", "Diagnosis", open=True, groups=CODES, codes=[f"Chapter {n}" for n in range(25)], example="250")
+    diagnosis = Category(
+        "diag_1",
+        "Diagnosis",
+        groups=CODES,
+        allowed=list(CODES),
+        codes=[f"Chapter {n}" for n in range(25)],
+        example="250",
+    )
     return _contract(
         "diabetes",
         "Readmission",
@@ -69,7 +99,15 @@ def diabetes() -> Contract:
 
 
 def covertype() -> Contract:
-    kinds = ["Spruce/Fir", "Lodgepole Pine", "Ponderosa Pine", "Cottonwood/Willow", "Aspen", "Douglas-fir", "Krummholz"]
+    kinds = [
+        "Spruce/Fir",
+        "Lodgepole Pine",
+        "Ponderosa Pine",
+        "Cottonwood/Willow",
+        "Aspen",
+        "Douglas-fir",
+        "Krummholz",
+    ]
     return _contract(
         "covertype",
         "Forest cover",
@@ -78,7 +116,12 @@ def covertype() -> Contract:
         [
             Number("elevation", "Elevation", unit="m", minimum=0, maximum=9000, example=2800.0),
             Number("slope", "Slope", unit="degree", minimum=0, maximum=90, example=12.0),
-            Category("wilderness_area", "Wilderness area", codes=["Rawah", "Neota", "Comanche", "Cache"], example="Rawah"),
+            Category(
+                "wilderness_area",
+                "Wilderness area",
+                codes=["Rawah", "Neota", "Comanche", "Cache"],
+                example="Rawah",
+            ),
         ],
         metric="accuracy",
         greater_is_better=True,
@@ -102,16 +145,37 @@ def record(tracking_uri: str, folder: Path, contract: Contract, batches: int = 3
     return registry
 
 
-def champion_of(registry: Registry, folder: Path, contract: Contract, tags: dict[str, str] | None = None) -> int:
+def champion_of(
+    registry: Registry, folder: Path, contract: Contract, tags: dict[str, str] | None = None
+) -> int:
     """Registers one more version of the contract's use case and serves it; returns its number."""
     client = registry.client
     experiment = client.get_experiment_by_name(contract.use_case)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(contract.use_case)
     run = client.create_run(experiment_id, tags={"lab.kind": "candidate"})
-    version = registry.register(contract.use_case, run.info.run_id, _model(contract, folder, run.info.run_id), tags or {})
+    version = registry.register(
+        contract.use_case, run.info.run_id, _model(contract, folder, run.info.run_id), tags or {}
+    )
     client.set_terminated(run.info.run_id)
     registry.set_alias(contract.use_case, "champion", version.version)
     return version.version
+
+
+def with_features(contract: Contract, features: list) -> Contract:
+    """The same use case, learnt anew with other features."""
+    fields = {name: getattr(contract, name) for name in Contract.model_fields}
+    del fields["background"], fields["lineage"], fields["format"], fields["target_reference"]
+    return _contract(**fields | {"features": features}, target_scale=contract.target_reference["std"])
+
+
+def batch_without_model(registry: Registry, use_case: str) -> None:
+    """A use case whose first batch has landed and nothing more."""
+    client = registry.client
+    experiment = client.create_experiment(use_case)
+    run = client.create_run(
+        experiment, run_name="batch-0", tags={"lab.kind": "batch", "lab.batch_number": "0"}
+    )
+    client.log_metric(run.info.run_id, "received", 100)
 
 
 def _outcome(number: int, contract: Contract) -> tuple[str, str]:
@@ -152,7 +216,13 @@ def _log_batch(client, run_id: str, contract: Contract, number: int, outcome: st
     for name, value in tags.items():
         client.set_tag(run_id, f"lab.{name}", value)
     records = [
-        {"row": 11 * n, "column": contract.features[0].name, "rule": "minimum", "message": "must be at least 0, not -1", "value": "-1"}
+        {
+            "row": 11 * n,
+            "column": contract.features[0].name,
+            "rule": "minimum",
+            "message": "must be at least 0, not -1",
+            "value": "-1",
+        }
         for n in range(quarantined)
     ]
     client.log_text(run_id, json.dumps(records), "quarantine.json")
@@ -193,7 +263,10 @@ def _log_candidates(registry, folder, contract, experiment, batch_run, number, o
         "batch_number": number,
     }
     version = registry.register(
-        contract.use_case, run_id, _model(contract, folder, run_id), {f"lab.{key}": str(value) for key, value in tags.items()}
+        contract.use_case,
+        run_id,
+        _model(contract, folder, run_id),
+        {f"lab.{key}": str(value) for key, value in tags.items()},
     )
     if outcome == "promoted":
         registry.set_alias(contract.use_case, "champion", version.version)
@@ -202,15 +275,27 @@ def _log_candidates(registry, folder, contract, experiment, batch_run, number, o
 def _contract(use_case, title, task, target, features, target_scale, **values) -> Contract:
     generator = np.random.default_rng(7)
     draft = Contract(
-        use_case=use_case, title=title, task=task, target=target, features=features, target_reference={"std": target_scale}, **values
+        use_case=use_case,
+        title=title,
+        task=task,
+        target=target,
+        features=features,
+        target_reference={"std": target_scale},
+        **values,
     )
     example = draft.encode(draft.read([draft.example]))[0].astype(float)
-    background = example + generator.normal(0, 1, (20, len(features))).round(3) * (np.abs(example) * 0.1 + 0.5)
+    background = example + generator.normal(0, 1, (20, len(features))).round(3) * (
+        np.abs(example) * 0.1 + 0.5
+    )
     return draft.model_copy(
         update={
             "background": background.tolist(),
             "lineage": Lineage(
-                run_id="", candidate="gradient_boosting", batches=[1], rows={"train": 60}, created_at=datetime(2026, 1, 1, tzinfo=UTC)
+                run_id="",
+                candidate="gradient_boosting",
+                batches=[1],
+                rows={"train": 60},
+                created_at=datetime(2026, 1, 1, tzinfo=UTC),
             ),
         }
     )

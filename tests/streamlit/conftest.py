@@ -1,0 +1,199 @@
+"""The real thing for the pages: an MLflow server with a past, the inference service, Streamlit, and a browser."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import lab_history
+import pytest
+from playwright.sync_api import sync_playwright
+from sqlalchemy import create_engine
+
+from mlops_lab.data.tables import RAW
+from mlops_lab.model.registry import Registry
+
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE = float(
+    os.environ.get("LAB_TEST_PATIENCE", 60)
+)  # seconds: the machine may be busy with something else
+
+
+class Service:
+    """One real process that is reached over HTTP, in a process group of its own."""
+
+    def __init__(
+        self, name: str, command: list[str], ready: str, folder: Path, port: int, **environment: str
+    ):
+        self.name, self.command, self.ready, self.port = name, command, ready, port
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = folder / f"{name}.log"
+        self.environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("LAB_", "MLFLOW_"))
+        } | environment
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> "Service":
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                cwd=self.log.parent,
+                start_new_session=True,
+            )
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            try:
+                if httpx.get(self.url + self.ready, timeout=5).status_code == 200:
+                    return self
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.2)
+        self.stop()
+        pytest.fail(f"{self.name} didn't become ready:\n{self.log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, sign)
+            except ProcessLookupError:
+                break
+            try:
+                self.process.wait(15)
+                if sign == signal.SIGTERM:
+                    continue  # its children too
+            except subprocess.TimeoutExpired:
+                continue
+        self.process.wait(15)
+        self.process = None
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("pages")
+
+
+@pytest.fixture(scope="session")
+def mlflow(folder):
+    port = free_port()
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ),
+        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+        *("--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"),
+    ]
+    service = Service("mlflow", command, "/health", folder, port, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    yield service.start()
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def registry(mlflow, folder) -> Registry:
+    """The registry after three use cases have been through their first batches."""
+    lab_history.record(mlflow.url, folder, lab_history.housing(), batches=3)
+    lab_history.record(mlflow.url, folder, lab_history.diabetes(), batches=1)
+    registry = lab_history.record(mlflow.url, folder, lab_history.covertype(), batches=1)
+    lab_history.batch_without_model(registry, "newcomer")
+    return registry
+
+
+@pytest.fixture(scope="session")
+def inference(mlflow, registry, folder):
+    home = folder / "home"
+    home.mkdir()
+    engine = create_engine(f"sqlite:///{home / 'RawData.db'}")
+    RAW.create_all(engine)
+    engine.dispose()
+    port = free_port()
+    command = [sys.executable, "-m", "inference", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {"LAB_HOME": str(home), "LAB_MLFLOW_URL": mlflow.url, "LAB_INFERENCE_POLL": "1"}
+    service = Service("inference", command, "/ready", folder, port, **environment)
+    yield service.start()
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def start_pages(folder):
+    """Starts Streamlit as a person would, against any services."""
+    started = []
+
+    def start(inference_url: str, mlflow_url: str) -> Service:
+        port = free_port()
+        command = [
+            *(sys.executable, "-m", "streamlit", "run", str(REPOSITORY / "streamlit" / "app.py")),
+            *("--server.port", str(port), "--server.address", "127.0.0.1"),
+        ]
+        environment = {
+            "LAB_INFERENCE_URL": inference_url,
+            "LAB_MLFLOW_URL": mlflow_url,
+            "LAB_PAGE_REFRESH": "2",
+        }
+        name = f"streamlit-{len(started)}"
+        started.append(Service(name, command, "/_stcore/health", folder, port, **environment))
+        return started[-1].start()
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+@pytest.fixture(scope="session")
+def pages(start_pages, inference, mlflow) -> Service:
+    return start_pages(inference.url, mlflow.url)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        pytest.skip("there is no Chromium to open the pages with (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser, folder, request):
+    """A fresh browser window, 1280 wide; a screenshot of how the test left it lies beside the logs."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    yield page
+    shots = Path(os.environ.get("LAB_SCREENSHOTS") or folder / "screenshots")
+    shots.mkdir(parents=True, exist_ok=True)
+    height = page.evaluate("() => document.querySelector('[data-testid=stMain]')?.scrollHeight ?? 0")
+    page.set_viewport_size({"width": 1280, "height": min(max(height + 20, 1000), 3000)})
+    page.wait_for_timeout(500)
+    page.screenshot(path=shots / f"{request.node.name}.png")
+    context.close()

@@ -1,0 +1,251 @@
+"""The pages in a real browser, against the real services."""
+
+import re
+import time
+
+import httpx
+import lab_history
+import pytest
+from conftest import PATIENCE, free_port
+from playwright.sync_api import Page, expect
+from sqlalchemy import create_engine, select
+
+from mlops_lab.contract import Integer
+from mlops_lab.data.tables import FEEDBACK
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+
+def open_page(tab: Page, service, name: str = "", use_case: str = "housing") -> None:
+    tab.goto(f"{service.url}/{name}?use_case={use_case}")
+    expect(tab.get_by_role("heading", name=(name or "predict").capitalize(), exact=True)).to_be_visible()
+
+
+def fill(tab: Page, label: str, text: str) -> None:
+    box = tab.get_by_label(label, exact=True)
+    box.fill(text)
+    box.press("Tab")
+    no_run(tab)
+
+
+def no_run(tab: Page) -> None:
+    """Waits until the page has taken in what was done."""
+    expect(tab.locator('[data-test-script-state="running"]')).to_have_count(0)
+
+
+def predict(tab: Page) -> str:
+    """Presses Predict and returns what is shown large."""
+    tab.get_by_role("button", name="Predict", exact=True).click()
+    expect(tab.get_by_text("What moved it")).to_be_visible()
+    no_traceback(tab)
+    return tab.get_by_test_id("stMetricValue").inner_text()
+
+
+def said(tab: Page, text: str):
+    """A paragraph with this text; the cells of tables are in the page too, but hidden."""
+    return tab.get_by_test_id("stMarkdown").filter(has_text=text).first
+
+
+def no_traceback(tab: Page) -> None:
+    expect(tab.get_by_test_id("stException")).to_have_count(0)
+    assert "Traceback" not in tab.inner_text("body")
+
+
+def test_predicts_what_the_service_predicts_for_the_filled_form(tab, pages, inference):
+    open_page(tab, pages)
+    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("3")  # the contract's example
+    fill(tab, "Bedrooms", "5")
+    fill(tab, "Lot size (acre)", "")  # empty means unknown
+    shown = predict(tab)
+    row = lab_history.housing().example | {"bed": 5, "acre_lot": None}
+    reply = httpx.post(f"{inference.url}/predict/housing", json=row, timeout=30).json()
+    assert shown == f"{reply['predictions'][0]:,.0f}"
+    expect(tab.get_by_text("By version 1 of housing")).to_be_visible()
+    expect(tab.get_by_text("Bedrooms = 5")).to_be_visible()
+    expect(tab.get_by_text("Lot size = unknown")).to_be_visible()
+
+
+def test_a_reload_and_another_page_keep_what_was_typed(tab, pages):
+    open_page(tab, pages)
+    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("3")
+    fill(tab, "Bedrooms", "7")
+    fill(tab, "Bathrooms", "")
+    tab.reload()
+    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("7")
+    expect(tab.get_by_label("Bathrooms", exact=True)).to_have_value("")
+    expect(tab.get_by_label("House size (sqft)", exact=True)).to_have_value("1500")
+    tab.get_by_role("link", name="System").click()
+    expect(tab.get_by_role("heading", name="System")).to_be_visible()
+    tab.get_by_role("link", name="Predict").click()
+    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("7")
+    expect(tab.get_by_label("Bathrooms", exact=True)).to_have_value("")
+
+
+def test_a_new_value_of_an_open_category_is_taken_and_named(tab, pages):
+    open_page(tab, pages)
+    box = tab.get_by_label("City", exact=True)
+    box.fill("Cit of nowhere")
+    box.press("Enter")
+    predict(tab)
+    expect(tab.get_by_text("“Cit of nowhere” is rare or new to the model. It knows City 000")).to_be_visible()
+
+
+def test_a_long_form_shows_the_weightiest_fields_and_folds_the_rest(tab, pages):
+    open_page(tab, pages, use_case="diabetes")
+    expect(tab.get_by_text("35 more fields")).to_be_visible()
+    assert predict(tab) in ("Yes", "No")
+    expect(tab.get_by_text(re.compile(r"Probability \d+\.\d%; yes from 11.0% on"))).to_be_visible()
+    expect(tab.get_by_text("37 other fields")).to_be_visible()
+
+
+def test_a_value_is_looked_up_among_more_than_a_page_holds(tab, pages):
+    open_page(tab, pages, use_case="diabetes")
+    tab.get_by_text("35 more fields").click()
+    tab.get_by_text("Look up a value").click()
+    search = tab.get_by_label("Contains", exact=True)
+    search.fill("2499")
+    search.press("Enter")
+    tab.get_by_role("button", name="2499", exact=True).click()
+    expect(tab.get_by_label("Diagnosis", exact=True)).to_have_value("2499")
+    predict(tab)
+
+
+def test_a_refused_row_names_field_and_rule(tab, pages):
+    open_page(tab, pages, use_case="diabetes")
+    tab.get_by_text("35 more fields").click()
+    box = tab.get_by_label("Diagnosis", exact=True)
+    box.fill("nonsense")
+    box.press("Enter")
+    tab.get_by_role("button", name="Predict", exact=True).click()
+    expect(tab.get_by_text("The model refuses this row")).to_be_visible()
+    expect(tab.get_by_text("Diagnosis must be one of")).to_be_visible()
+    no_traceback(tab)
+
+
+def test_classes_are_shown_with_their_probabilities(tab, pages):
+    open_page(tab, pages, use_case="covertype")
+    shown = predict(tab)
+    assert shown in lab_history.covertype().classes
+    expect(tab.get_by_text(f"Probability of {shown.lower()}")).to_be_visible()
+    expect(tab.get_by_text("Lodgepole Pine").first).to_be_visible()
+
+
+def test_a_true_value_reaches_the_database(tab, pages, folder):
+    open_page(tab, pages)
+    predict(tab)
+    tab.get_by_text("The true value is known").click()
+    fill(tab, "Price (USD)", "398765")
+    tab.get_by_role("button", name="Send").click()
+    expect(tab.get_by_text("it is kept with this prediction")).to_be_visible()
+    engine = create_engine(f"sqlite:///{folder / 'home' / 'RawData.db'}")
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with engine.connect() as connection:
+            kept = connection.execute(select(FEEDBACK.c.use_case, FEEDBACK.c.actual)).all()
+        if ("housing", 398765.0) in [tuple(row) for row in kept]:
+            return
+        time.sleep(0.3)
+    pytest.fail(f"the true value isn't in the database; there are {kept}")
+
+
+def test_models_shows_scores_reasons_and_plots(tab, pages):
+    open_page(tab, pages, "models")
+    expect(tab.get_by_text("59% better")).to_be_visible()
+    expect(said(tab, "Promoted: the first champion")).to_be_visible()
+    expect(tab.get_by_text("Shap summary")).to_be_visible()
+    image = tab.get_by_test_id("stImage").locator("img").first
+    tab.wait_for_function("image => image.complete && image.naturalWidth === 480", arg=image.element_handle())
+    tab.get_by_label("Version", exact=True).click()
+    tab.get_by_role("option", name="Version 2").click()
+    expect(said(tab, "is worse than the champion's 0.3304 on the same 2,214 rows")).to_be_visible()
+    href = tab.get_by_role("link", name="run in MLflow").get_attribute("href")
+    assert re.search(r"/#/experiments/\d+/runs/[0-9a-f]{32}$", href)
+    no_traceback(tab)
+
+
+def test_data_shows_counts_decision_drift_and_quarantine(tab, pages):
+    open_page(tab, pages, "data")
+    expect(tab.get_by_text("18,465")).to_be_visible()  # rows received in three batches
+    expect(said(tab, "only 8 % of the batch's properties are new")).to_be_visible()
+    expect(tab.get_by_text("bed (minimum): 19")).to_be_visible()
+    expect(tab.get_by_text("standard deviation moved by -12%")).to_be_visible()
+    tab.get_by_label("Batch", exact=True).click()
+    tab.get_by_role("option", name="Batch 0,").click()
+    expect(tab.get_by_text("there was no champion to compare with")).to_be_visible()
+    no_traceback(tab)
+
+
+def test_system_shows_what_is_served(tab, pages):
+    open_page(tab, pages, "system")
+    expect(tab.get_by_text("housing version 1").first).to_be_visible()
+    expect(tab.get_by_text("healthy,")).to_be_visible()
+
+
+def test_a_use_case_without_a_model_says_what_comes_next(tab, pages):
+    open_page(tab, pages, use_case="newcomer")
+    expect(tab.get_by_text("No model is served yet.")).to_be_visible()
+    open_page(tab, pages, "models", use_case="newcomer")
+    expect(tab.get_by_text("No version is registered yet.")).to_be_visible()
+    open_page(tab, pages, "data", use_case="newcomer")
+    expect(tab.get_by_text("Rows received")).to_be_visible()
+    no_traceback(tab)
+
+
+@pytest.mark.parametrize("name", ["", "models", "data", "system"])
+def test_services_away_give_one_message(tab, start_pages, name):
+    pages = start_pages(f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}")
+    open_page(tab, pages, name)
+    expect(tab.get_by_text("doesn't answer").first).to_be_visible()
+    no_traceback(tab)
+    pages.stop()
+
+
+def test_a_use_case_trained_later_appears_by_itself(tab, pages, registry, folder):
+    open_page(tab, pages)
+    late = lab_history.covertype().model_copy(update={"use_case": "late", "title": "Came later"})
+    lab_history.champion_of(registry, folder, late)
+    expect(tab.get_by_text("Came later: version 1 is served")).to_be_visible()
+    tab.get_by_label("Use case", exact=True).click()
+    tab.get_by_role("option", name="Came later").click()
+    assert predict(tab) in late.classes
+
+
+def test_a_new_champion_with_other_fields_changes_the_open_form(tab, pages, registry, folder):
+    first = lab_history.covertype().model_copy(update={"use_case": "changing", "title": "Changing"})
+    lab_history.champion_of(registry, folder, first)
+    open_page(tab, pages, use_case="covertype")
+    expect(tab.get_by_text("Changing: version 1 is served")).to_be_visible()
+    open_page(tab, pages, use_case="changing")
+    fill(tab, "Slope (degree)", "80")
+    fill(tab, "Elevation (m)", "2500")
+    elevation, slope, area = first.features
+    second = lab_history.with_features(
+        first,
+        [
+            elevation,
+            slope.model_copy(update={"maximum": 45.0}),
+            area,
+            Integer("rain", "Rain", unit="mm", example=700),
+        ],
+    )
+    lab_history.champion_of(registry, folder, second)
+    expect(tab.get_by_label("Rain (mm)", exact=True)).to_have_value("700")
+    expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2500")
+    assert predict(tab) in first.classes
+
+
+def test_an_outage_keeps_the_form(tab, pages, inference):
+    open_page(tab, pages)
+    fill(tab, "Bedrooms", "9")
+    inference.stop()
+    try:
+        expect(tab.get_by_text("Inference is away")).to_be_visible()
+        expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("9")
+        tab.get_by_role("button", name="Predict", exact=True).click()
+        expect(tab.get_by_text("doesn't answer").first).to_be_visible()
+        no_traceback(tab)
+    finally:
+        inference.start()
+    expect(tab.get_by_text("House price: version 1 is served")).to_be_visible()
+    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("9")
+    predict(tab)
