@@ -76,8 +76,7 @@ class Forest(SyntheticTable):
         soil = np.full(rows, "", dtype=object)
         for name, (_, mean, spread, areas, first) in _CLASSES.items():
             mine = np.flatnonzero(cover == name)
-            # Forest grows lower on a shady slope and near water, higher in between: no straight line separates
-            # the classes.
+            # Forest grows lower on a shady slope and near water: no straight line separates the classes.
             shady = 110 * np.cos(np.radians(aspect[mine])) * np.minimum(slope[mine] / 12, 1)
             damp = 170 * np.cos(water[mine] / 60)
             elevation[mine] = mean - shady - damp + rng.normal(0, 0.5 * spread, len(mine))

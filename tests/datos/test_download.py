@@ -149,8 +149,10 @@ def test_a_file_that_changed_in_between_is_not_glued_together(publisher, tmp_pat
     with pytest.raises(DownloadError):
         fetch(publisher, tmp_path)
     publisher.cuts.clear()
-    publisher.etag, publisher.body = '"two"', zipped(diabetic_data_DOT_csv=b"a,b\n1,2\n")
-    assert fetch(publisher, tmp_path).read_bytes() == b"a,b\n1,2\n"
+    anew = DIABETES[::-1]
+    publisher.etag, publisher.body = '"two"', zipped(diabetic_data_DOT_csv=anew)
+    assert fetch(publisher, tmp_path).read_bytes() == anew
+    assert publisher.seen[-1] == ("bytes=1000-", len(publisher.body))
 
 
 def test_a_publisher_without_ranges_starts_again(publisher, tmp_path):
