@@ -107,7 +107,7 @@ class DataApi:
                 response = httpx.get(url, params=query, timeout=self._timeout)
                 if response.status_code < 500:
                     return response
-                fault = f"answered {response.status_code}"
+                fault = f"answered {response.status_code} ({_detail(response)})"
             except httpx.HTTPError as error:
                 fault = f"can't be reached ({type(error).__name__})"
             if attempt + 1 < ATTEMPTS:

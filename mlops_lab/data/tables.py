@@ -24,7 +24,7 @@ BATCHES = Table(
     RAW,
     Column("id", _ID, primary_key=True, autoincrement=True),
     Column("use_case", String(40), nullable=False),
-    Column("batch_number", Integer, nullable=False, comment="as the Data API says"),
+    Column("batch_number", Integer, comment="as the Data API says; null when the payload can't be read"),
     Column(
         "digest",
         String(64),

@@ -1,0 +1,316 @@
+"""The loop through its steps: what is stored, decided, promoted, rolled back; faults lose nothing, double nothing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import text
+
+from mlops_lab import steps
+from mlops_lab.data.rows import rows as plain_rows
+from mlops_lab.data.source import BatchShapeError, EndOfDataError, SourceError
+from mlops_lab.data.split import hashes, split_of
+from mlops_lab.data.store import StoreError
+from mlops_lab.errors import ModelError
+from mlops_lab.loop import run_batch, train_now
+from mlops_lab.model.registry import CHAMPION, PREVIOUS, digest
+from tests.conftest import batch, flats
+
+END = (400, {"detail": "all batches are out"})
+
+
+def count(lab, table: str) -> int:
+    engine = lab.store.clean if table.endswith("_clean") else lab.store.raw
+    with engine.connect() as db:
+        return db.scalar(text(f"SELECT COUNT(*) FROM {table}"))
+
+
+def run_of(lab, run_id):
+    return lab.registry.client.get_run(run_id)
+
+
+@pytest.fixture
+def trained(lab, use_case, course):
+    """The lab after its first batch."""
+    course.will_answer(batch(1, flats(600)), END)
+    result = run_batch(lab, use_case)
+    assert result.outcome.promoted
+    return lab
+
+
+def test_a_batch_becomes_rows_in_both_databases_and_a_champion(trained, use_case):
+    lab = trained
+    entry = lab.store.batches("flats")[0]
+    assert (entry.state, entry.received, entry.stored, entry.clean, entry.decision) == (
+        "done",
+        600,
+        600,
+        600,
+        "train",
+    )
+    assert count(lab, "flats_raw") == count(lab, "flats_clean") == 600
+    splits = [count(lab, f"flats_{split}") for split in ("train", "validation", "test")]
+    assert sum(splits) == 600
+    assert all(splits)
+    champion = lab.registry.by_alias("flats", CHAMPION)
+    contract = lab.predictor(champion).contract
+    assert contract.metrics["test"]["rmse"] < 0.5 * contract.baseline["test"]["rmse"]
+
+
+def test_a_prediction_can_be_walked_back_to_the_stored_payload(trained):
+    lab = trained
+    champion = lab.registry.by_alias("flats", CHAMPION)
+    lineage = lab.predictor(champion).contract.lineage
+    assert lineage.run_id == champion.run_id
+    assert run_of(lab, lineage.run_id).inputs.dataset_inputs[0].dataset.name == "flats-batch-1"
+    entry = lab.store.batch(lineage.batches[0])
+    payload = json.loads(lab.artifacts.get(entry.payload))
+    assert payload["batch_number"] == 1
+    assert len(payload["data"]) == 600
+
+
+def test_the_same_payload_twice_is_one_batch(trained, use_case, course):
+    course.will_answer(batch(1, flats(600)), END)
+    with pytest.raises(steps.KnownBatchError, match="batch 1 was received before"):
+        run_batch(trained, use_case)
+    assert len(trained.store.batches("flats")) == 1
+    assert count(trained, "flats_raw") == 600
+
+
+def test_known_rows_under_a_new_number_are_stored_as_arrived_but_learnt_from_once(trained, use_case, course):
+    course.will_answer(batch(2, flats(600)), END)
+    result = run_batch(trained, use_case)
+    entry = trained.store.batches("flats")[1]
+    assert (entry.stored, entry.clean, entry.duplicates) == (600, 0, 600)
+    assert result.outcome is None
+    assert "0% of its groups are new" in result.reason
+    assert result.more
+
+
+def test_a_group_never_straddles_two_splits(trained, use_case, course):
+    relisted = [[*row[:-1], row[-1] + 50] for row in flats(600)]
+    course.will_answer(batch(2, relisted), END)
+    run_batch(trained, use_case)
+    with trained.store.clean.connect() as db:
+        assert db.scalar(text("SELECT COUNT(*) FROM flats_clean")) == 1200
+        splits = db.execute(text("SELECT COUNT(DISTINCT split) FROM flats_clean GROUP BY group_hash")).scalars()
+        assert set(splits) == {1}
+
+
+def test_bad_rows_go_to_quarantine_and_good_ones_on(lab, use_case, course):
+    rows = flats(300)
+    rows[7][0], rows[9] = "wide", [1, 2]
+    course.will_answer(batch(1, rows), END)
+    run_batch(lab, use_case)
+    entry = lab.store.batches("flats")[0]
+    assert (entry.received, entry.stored, entry.quarantined) == (300, 298, 2)
+    with lab.store.raw.connect() as db:
+        found = db.execute(
+            text("SELECT row_index, rule, row_json FROM flats_quarantine ORDER BY row_index")
+        ).all()
+    assert [(row, rule) for row, rule, _ in found] == [(7, "type"), (9, "shape")]
+    assert json.loads(found[0][2])["area"] == "wide"
+    assert json.loads(found[1][2]) == [1, 2]
+    table = Path(lab.registry.client.download_artifacts(entry.mlflow_run, "quarantine.json"))
+    assert {record["column"] for record in json.loads(table.read_text())} == {"area", "(row)"}
+
+
+def test_a_broken_payload_is_kept_and_named_and_the_next_batch_goes_on(trained, use_case, course):
+    course.will_answer((200, b"<html>busy</html>"), batch(2, flats(50, seed=5)), END)
+    with pytest.raises(BatchShapeError, match=r"isn't JSON.*the payload is kept as payloads/flats/"):
+        run_batch(trained, use_case)
+    broken = trained.store.batches("flats")[1]
+    assert broken.state == "broken"
+    assert trained.artifacts.get(broken.payload) == b"<html>busy</html>"
+    run_batch(trained, use_case)
+    assert trained.store.batches("flats")[2].stored == 50
+
+
+def test_a_gap_in_the_numbers_is_recorded(trained, use_case, course):
+    course.will_answer(batch(4, flats(50, seed=5)), END)
+    run_batch(trained, use_case)
+    assert trained.store.batches("flats")[1].gap == 2
+    assert run_of(trained, trained.store.batches("flats")[1].mlflow_run).data.metrics["gap"] == 2
+
+
+def test_the_end_of_the_data_and_a_server_away_change_nothing(trained, use_case, course, monkeypatch):
+    course.will_answer(END)
+    with pytest.raises(EndOfDataError, match="all batches are out"):
+        run_batch(trained, use_case)
+    monkeypatch.setattr("mlops_lab.data.source.time.sleep", lambda _: None)
+    course.will_answer((503, {}))
+    with pytest.raises(SourceError):
+        run_batch(trained, use_case)
+    assert len(trained.store.batches("flats")) == 1
+
+
+@pytest.mark.parametrize("step", ["land", "validate", "prepare", "decide", "train", "promote", "finish"])
+def test_a_run_killed_after_any_step_is_finished_by_the_next_one(lab, use_case, course, monkeypatch, step):
+    course.will_answer(batch(1, flats(300)), END)
+    original = getattr(steps, step)
+
+    def killed(*args, **kwargs):
+        original(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_batch(lab, use_case)
+    if step == "finish":
+        with pytest.raises(EndOfDataError):
+            run_batch(lab, use_case)
+    else:
+        run_batch(lab, use_case)
+    assert [(b.state, b.stored, b.clean) for b in lab.store.batches("flats")] == [("done", 300, 300)]
+    assert count(lab, "flats_raw") == count(lab, "flats_clean") == 300
+    assert lab.registry.by_alias("flats", CHAMPION) is not None
+    assert len([row for row in lab.store.promotions("flats") if row.outcome == "promoted"]) == 1
+
+
+def test_a_payload_that_reached_the_bucket_but_not_the_ledger_is_found_again(
+    lab, use_case, course, monkeypatch
+):
+    course.will_answer(batch(1, flats(300)), END)
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.store, "land", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_batch(lab, use_case)
+    assert lab.store.batches("flats") == []
+    run_batch(lab, use_case)
+    assert [(b.batch_number, b.stored) for b in lab.store.batches("flats")] == [(1, 300)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (flats(300, seed=1), "% of the batch's groups are new to the champion"),
+        ([[*row[:3], not row[3], *row[4:]] for row in flats(600)][:40], None),
+        (flats(600)[:500] + flats(250, seed=2, level=40), "target's spread changed"),
+    ],
+)
+def test_the_policy_decides_by_new_groups_and_drift(trained, use_case, course, rows, reason):
+    course.will_answer(batch(2, rows), END)
+    result = run_batch(trained, use_case)
+    if reason is None:
+        assert result.outcome is None
+        assert "nothing drifted" in result.reason
+    else:
+        assert reason in trained.store.batches("flats")[1].reason
+
+
+def test_a_challenger_that_is_not_better_is_refused_with_its_evidence(trained, use_case, course):
+    champion = trained.registry.by_alias("flats", CHAMPION).version
+    # Wrong prices in training rows only: the challenger learns them, the hold-out doesn't have them.
+    rows = flats(400, seed=3)
+    keys = pd.DataFrame([row[:3] for row in rows], columns=["area", "floor", "district"])
+    splits = [split_of(value) for value in hashes(keys, list(keys.columns))]
+    spoilt = [
+        [*row[:-1], 6000 - 30 * row[0]] for row, split in zip(rows, splits, strict=True) if split == "train"
+    ]
+    course.will_answer(batch(2, spoilt), END)
+    assert not run_batch(trained, use_case).outcome.promoted
+    decision = trained.store.promotions("flats")[-1]
+    assert trained.registry.by_alias("flats", CHAMPION).version == champion
+    assert decision.outcome == "refused"
+    assert decision.challenger_score > decision.champion_score
+    assert (
+        decision.interval_low <= decision.champion_score - decision.challenger_score <= decision.interval_high
+    )
+    assert "not better" in trained.registry.version("flats", decision.challenger).tags["lab.reason"]
+
+
+def test_a_small_holdout_promotes_a_first_champion_and_nothing_else(lab, use_case, course):
+    course.will_answer(batch(1, flats(60)), batch(2, flats(10, seed=9)), END)
+    assert run_batch(lab, use_case).outcome.promoted
+    outcome = run_batch(lab, use_case).outcome
+    assert not outcome.promoted
+    assert "test rows; 20 are needed" in outcome.reason
+
+
+def test_two_promotions_at_once_one_wins_and_the_other_compares_again(trained, use_case, monkeypatch):
+    before = trained.registry.by_alias("flats", CHAMPION).version
+    original = trained.store.put_promotion
+    lost = []
+
+    def overtaken(name, sequence, **values):
+        if not lost:  # another process records its decision first
+            lost.append(sequence)
+            assert original(name, sequence, **{**values, "challenger": before, "outcome": "promoted"})
+        return original(name, sequence, **values)
+
+    monkeypatch.setattr(trained.store, "put_promotion", overtaken)
+    train_now(trained, use_case)
+    history = trained.store.promotions("flats")
+    assert [row.sequence for row in history] == [1, 2, 3]
+    assert history[2].challenger != before
+    assert trained.registry.by_alias("flats", CHAMPION).version == history[2].challenger
+
+
+def test_a_model_that_was_changed_after_registration_is_not_trusted(trained, use_case):
+    champion = trained.registry.by_alias("flats", CHAMPION)
+    client = trained.registry.client
+    graph = Path(client.get_run(champion.run_id).info.artifact_uri) / "model" / "model.onnx"
+    graph.write_bytes(graph.read_bytes() + b"!")
+    for cached in trained.cache.rglob("model.onnx"):
+        cached.unlink()
+    with pytest.raises(ModelError, match="changed after registration"):
+        trained.predictor(champion)
+    # Whoever changes the files and the registry's digest still faces the lab's own record.
+    client.set_model_version_tag("flats", str(champion.version), "lab.digest", digest(graph.parent))
+    with pytest.raises(ModelError, match="the lab's database"):
+        trained.predictor(trained.registry.by_alias("flats", CHAMPION))
+
+
+def test_a_rollout_that_fails_gives_the_alias_back(trained, use_case, course, monkeypatch):
+    first = trained.registry.by_alias("flats", CHAMPION).version
+    unreachable = trained.settings.model_copy(
+        update={"inference_url": "http://127.0.0.1:9", "rollout_timeout": 0.1}
+    )
+    course.will_answer(batch(2, flats(600, seed=4)), END)
+    trained.settings = unreachable
+    with pytest.raises(steps.RolloutError, match=rf"can't be reached.*again version {first}"):
+        run_batch(trained, use_case)
+    assert trained.registry.by_alias("flats", CHAMPION).version == first
+    assert trained.store.promotions("flats")[-1].outcome == "rolled back"
+
+
+def test_a_person_can_roll_back_and_the_change_is_on_record(trained, use_case, course):
+    first = trained.registry.by_alias("flats", CHAMPION).version
+    course.will_answer(batch(2, flats(600, seed=4)), END)
+    assert run_batch(trained, use_case).outcome.promoted
+    assert trained.registry.by_alias("flats", PREVIOUS).version == first
+    assert steps.roll_back(trained, use_case) == first
+    assert trained.registry.by_alias("flats", CHAMPION).version == first
+    assert trained.store.promotions("flats")[-1].outcome == "rolled back"
+    with pytest.raises(ModelError, match="is the champion already"):
+        steps.roll_back(trained, use_case)
+
+
+def test_other_columns_under_the_same_name_are_refused(trained, use_case):
+    with pytest.raises(StoreError, match=r"made for other columns.*built.*lab reset flats"):
+        trained.store.prepare_tables(replace(use_case, features=use_case.features[:-1]))
+
+
+def test_reset_leaves_nothing_of_the_use_case(trained, use_case, course):
+    course.will_answer((200, {"ok": True}))
+    steps.reset(trained, use_case)
+    assert course.asked[-1].startswith("/restart_data_generation")
+    assert trained.store.batches("flats") == []
+    assert trained.registry.versions("flats") == []
+    course.will_answer(batch(1, flats(300)), END)
+    assert run_batch(trained, use_case).outcome.promoted
+
+
+def test_a_raw_row_posted_as_it_came_predicts_what_the_pipeline_predicts(trained, use_case):
+    predictor = trained.predictor(trained.registry.by_alias("flats", CHAMPION))
+    names = [feature.name for feature in use_case.features]
+    clean = trained.store.read_clean(use_case)
+    pipeline = predictor.run(predictor.contract.encode(plain_rows(clean[names])))
+    raw = [dict(zip(names, row[:-1], strict=True)) for row in flats(600)]
+    texts = [{name: str(value) for name, value in row.items()} for row in raw]
+    np.testing.assert_allclose(predictor.predict(raw).values, pipeline, rtol=1e-6)
+    np.testing.assert_allclose(predictor.predict(texts).values, pipeline, rtol=1e-6)
