@@ -1,6 +1,7 @@
 """`python -m inference`: the service on uvicorn, one process; more of them are more replicas."""
 
 import argparse
+import signal
 import socket
 import sys
 
@@ -16,6 +17,7 @@ GRACE = 20  # seconds that requests under way may still take once the service is
 
 
 def main() -> int:
+    """Runs the service until it is told to stop; its exit code."""
     try:
         settings = InferenceSettings()
     except ValidationError as error:
@@ -52,6 +54,9 @@ def main() -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
+    # uvicorn raises the signal again after it has shut down in order: that is a success, not a death by signal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listener])
     return 0
 

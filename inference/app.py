@@ -43,7 +43,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     app = FastAPI(
         title="MLOps lab: inference",
         version="1",
-        description="Serves the champion of every use case. Fields, ranges and examples come from the models' contracts.",
+        description="Serves every use case's champion. Fields, ranges and examples come from the models' contracts.",
         lifespan=_lifespan(service, database),
         redoc_url=None,
     )

@@ -1,6 +1,7 @@
 """The champions that are served: follows the registry's aliases and swaps models without a gap."""
 
 import logging
+import re
 import shutil
 import threading
 import time
@@ -22,11 +23,11 @@ from mlops_lab.errors import ModelError
 from mlops_lab.model.drift import DriftCounter
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Registry, Version
-from mlops_lab.use_case import NAME
 
 logger = logging.getLogger("inference.champions")
 
 REMEMBERED_VERSIONS = 5  # of each use case, whose request counts stay in the metrics
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")  # of a use case: it becomes a path and a label
 LONGEST_PAUSE = 60.0  # seconds between two tries of a version that can't be loaded
 
 

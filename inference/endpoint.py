@@ -1,4 +1,4 @@
-"""What `/predict`, `/explain` and `/feedback` have in common, as bare ASGI: a framework's request costs more than the model.
+"""What `/predict`, `/explain` and `/feedback` have in common: bare ASGI, since a framework costs more than the model.
 
 Each reads JSON, answers in JSON, turns every error into its status and one clear line, and is counted.
 """
@@ -46,7 +46,7 @@ class Call:
 
 
 class Endpoint(ABC):
-    """One path. `kind` is its label in the metrics; `quick`: a small body is answered without leaving the event loop."""
+    """One path. `kind`: its label in the metrics; `quick`: a small body is answered on the event loop."""
 
     kind: str
     quick: bool = False

@@ -18,46 +18,68 @@ class ServiceError(LabError):
 
 
 class UnknownUseCase(ServiceError):
+    """No use case of that name is registered."""
+
     status, kind = 404, "unknown_use_case"
 
 
 class UnknownFeature(ServiceError):
+    """The model has no such category."""
+
     status, kind = 404, "unknown_feature"
 
 
 class NoModelYet(ServiceError):
+    """The use case has no champion that can be served."""
+
     status, kind, headers = 503, "no_model", {"retry-after": "10"}
 
 
 class RegistryAway(ServiceError):
+    """MLflow doesn't answer."""
+
     status, kind, headers = 503, "registry_away", {"retry-after": "10"}
 
 
 class CannotStore(ServiceError):
+    """The spool takes nothing."""
+
     status, kind, headers = 503, "cannot_store", {"retry-after": "10"}
 
 
 class Busy(ServiceError):
+    """Too many large requests wait."""
+
     status, kind, headers = 503, "busy", {"retry-after": "1"}
 
 
 class BadBody(ServiceError):
+    """The body isn't JSON."""
+
     status, kind = 400, "bad_body"
 
 
 class WrongContentType(ServiceError):
+    """Another content type than JSON."""
+
     status, kind = 415, "content_type"
 
 
 class TooLarge(ServiceError):
+    """Too many rows or bytes."""
+
     status, kind = 413, "too_large"
 
 
 class ReloadDisabled(ServiceError):
+    """No reload token is set."""
+
     status, kind = 403, "forbidden"
 
 
 class WrongToken(ServiceError):
+    """The reload token is missing or another one."""
+
     status, kind, headers = 401, "unauthorized", {"www-authenticate": "Bearer"}
 
 

@@ -12,6 +12,8 @@ from mlops_lab.model.explain import explain
 
 
 class Explain(Endpoint):
+    """One row in; base value and contributions out, which add up to what is explained."""
+
     kind = "explain"
 
     def respond(self, call: Call) -> bytes:

@@ -19,6 +19,8 @@ _MOST_KEYS = 50
 
 
 class Feedback(Endpoint):
+    """Replies 202 once the value stands in the spool."""
+
     kind = "feedback"
 
     def respond(self, call: Call) -> bytes:

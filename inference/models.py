@@ -16,6 +16,7 @@ _BULK = {"background", "reference"}  # what training needs again, and a caller d
 
 
 def router(service: Service) -> APIRouter:
+    """The paths that FastAPI serves itself."""
     routes = APIRouter()
     champions = service.champions
 
@@ -46,9 +47,12 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("/reload", summary="Look at the aliases now; needs the reload token", tags=["service"])
     async def reload(authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
-        if (token := service.settings.reload_token) is None:
+        token = service.settings.reload_token
+        if (
+            token is None or not token.get_secret_value()
+        ):  # an empty secret must not be one that anybody can guess
             raise ReloadDisabled(
-                "POST /reload is off, since no token is set (LAB_RELOAD_TOKEN); the service follows the aliases by itself"
+                "POST /reload is off: no token is set (LAB_RELOAD_TOKEN); the service follows the aliases by itself"
             )
         expected = f"Bearer {token.get_secret_value()}".encode()
         if not hmac.compare_digest(authorization.encode(), expected):

@@ -12,7 +12,7 @@ _REF = "#/components/schemas/"
 
 
 class LiveOpenApi:
-    """Called for `/openapi.json`: one path `/predict/{name}` and `/explain/{name}` a champion, every field described."""
+    """Called for `/openapi.json`: `/predict/{name}` and `/explain/{name}` a champion, every field described."""
 
     def __init__(self, app: FastAPI, champions: Champions, default: str):
         self._app = app

@@ -15,6 +15,8 @@ from mlops_lab.model.predictor import Predictions
 
 
 class Predict(Endpoint):
+    """One row or many in; predictions, ids and (for classifiers) probabilities out."""
+
     kind = "predict"
     quick = True
 
@@ -47,7 +49,7 @@ def named_probabilities(champion: Champion, found: Predictions) -> list[dict[str
 
 
 def _new_ids(n: int) -> list[str]:
-    """32 hexadecimal digits each: milliseconds first, so that the database's index grows at its end, then 80 random bits."""
+    """32 hexadecimal digits each: milliseconds first, so that the index grows at its end, then 80 random bits."""
     now = f"{time.time_ns() // 1_000_000:012x}"
     random = os.urandom(10 * n).hex()
     return [now + random[i : i + 20] for i in range(0, 20 * n, 20)]

@@ -205,9 +205,9 @@ class PredictionLog:
                     logging.WARNING,
                     f"the database takes no predictions ({_first_line(error)}); they stay in the spool",
                 )
-            except OSError as error:
+            except Exception as error:  # the disk's, a driver's: this thread must outlive them all
                 pause = min(pause * 2, LONGEST_PAUSE)
-                self._say(logging.ERROR, f"the spool can't be read ({error})")
+                self._say(logging.ERROR, f"the spool can't be moved ({type(error).__name__}: {error})")
             if stopping:
                 return
 
@@ -245,14 +245,14 @@ class PredictionLog:
         try:
             self._send(name, rows)
             return 0
-        except SQLAlchemyError as error:
+        except Exception as error:
             if not _refused(error):
                 raise
         refused = 0
         for row in rows:
             try:
                 self._send(name, [row])
-            except SQLAlchemyError as error:
+            except Exception as error:
                 if not _refused(error):
                     raise
                 refused += 1
@@ -344,9 +344,14 @@ def _blocks(file: IO[bytes]) -> Iterable[bytes]:
         yield block
 
 
-def _refused(error: SQLAlchemyError) -> bool:
-    """Whether the entry is at fault; else it is the database, and the entry is sent again."""
-    return isinstance(error, DataError | IntegrityError) or type(error) is StatementError
+def _refused(error: Exception) -> bool:
+    """Whether the entry is at fault (drivers raise errors of their own for values that they can't send).
+
+    Else it is the database, and the entry is sent again.
+    """
+    return isinstance(error, DataError | IntegrityError | ValueError | TypeError | ArithmeticError) or (
+        type(error) is StatementError
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -143,3 +143,28 @@ def register(registry: Registry, folder: Path, use_case: str, **tags: str) -> Ve
     return registry.register(
         use_case, run.info.run_id, folder, {f"lab.{key}": value for key, value in tags.items()}
     )
+
+
+def make_fragile(folder: Path) -> None:
+    """Replaces the graph by one that gives no finite number for areas above 1000."""
+    helper = onnx.helper
+    weights = np.array([[1.0]] + [[0.0]] * (len(FEATURES) - 1), dtype=np.float32)
+    constants = {"w": weights, "limit": np.float32([1000.0]), "flat": np.array([-1], dtype=np.int64)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["area"]),
+        helper.make_node("Sub", ["limit", "area"], ["room"]),
+        helper.make_node("Sqrt", ["room"], ["root"]),
+        helper.make_node("Reshape", ["root", "flat"], ["y"]),
+    ]
+    made = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "fragile",
+            [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [None, len(FEATURES)])],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None])],
+            [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    (folder / MODEL_FILE).write_bytes(made.SerializeToString())

@@ -1,0 +1,256 @@
+"""The served champion follows the registry: swapped without a gap, never replaced by what can't be trusted."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE
+from mlops_lab.model.registry import CHAMPION, Registry
+from tests import small_models
+from tests.inference.conftest import EXAMPLE, SLACK, TOKEN, Lab, Running, free_port
+
+
+def _version(service: Running) -> int:
+    return service.predict()["model"]["version"]
+
+
+def _reload(service: Running) -> dict:
+    return service.http.post("/reload", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+
+
+def _error(service: Running) -> str | None:
+    models = service.http.get("/models").json()["models"]
+    return next(model["error"] for model in models if model["use_case"] == "houses")
+
+
+def test_alias_moves_back_and_forth_under_load_without_a_failed_request(lab):
+    first, second = lab.publish("houses"), lab.publish("houses", scale=2.0)
+    service = lab.serve(inference_poll=0.05)
+    expected = {}
+    for version in (first, second):
+        lab.promote(version)
+        service.wait(lambda version=version: _version(service) == version.version)
+        expected[version.version] = service.predict()["predictions"]
+    assert expected[1] != expected[2]
+
+    stop, seen, wrong = threading.Event(), set(), []
+
+    def ask() -> None:
+        with httpx.Client(base_url=service.http.base_url, timeout=SLACK) as http:
+            while not stop.is_set():
+                reply = http.post("/predict", json=EXAMPLE)
+                body = reply.json()
+                if reply.status_code != 200 or body["predictions"] != expected[body["model"]["version"]]:
+                    wrong.append(body)
+                else:
+                    seen.add(body["model"]["version"])
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for turn in range(6):
+        version = (first, second)[turn % 2]
+        lab.promote(version)
+        _reload(service)
+        assert _version(service) == version.version
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert not wrong
+    assert seen == {1, 2}
+
+
+def test_tampered_artifact_is_refused_and_the_old_champion_goes_on(lab):
+    lab.publish("houses")
+    service = lab.serve()
+    second = lab.publish("houses", scale=2.0, champion=False)
+    [graph] = [p for p in lab.home.glob("artifacts/**/" + MODEL_FILE) if second.run_id in str(p)]
+    other = lab.home / "other"
+    small_models.build(other, "houses", scale=3.0)
+    graph.write_bytes((other / MODEL_FILE).read_bytes())
+    lab.promote(second)
+    error = service.wait(lambda: _error(service))
+    assert "digest" in error
+    assert _version(service) == 1
+    assert service.metric("model_reload_failures_total", use_case="houses") >= 1
+    assert service.metric("model_reload_failing", use_case="houses") == 1
+    assert (
+        service.log.read_text().count("version 2 can't be served") == 1
+    )  # one line a fault, however often it is met
+
+
+def test_registry_and_database_must_agree_on_the_digest(lab):
+    first = lab.publish("houses")
+    lab.record(first, first.digest)
+    service = lab.serve()
+    second = lab.publish("houses", scale=2.0, champion=False)
+    lab.record(second, "0" * 64)
+    lab.promote(second)
+    assert "the lab's database 000000000000" in service.wait(lambda: _error(service))
+    assert _version(service) == 1
+    third = lab.publish("houses", scale=3.0, champion=False)
+    lab.record(third, third.digest)
+    lab.promote(third)
+    service.wait(lambda: _version(service) == 3)
+    assert _error(service) is None
+
+
+def test_database_away_is_a_warning_not_an_outage(lab, tmp_path):
+    lab.publish("houses")
+    service = lab.serve(raw_db_url=f"sqlite:///{tmp_path}/nowhere/RawData.db")
+    assert _version(service) == 1
+    assert "the registry's digest alone" in service.log.read_text()
+
+
+def _breakages() -> dict:
+    def corrupt_contract(folder: Path) -> None:
+        (folder / CONTRACT_FILE).write_text('{"format": 1}')
+
+    def corrupt_graph(folder: Path) -> None:
+        (folder / MODEL_FILE).write_bytes(b"not a graph")
+
+    def other_width(folder: Path) -> None:
+        x = np.zeros((3, 2), dtype=np.float32)
+        model = make_pipeline(FunctionTransformer(), LinearRegression()).fit(x, [1, 2, 3])
+        (folder / MODEL_FILE).write_bytes(small_models.graph(model, 2))
+
+    def not_finite(folder: Path) -> None:
+        x = np.zeros((3, 6), dtype=np.float32)
+        model = make_pipeline(FunctionTransformer(), LinearRegression()).fit(x, [1, 2, 3])
+        model[-1].intercept_ = np.nan
+        (folder / MODEL_FILE).write_bytes(small_models.graph(model, 6))
+
+    def another_use_case(folder: Path) -> None:
+        small_models.build(folder, "forest")
+
+    return {
+        f.__name__: f for f in (corrupt_contract, corrupt_graph, other_width, not_finite, another_use_case)
+    }
+
+
+@pytest.mark.parametrize("breakage", _breakages().values(), ids=_breakages().keys())
+def test_a_model_that_cannot_serve_never_replaces_one_that_does(shared_houses, breakage):
+    lab, service = shared_houses
+    folder = lab.home / breakage.__name__
+    small_models.build(folder)
+    breakage(folder)
+    before = service.predict()
+    lab.promote(small_models.register(lab.registry, folder, "houses"))
+    _reload(service)
+    assert _error(service)
+    assert "Traceback" not in _error(service)
+    assert service.predict()["predictions"] == before["predictions"]
+    assert service.http.get("/ready").status_code == 200
+    good = lab.publish("houses", scale=2.0)
+    _reload(service)
+    assert _version(service) == good.version
+    assert _error(service) is None
+
+
+@pytest.fixture(scope="module")
+def shared_houses(shared: Lab):
+    return shared, shared.serve(inference_poll=3600)
+
+
+def test_rollback_by_alias_and_withdrawal(lab):
+    first, second = lab.publish("houses"), lab.publish("houses", scale=2.0)
+    service = lab.serve()
+    service.wait(lambda: _version(service) == second.version)
+    lab.promote(first)
+    service.wait(lambda: _version(service) == first.version)
+    lab.registry.delete_alias("houses", CHAMPION)
+    service.wait(lambda: service.http.post("/predict", json=EXAMPLE).status_code == 503)
+    assert service.http.get("/ready").status_code == 503
+    # Only the present champion's files stay on disk.
+    lab.promote(second)
+    service.wait(lambda: service.http.get("/ready").status_code == 200)
+    service.wait(lambda: [p.name for p in (lab.home / "serving").iterdir()] == ["houses-2"])
+
+
+def test_a_registry_that_is_not_the_labs_is_left_alone(lab):
+    lab.publish("houses")
+    lab.registry.client.create_registered_model("somebody-elses")
+    service = lab.serve()
+    assert [m["use_case"] for m in service.http.get("/models").json()["models"]] == ["houses"]
+
+
+def test_mlflow_server_away_and_back(tmp_path, lab, monkeypatch):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    server = _mlflow(tmp_path, port)
+    try:
+        over_http = Lab(lab.home, Registry(url), lab.database)
+        _wait(lambda: httpx.get(f"{url}/health").status_code == 200)
+        over_http.publish("houses")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        service = over_http.serve()
+        lab.services.append(service)
+        _stop(server)
+        service.wait(lambda: service.metric("model_reload_failures_total", use_case="registry") >= 1)
+        assert service.http.get("/models").json()["registry"]["error"]
+        assert _version(service) == 1
+        assert service.http.get("/ready").status_code == 200
+        reply = service.http.get("/models/houses/versions")
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
+        server = _mlflow(tmp_path, port)
+        _wait(lambda: httpx.get(f"{url}/health").status_code == 200)
+        over_http.publish("houses", scale=2.0)
+        service.wait(lambda: _version(service) == 2)
+        assert service.http.get("/models").json()["registry"]["error"] is None
+    finally:
+        _stop(server)
+
+
+def _mlflow(home: Path, port: int) -> subprocess.Popen:
+    with (home / "mlflow.log").open("a") as log:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--workers",
+                "1",
+                "--backend-store-uri",
+                f"sqlite:///{home}/server.db",
+                "--artifacts-destination",
+                str(home / "bucket"),
+            ],
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _stop(server: subprocess.Popen) -> None:
+    if server.poll() is None:
+        os.killpg(server.pid, 15)
+        server.wait(SLACK)
+
+
+def _wait(until) -> None:
+    import time
+
+    end = time.monotonic() + 2 * SLACK
+    while True:
+        try:
+            if until():
+                return
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < end
+        time.sleep(0.2)

@@ -1,0 +1,185 @@
+"""What the service tells about its models: /models, the contract, look-ups, versions, OpenAPI, readiness, metrics."""
+
+import httpx
+import pytest
+
+from mlops_lab.contract import Contract
+from tests import small_models
+from tests.inference.conftest import EXAMPLE, TOKEN
+
+
+def test_index_health_ready(service):
+    assert service.http.get("/").json()["serves"] == ["clinic", "forest", "houses"]
+    assert service.http.get("/health").json() == {"status": "ok"}
+    assert service.http.get("/ready").json()["models"] == {"clinic": 1, "forest": 1, "houses": 1}
+
+
+def test_models(service):
+    body = service.http.get("/models").json()
+    houses = body["models"][2]
+    assert (houses["use_case"], houses["version"], houses["error"], houses["task"]) == (
+        "houses",
+        1,
+        None,
+        "regression",
+    )
+    assert body["default"] == "houses"
+
+
+def test_contract_is_the_models_own(service, shared):
+    reply = service.http.get("/models/houses")
+    stored = Contract.load(shared.home / "built" / "houses-1.0")
+    told = Contract.model_validate_json(reply.content)
+    assert told == stored.model_copy(update={"reference": {}, "background": []})
+    assert reply.headers["x-model-version"] == "1"
+    assert Contract.model_validate_json(service.http.get("/models/houses?full=true").content) == stored
+
+
+def test_values_of_a_category_are_looked_up(service):
+    body = service.http.get("/models/houses/features/state").json()
+    assert body["total"] == 120
+    assert body["values"] == small_models.STATES[:50]
+    assert service.http.get("/models/houses/features/state", params={"q": "STATE 11"}).json()["values"] == [
+        f"State 11{i}" for i in range(10)
+    ]
+    assert service.http.get("/models/houses/features/state", params={"q": "Atlantis"}).json()["values"] == []
+    for wrong in ("area", "nothing"):
+        reply = service.http.get(f"/models/houses/features/{wrong}")
+        assert reply.status_code == 404
+        assert "kind, state" in reply.json()["detail"]
+
+
+def test_versions_tell_why(service):
+    [version] = service.http.get("/models/houses/versions").json()["versions"]
+    assert version["aliases"] == ["champion"]
+    assert version["tags"]["lab.reason"] == "first champion"
+    assert service.http.get("/models/castles/versions").status_code == 404
+
+
+def test_openapi_describes_every_field(service):
+    document = service.http.get("/openapi.json").json()
+    paths = document["paths"]
+    assert {"/predict/houses", "/predict/clinic", "/predict/forest", "/explain/houses", "/predict"} <= set(
+        paths
+    )
+    assert not any("{use_case}" in path for path in paths if path.startswith("/predict"))
+    row = document["components"]["schemas"]["houses"]["properties"]
+    assert (row["area"]["minimum"], row["area"]["maximum"], row["area"]["x-unit"]) == (5, 2000, "m2")
+    assert row["kind"]["enum"] == ["flat", "house", None]
+    assert row["sold"]["format"] == "date"
+    assert row["rooms"]["type"] == "integer"
+    assert row["area"]["examples"] == [120.5]
+    example = paths["/predict/houses"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    assert service.predict(example)
+    assert service.http.get("/docs").status_code == 200
+
+
+def test_a_use_case_trained_later_appears_without_a_restart(lab):
+    lab.publish("houses")
+    service = lab.serve()
+    assert "/predict/forest" not in service.http.get("/openapi.json").json()["paths"]
+    assert service.http.post("/predict/forest", json=EXAMPLE).status_code == 404
+    lab.publish("forest")
+    service.wait(lambda: service.http.post("/predict/forest", json=EXAMPLE).status_code == 200)
+    assert "/predict/forest" in service.http.get("/openapi.json").json()["paths"]
+
+
+def test_no_model_yet_is_503_and_not_ready(lab):
+    service = lab.serve(ready=False)
+    service.wait(lambda: service.http.get("/models").json()["registry"]["looked"])
+    for path in ("/predict", "/predict/houses", "/explain/houses"):
+        reply = service.http.post(path, json=EXAMPLE)
+        assert reply.status_code == 503
+        assert int(reply.headers["retry-after"]) > 0
+        assert "no model yet" in reply.json()["detail"]
+    reply = service.http.get("/ready")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
+    assert service.http.get("/health").status_code == 200
+    lab.publish("houses", champion=False)  # registered, but no champion
+    service.wait(lambda: service.http.get("/models").json()["models"])
+    assert "no champion" in service.http.post("/predict", json=EXAMPLE).json()["detail"]
+
+
+def test_metrics_have_the_promised_names(service):
+    service.predict()
+    service.http.post("/predict/houses", json={})
+    text = service.http.get("/metrics").text
+    for name in (
+        "inference_requests_total",
+        "inference_request_latency_seconds_bucket",
+        "inference_batch_size_bucket",
+        "inference_errors_total",
+        "model_info",
+        "model_reload_failures_total",
+        "inference_prediction_spool_bytes",
+        "inference_prediction_spool_rows",
+        "process_resident_memory_bytes",
+    ):
+        assert f"\n{name}" in text, name
+    assert (
+        service.metric(
+            "inference_requests_total", use_case="houses", kind="predict", status="200", version="1"
+        )
+        >= 1
+    )
+    assert service.metric("inference_requests_total", use_case="houses", kind="predict", status="422") >= 1
+    assert service.metric("inference_errors_total", use_case="houses", kind="contract") >= 1
+    assert service.metric("model_info", use_case="houses", version="1", candidate="small") == 1
+
+
+def test_drift_is_seen_from_500_rows_on(lab):
+    lab.publish("houses")
+    service = lab.serve()
+    usual = small_models.raw_rows(499, seed=11)
+    service.http.post("/predict", json={"rows": usual})
+    assert "feature_drift_psi{" not in service.http.get("/metrics").text
+    service.predict(usual[0])
+    assert service.metric("feature_drift_rows", use_case="houses") == 500
+    assert service.metric("feature_drift_psi", use_case="houses", feature="area") < 0.1
+    drifted = [row | {"area": 900.0, "state": "Atlantis"} for row in small_models.raw_rows(3000, seed=12)]
+    service.http.post("/predict", json={"rows": drifted})
+    assert service.metric("feature_drift_psi", use_case="houses", feature="area") > 0.25
+    assert service.metric("feature_drift_psi", use_case="houses", feature="state") > 0.25
+    assert service.metric("feature_drift_psi", use_case="houses", feature="rooms") < 0.1
+
+
+def test_reload_needs_the_token(service):
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": TOKEN},
+        {"Authorization": "Bearer ñ".encode()},
+    ):
+        reply = service.http.post("/reload", headers=headers)
+        assert reply.status_code == 401, headers
+        assert TOKEN not in reply.text
+    reply = service.http.post("/reload", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert reply.status_code == 200
+    assert {m["use_case"]: m["version"] for m in reply.json()["models"]} == {
+        "clinic": 1,
+        "forest": 1,
+        "houses": 1,
+    }
+
+
+def test_reload_without_a_configured_token_is_off(lab):
+    service = lab.serve(ready=False, reload_token="")
+    for headers in ({}, {"Authorization": "Bearer"}):
+        reply = service.http.post("/reload", headers=headers)
+        assert reply.status_code == 403
+        assert "LAB_RELOAD_TOKEN" in reply.json()["detail"]
+
+
+def test_bad_parameters_are_told_in_the_same_form(service):
+    reply = service.http.get("/models/houses?full=perhaps")
+    assert reply.status_code == 422
+    assert reply.json()["detail"][0]["field"] == "full"
+
+
+@pytest.mark.parametrize(
+    "path", ["/models/..%2f..%2fetc", "/models/%00", "/predict/%F0%9F%92%A5", "/models/" + "x" * 5000]
+)
+def test_odd_names_are_404(service: httpx.Client, path):
+    reply = service.http.get(path) if "models" in path else service.http.post(path, json=EXAMPLE)
+    assert reply.status_code == 404
+    assert len(reply.content) < 500

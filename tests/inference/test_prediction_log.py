@@ -1,0 +1,210 @@
+"""The prediction log: every prediction once in the database, whatever dies or is away meanwhile."""
+
+import time
+
+import orjson
+import pytest
+from sqlalchemy import create_engine, insert
+
+from inference.prediction_log import PredictionLog, SpoolError
+from mlops_lab.data.tables import PREDICTIONS, RAW
+from tests import small_models
+from tests.inference.conftest import EXAMPLE, SLACK
+
+
+def test_predictions_reach_the_database_as_they_were_made(lab):
+    version = lab.publish("clinic")
+    service = lab.serve()
+    rows = [EXAMPLE | {"area": "120.5", "state": "Atlantis"}, EXAMPLE | {"garden": None}]
+    reply = service.http.post(
+        "/predict/clinic", json={"rows": rows}, headers={"X-Request-ID": "trace-me"}
+    ).json()
+    logged = service.wait(lambda: len(lab.predictions()) == 2 and {p.id: p for p in lab.predictions()})
+    first = logged[reply["prediction_ids"][0]]
+    assert first.row == EXAMPLE | {"state": "Atlantis"}
+    assert (first.prediction, first.probabilities) == (reply["predictions"][0], reply["probabilities"][0])
+    assert (first.use_case, first.version, first.run_id) == ("clinic", 1, version.run_id)
+    assert first.request_id == "trace-me"
+    assert logged[reply["prediction_ids"][1]].row["garden"] is None
+    service.wait(lambda: service.metric("inference_prediction_spool_rows") == 0)
+    assert service.metric("inference_predictions_logged_total") == 2
+    assert service.metric("inference_prediction_spool_bytes") == 0
+
+
+def test_refused_rows_are_not_logged(lab):
+    lab.publish("houses")
+    service = lab.serve()
+    service.http.post("/predict", json={"rows": [EXAMPLE, {}]})
+    made = service.predict()["prediction_ids"]
+    service.wait(lambda: [p.id for p in lab.predictions()] == made)
+
+
+def test_nothing_is_lost_on_a_stop(lab):
+    lab.publish("houses")
+    service = lab.serve()
+    made = set()
+    for seed in range(5):
+        made.update(
+            service.http.post("/predict", json={"rows": small_models.raw_rows(40, seed)}).json()[
+                "prediction_ids"
+            ]
+        )
+    assert service.stop() == 0
+    assert {p.id for p in lab.predictions()} == made
+
+
+def test_spool_survives_sigkill_and_a_database_that_is_away(lab):
+    """What is older than a second when the process is killed, with the database away, arrives at the next start."""
+    lab.publish("houses")
+    RAW.drop_all(lab.database)
+    service = lab.serve()
+    made = set(
+        service.http.post("/predict", json={"rows": small_models.raw_rows(300)}).json()["prediction_ids"]
+    )
+    feedback = service.http.post("/feedback", json={"prediction_id": "0" * 32, "actual": 5}).json()[
+        "feedback_id"
+    ]
+    service.wait(lambda: service.metric("inference_prediction_spool_rows") == 301)
+    assert service.metric("inference_prediction_spool_bytes") > 0
+    assert service.predict()  # serving doesn't mind
+    service.kill()
+    RAW.create_all(lab.database)
+    again = lab.serve()
+    again.wait(lambda: made <= {p.id for p in lab.predictions()})
+    assert [f.id for f in lab.feedback()] == [feedback]
+
+
+def test_database_comes_back_while_the_service_runs(lab):
+    lab.publish("houses")
+    RAW.drop_all(lab.database)
+    service = lab.serve()
+    made = service.predict()["prediction_ids"]
+    service.wait(lambda: "the database takes no predictions" in service.log.read_text())
+    RAW.create_all(lab.database)
+    service.wait(lambda: [p.id for p in lab.predictions()] == made)
+
+
+def test_two_replicas_share_a_spool_folder_and_a_dead_ones_entries_are_taken_over(lab):
+    lab.publish("houses")
+    RAW.drop_all(lab.database)
+    one, two = lab.serve(), lab.serve()
+    made = {service.predict()["prediction_ids"][0] for service in (one, two)}
+    for service in (one, two):
+        service.wait(lambda service=service: service.metric("inference_prediction_spool_rows") == 1)
+        service.kill()
+    RAW.create_all(lab.database)
+    third = lab.serve()
+    third.wait(lambda: {p.id for p in lab.predictions()} == made)
+
+
+def _entry(number: int, **values) -> dict:
+    return {
+        "table": "predictions",
+        "id": f"{number:032x}",
+        "use_case": "houses",
+        "version": 1,
+        "run_id": "r",
+        "request_id": "q",
+        "predicted_at": "2024-01-31T10:00:00.123456",
+        "row": {"area": 1},
+        "prediction": 2.5,
+        "probabilities": None,
+    } | values
+
+
+@pytest.fixture
+def database(tmp_path):
+    engine = create_engine(f"sqlite:///{tmp_path}/RawData.db")
+    RAW.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def _ids(database) -> list[int]:
+    with database.connect() as db:
+        return [int(row.id, 16) for row in db.execute(PREDICTIONS.select().order_by(PREDICTIONS.c.id))]
+
+
+def _left(folder, *lines: bytes) -> None:
+    """What a killed replica left behind."""
+    (folder / "0").mkdir(parents=True)
+    (folder / "0" / "00000000000000000001-1-1.jsonl.open").write_bytes(b"".join(lines))
+
+
+def test_sending_twice_stores_once(tmp_path, database):
+    with database.begin() as db:
+        entry = _entry(1)
+        del entry["table"], entry["predicted_at"]
+        db.execute(insert(PREDICTIONS).values(**entry, predicted_at=small_models.datetime(2024, 1, 31)))
+    _left(tmp_path / "spool", *(orjson.dumps(_entry(n)) + b"\n" for n in (1, 2, 2, 3)))
+    log = PredictionLog(tmp_path / "spool", database, 2**20)
+    assert log.spooled()[1] == 4
+    log.start()
+    log.stop(SLACK)
+    assert _ids(database) == [1, 2, 3]
+    assert log.spooled() == (0, 0)
+
+
+def test_a_line_cut_short_by_a_kill_costs_only_itself(tmp_path, database):
+    line = orjson.dumps(_entry(1)) + b"\n"
+    _left(tmp_path / "spool", line, orjson.dumps(_entry(2))[:30])
+    log = PredictionLog(tmp_path / "spool", database, 2**20)
+    log.start()
+    log.stop(SLACK)
+    assert _ids(database) == [1]
+    assert log.dropped == 1
+
+
+def test_an_entry_that_the_database_refuses_does_not_hold_up_the_others(tmp_path, database):
+    _left(
+        tmp_path / "spool",
+        *(orjson.dumps(e) + b"\n" for e in (_entry(1), _entry(2, version=2**63 + 5), _entry(3))),
+    )
+    log = PredictionLog(tmp_path / "spool", database, 2**20)
+    log.start()
+    log.stop(SLACK)
+    assert _ids(database) == [1, 3]
+    assert log.dropped == 1
+    assert orjson.loads((tmp_path / "spool" / "0" / "refused").read_bytes())["id"] == f"{2:032x}"
+
+
+def test_a_full_spool_drops_and_counts_but_takes_no_more_disk(tmp_path, database):
+    RAW.drop_all(database)
+    limit = 20_000
+    log = PredictionLog(tmp_path / "spool", database, limit)
+    log.start()
+    for number in range(200):
+        log.add([_entry(number)])
+        log.flush()
+    size, rows = log.spooled()
+    assert limit < size < limit + 1000
+    assert log.dropped == 200 - rows > 0
+    with pytest.raises(SpoolError, match="full"):
+        log.put(_entry(999))
+    RAW.create_all(database)
+    log.stop(SLACK)
+    assert len(_ids(database)) == rows
+
+
+def test_numbers_beyond_64_bits_are_logged(tmp_path, database):
+    log = PredictionLog(tmp_path / "spool", database, 2**20)
+    log.start()
+    log.add([_entry(1, row={"area": 10**25})])
+    log.stop(SLACK)
+    assert _ids(database) == [1]
+
+
+def test_a_spool_that_cannot_be_used_is_told_at_the_start(tmp_path, database):
+    (tmp_path / "spool").write_text("a file")
+    with pytest.raises(SpoolError, match="LAB_INFERENCE_SPOOL"):
+        PredictionLog(tmp_path / "spool", database, 2**20)
+
+
+def test_large_logs_arrive_whole(tmp_path, database):
+    log = PredictionLog(tmp_path / "spool", database, 2**26)
+    log.start()
+    for start in range(0, 12_000, 3000):
+        log.add([_entry(n) for n in range(start, start + 3000)])
+        time.sleep(0.01)
+    log.stop(SLACK)
+    assert _ids(database) == list(range(12_000))

@@ -1,0 +1,103 @@
+"""Reference histograms and the population stability index."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mlops_lab.contract import Reference
+from mlops_lab.model.drift import ENOUGH_ROWS, DriftCounter, histogram, psi, psi_of_counts, reference
+from tests import small_models
+
+RNG = np.random.default_rng(0)
+
+
+def test_numbers_get_ten_equal_bins_and_missing():
+    column = np.concatenate([np.arange(900, dtype=np.float32), np.full(100, np.nan, dtype=np.float32)])
+    found = reference(column)
+    assert len(found.edges) == 9
+    assert found.shares[:-1] == pytest.approx([0.09] * 10, abs=0.002)
+    assert found.shares[-1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [[1.0] * 50, [0, 0, 0, 0, 1], [0.1] * 30 + [0.2] * 10, [math.nan] * 5, [], [1, 2], [5.5, math.nan]],
+)
+def test_any_column_has_a_reference_that_it_fits(column):
+    column = np.array(column, dtype=np.float32)
+    found = reference(column)
+    assert found.edges == sorted(set(found.edges))
+    assert len(found.shares) == len(found.edges) + 2
+    if len(column):
+        assert sum(found.shares) == pytest.approx(1)
+        assert psi(found, column) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_constant_column_sees_values_on_either_side():
+    found = reference(np.full(100, 3.0))
+    assert psi(found, np.full(100, 2.9)) > 1
+    assert psi(found, np.full(100, 3.1)) > 1
+
+
+def test_categories_are_missing_rare_top_twenty_and_other():
+    codes = np.concatenate([np.repeat(np.arange(40), 10)]).astype(np.float32)
+    found = reference(codes, category=True)
+    assert histogram(found, np.float32([0, 1, 2, 21, 22, 39])).tolist() == [1, 1, 1] + [0] * 18 + [1, 2, 0]
+    assert found.shares[22] == pytest.approx(18 / 40)
+
+
+def test_psi_is_the_formula():
+    # (.2-.5) ln(.2/.5) + (.8-.5) ln(.8/.5)
+    found = psi_of_counts(Reference(edges=[0.0], shares=[0.5, 0.5, 0.0]), np.array([20, 80, 0]))
+    assert found == pytest.approx(-0.3 * math.log(0.4) + 0.3 * math.log(1.6))
+
+
+def test_psi_tells_noise_from_drift():
+    training = RNG.normal(size=5000)
+    found = reference(training)
+    assert psi(found, RNG.normal(size=ENOUGH_ROWS)) < 0.1
+    assert psi(found, RNG.normal(1.0, size=ENOUGH_ROWS)) > 0.25
+    assert psi(found, np.full(ENOUGH_ROWS, np.nan)) > 0.25
+    assert psi(found, np.array([])) == 0
+
+
+def _contract(tmp_path):
+    return small_models.build(tmp_path)
+
+
+def test_counter_equals_the_index_of_the_whole_column(tmp_path):
+    contract = _contract(tmp_path)
+    x = contract.encode(contract.read(small_models.raw_rows(1300, seed=2)))
+    counter = DriftCounter(contract)
+    counter.add(x[:499])
+    assert counter.report() == {}
+    for row in x[499:]:
+        counter.add(row[None])
+    assert counter.rows == 1300
+    for place, feature in enumerate(contract.features):
+        assert counter.report()[feature.name] == pytest.approx(
+            psi(contract.reference[feature.name], x[:, place])
+        )
+
+
+def test_counter_forgets_what_is_long_ago(tmp_path):
+    contract = _contract(tmp_path)
+    usual = contract.encode(contract.read(small_models.raw_rows(600, seed=2)))
+    drifted = usual.copy()
+    drifted[:, 0] = 1500
+    counter = DriftCounter(contract, window=600)
+    counter.add(np.concatenate([drifted] * 5))
+    assert counter.report()["area"] > 1
+    for _ in range(3):
+        counter.add(usual)
+    assert counter.report()["area"] < 0.1
+    assert 600 <= counter.rows <= 1200
+
+
+def test_counter_counts_unknown_categories(tmp_path):
+    contract = _contract(tmp_path)
+    row = small_models.raw_rows(1)[0]
+    counter = DriftCounter(contract)
+    counter.add(contract.encode(contract.read([row, row | {"state": "Atlantis"}, row | {"state": None}])))
+    assert counter.unknown() == {"kind": 0, "state": 1}
