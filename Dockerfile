@@ -8,7 +8,9 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     sed -n '/^uv==/,/# via/p' requirements.txt >uv.txt \
  && pip install --require-hashes -r uv.txt \
  && uv venv --no-project /opt/venv \
- && uv pip install --python /opt/venv/bin/python --require-hashes -r pyproject.toml --extra airflow --extra steps -c requirements.txt
+ && uv pip install --python /opt/venv/bin/python --require-hashes -r pyproject.toml --extra airflow --extra steps -c requirements.txt \
+ && find /opt/venv -type d -name tests -prune -exec rm -rf {} + \
+ && rm -rf /opt/venv/lib/python3.13/site-packages/onnx/backend/test
 
 FROM python:3.13-slim-trixie
 RUN apt-get update \

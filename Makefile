@@ -64,3 +64,52 @@ browser: # Chromium for the page tests, where it is missing and can be installed
 		|| { command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
 		&& apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "no Chromium here: the browser tests are skipped"
+
+# The stack
+
+RIG := ../shared/rig
+# Where no image registry can be reached, a neighbouring folder may bring an engine and stand-ins for the images.
+ENGINE = if [ -x $(RIG)/engine ]; then eval "$$($(RIG)/engine up)" && $(RIG)/images; fi
+COMPOSE = $(ENGINE) && docker compose
+
+.PHONY: images
+images: ## the stack's images, built from this checkout
+	@$(COMPOSE) build
+
+.PHONY: up
+up: ## the full stack, until all is healthy
+	@$(COMPOSE) up --detach --wait
+
+.PHONY: passwords
+passwords: ## the stack's logins
+	@$(COMPOSE) run --rm --no-deps secrets-init show
+
+.PHONY: rotate-secrets
+rotate-secrets: ## every secret of the stack anew; restarts its services
+	@$(COMPOSE) run --rm --no-deps secrets-init rotate
+	@$(COMPOSE) up --detach --wait --force-recreate
+	@# Grafana reads its password from the file only when it makes its database.
+	@$(COMPOSE) exec -T grafana sh -c 'test ! -x /usr/share/grafana/bin/grafana \
+		|| /usr/share/grafana/bin/grafana cli admin reset-admin-password --password-from-stdin < /secrets/admin-password'
+
+.PHONY: stack-test
+stack-test: setup browser ## boots the compose file under a name and ports of its own and tests it
+	@$(ENGINE) && $(BIN)/pytest -m stack tests/stack $(PYTEST_ARGS)
+
+.PHONY: lint-stack
+lint-stack: setup .venv/checkov/installed # Dockerfiles, compose file, YAML
+	@$(BIN)/hadolint $$(git ls-files 'Dockerfile' '*/Dockerfile')
+	@$(BIN)/yamllint --strict $$(git ls-files '*.yml' '*.yaml' ':!k8s-export')
+	@.venv/checkov/bin/checkov --config-file .checkov.yaml --directory .
+	@command -v npx >/dev/null || { echo "no npx here: dclint is skipped"; exit 0; } \
+		&& npx --yes dclint@3.1.0 --config .dclintrc.yaml --max-warnings 0 docker-compose.yml 2>&1 | grep -v '^npm' || test $${PIPESTATUS[0]} = 0
+
+lint: lint-stack
+
+.venv/checkov/installed: stack/lint/checkov.txt | setup
+	@$(UV) venv -q --clear .venv/checkov && $(UV) pip sync -q --python .venv/checkov/bin/python --require-hashes $<
+	@touch $@
+
+stack/lint/checkov.txt: stack/lint/checkov.in | .venv/uv
+	@$(UV) pip compile -q $< --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make $@" -o $@

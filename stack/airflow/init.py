@@ -12,6 +12,7 @@ SECRETS = Path(os.environ.get("LAB_SECRETS_DIR", "/secrets"))
 
 
 def main() -> None:
+    """Both set-ups side by side; fails when either does."""
     tables = subprocess.Popen([sys.executable, "-m", "mlops_lab.cli", "init"])
     from airflow.cli import cli_parser
 

@@ -7,7 +7,6 @@ when its own consumer hands the message back, renews a file. The healthcheck loo
 stays old, too, while tasks wait although the worker is idle.
 """
 
-import os
 import socket
 import threading
 import time
@@ -22,7 +21,7 @@ from kombu import Consumer, Exchange, Queue
 
 CELERY_CONFIG = DEFAULT_CELERY_CONFIG | {"broker_connection_retry_on_startup": True}
 
-PROOF = Path(os.environ.get("LAB_CONSUMED_FILE", "/tmp/lab-consumed"))
+PROOF = Path("/tmp/lab-consumed")  # noqa: S108 (the container's own)
 EVERY = 10  # seconds between two messages to itself
 PATIENCE = 30  # seconds that tasks may wait while the worker is idle
 
@@ -48,6 +47,7 @@ class ProvesConsumption(bootsteps.ConsumerStep):
 
 @signals.celeryd_init.connect
 def prove_consumption(instance, **_) -> None:
+    """Adds the step to a worker that is about to start."""
     instance.app.steps["consumer"].add(ProvesConsumption)
     threading.Thread(target=_send, args=(instance.app,), daemon=True).start()
 

@@ -1,0 +1,184 @@
+"""One booted copy of the compose file, with a project name and ports of its own."""
+
+import json
+import os
+import re
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pymysql
+
+from mlops_lab.airflow_client import AirflowClient
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PORTS = {
+    "airflow": 8080,
+    "data_api": 8081,
+    "mysql": 8082,
+    "minio_console": 8083,
+    "minio": 9000,
+    "mlflow": 8084,
+    "inference": 8085,
+    "streamlit": 8086,
+    "prometheus": 9090,
+    "alertmanager": 9093,
+    "grafana": 3000,
+}
+PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 600))  # seconds: five times what a boot may take
+
+
+class Stack:
+    """The project, as a person at its shell has it. `use_cases`: the folder that is mounted into it."""
+
+    def __init__(self, use_cases: Path):
+        self.project = f"lab-test-{secrets.token_hex(3)}"
+        self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+        variables = {f"LAB_{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
+        self._environment = (
+            {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "COMPOSE_"))}
+            | variables
+            | {"LAB_USE_CASES_FOLDER": str(use_cases), "LAB_DATOS_SCALE": "0.03", "COMPOSE_PROGRESS": "plain"}
+            | {"LAB_TAG": os.environ.get("LAB_TAG", "1.0.0"), "COMPOSE_DISABLE_ENV_FILE": "1"}
+        )
+
+    def compose(self, *command: str, check: bool = True, timeout: float = PATIENCE) -> str:
+        """What `docker compose …` prints. Raises AssertionError with its last lines when it fails."""
+        whole = [
+            "docker",
+            "compose",
+            "--project-name",
+            self.project,
+            "--file",
+            "docker-compose.yml",
+            *command,
+        ]
+        done = subprocess.run(
+            whole,
+            cwd=REPOSITORY,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not check or done.returncode == 0, (
+            f"docker compose {' '.join(command)}:\n{(done.stdout + done.stderr)[-4000:]}"
+        )
+        return done.stdout
+
+    def up(self, *options: str) -> float:
+        """Seconds until all is healthy."""
+        started = time.monotonic()
+        self.compose(
+            "up", "--detach", "--wait", "--wait-timeout", str(int(PATIENCE)), *options, timeout=PATIENCE + 120
+        )
+        return time.monotonic() - started
+
+    def down(self, *options: str) -> None:
+        self.compose("--profile", "*", "down", "--timeout", "30", *options)
+
+    def run_in(self, service: str, *command: str, check: bool = True) -> str:
+        return self.compose("exec", "--no-TTY", service, *command, check=check)
+
+    def url(self, service: str) -> str:
+        return f"http://127.0.0.1:{self.ports[service]}"
+
+    @property
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The compose file's services, as docker compose reads them."""
+        return json.loads(self.compose("config", "--format", "json"))["services"]
+
+    def containers(self, service: str | None = None) -> list[dict[str, Any]]:
+        """What `docker inspect` knows of each container."""
+        found = self.compose("ps", "--all", "--quiet", *([service] if service else [])).split()
+        return json.loads(_docker("inspect", *found)) if found else []
+
+    def left(self) -> list[str]:
+        """Whatever carries the project's name: containers, volumes, networks."""
+        label = f"label=com.docker.compose.project={self.project}"
+        kinds = (("ps", "--all"), ("volume", "ls"), ("network", "ls"))
+        return [line for kind in kinds for line in _docker(*kind, "--quiet", "--filter", label).split()]
+
+    def memory(self) -> dict[str, float]:
+        """MiB that each running container uses."""
+        lines = _docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}").splitlines()
+        unit = {"B": 2**-20, "KiB": 2**-10, "MiB": 1, "GiB": 2**10}
+        found = (re.match(rf"{self.project}-(\S+) ([\d.]+)(\w+) /", line) for line in lines)
+        return {match[1]: float(match[2]) * unit[match[3]] for match in found if match}
+
+    def logins(self) -> dict[str, tuple[str, str]]:
+        """Service → (user, password), as `make passwords` prints them."""
+        lines = self.compose("run", "--rm", "--no-deps", "--no-TTY", "secrets-init", "show").splitlines()
+        rows = [re.split(r"\s{2,}|\s(?=\S+$)", line.strip()) for line in lines[1:] if line.strip()]
+        return {service: (user.strip(), password) for service, user, password in rows}
+
+    def airflow(self) -> AirflowClient:
+        return AirflowClient(self.url("airflow"), *self.logins()["Airflow"])
+
+    def sql(self, query: str) -> list[tuple]:
+        """Rows, read with the people's read-only account."""
+        user, password = self.logins()["MySQL"]
+        server = pymysql.connect(host="127.0.0.1", port=self.ports["mysql"], user=user, password=password)
+        with server, server.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+    def mlflow(self, method: str, path: str, **content) -> dict:
+        reply = httpx.request(method, f"{self.url('mlflow')}/api/2.0/mlflow/{path}", timeout=30, **content)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    def champion(self, use_case: str = "housing") -> str | None:
+        """The version that the service says it serves."""
+        models = httpx.get(f"{self.url('inference')}/models", timeout=30).json()["models"]
+        return next((model["version"] for model in models if model["use_case"] == use_case), None)
+
+    @cached_property
+    def example(self) -> dict:
+        return httpx.get(f"{self.url('inference')}/models/housing", timeout=30).json()["example"]
+
+    def predict(self) -> dict:
+        reply = httpx.post(f"{self.url('inference')}/predict/housing", json=self.example, timeout=30)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+
+def eventually(check: Callable[[], Any], what: str, patience: float = PATIENCE, pause: float = 2) -> Any:
+    """The first true value of `check`. An error counts as not yet."""
+    deadline, last = time.monotonic() + patience, "nothing"
+    while time.monotonic() < deadline:
+        try:
+            if found := check():
+                return found
+            last = "nothing"
+        except (AssertionError, httpx.HTTPError, pymysql.Error, KeyError, ValueError) as error:
+            last = f"{type(error).__name__}: {error}"
+        time.sleep(pause)
+    raise AssertionError(f"{what}: not within {patience:g} s; last: {last[-1500:]}")
+
+
+def docker_works() -> bool:
+    return subprocess.run(["docker", "version"], capture_output=True, timeout=30, check=False).returncode == 0
+
+
+def _docker(*command: str) -> str:
+    return subprocess.run(
+        ["docker", *command], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    for found in held:
+        found.bind(("127.0.0.1", 0))
+    ports = [found.getsockname()[1] for found in held]
+    for found in held:
+        found.close()
+    return ports
