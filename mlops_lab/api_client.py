@@ -29,6 +29,8 @@ class _Reply(BaseModel):
 
 
 class ModelName(_Reply):
+    """Which version answered."""
+
     name: str
     version: int
 

@@ -103,14 +103,18 @@ def _grid(use_case: str, features: Sequence[Feature], columns: int) -> dict[str,
 
 
 def _prefill(contract: Contract) -> None:
-    """Gives each field without a value what the person left there, else its example; takes away what no longer fits."""
+    """Gives each field without a value what the person left there, else its example; takes away what no longer fits.
+
+    What was left is written down first: a run is cut short when the person goes to another page meanwhile.
+    """
+    keys = {f.name: key_of(contract.use_case, f) for f in contract.features}
     left = st.session_state.get(_draft(contract))
     if left is None:  # a fresh session: a reload, or an address that somebody sent
-        keys = {f.name: key_of(contract.use_case, f) for f in contract.features}
         left = {name: st.query_params[key] or None for name, key in keys.items() if key in st.query_params}
+    left = left | {name: st.session_state[key] for name, key in keys.items() if key in st.session_state}
+    st.session_state[_draft(contract)] = left
     for feature in contract.features:
-        key = key_of(contract.use_case, feature)
-        value = st.session_state[key] if key in st.session_state else left.get(feature.name, feature.example)
+        key, value = keys[feature.name], left.get(feature.name, feature.example)
         if key not in st.session_state or _fitting(feature, value) != value:
             st.session_state[key] = _fitting(feature, value)
 

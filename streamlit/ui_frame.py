@@ -68,7 +68,7 @@ def chosen() -> str | None:
 
 
 def served(use_case: str) -> Served:
-    """What the service said last of the use case, even while it is away. Raises `NoModelError`, or why it is not known."""
+    """What the service said last of the use case, even while it is away. Raises `LabError` when it never did."""
     known = st.session_state.get(_SERVED, {}).get(use_case)
     if known:
         return known

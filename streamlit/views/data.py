@@ -26,7 +26,8 @@ def page() -> None:
         runs = ui_frame.tracking().runs(use_case, "batch")
         if not runs:
             ui_frame.say_empty(
-                "**No batch has landed yet.** Each run of the training DAG takes one from the Data API; it appears here by itself."
+                "**No batch has landed yet.** Each run of the training DAG takes one from the Data API; "
+                "it appears here by itself."
             )
             return
         frame = pd.DataFrame([_row(run) for run in runs])

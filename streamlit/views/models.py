@@ -26,7 +26,8 @@ def page() -> None:
         candidates = {run.id: run for run in ui_frame.tracking().runs(use_case, "candidate")}
         if not versions:
             ui_frame.say_empty(
-                "**No version is registered yet.** The first training that ends registers one; this page shows it by itself."
+                "**No version is registered yet.** The first training that ends registers one; "
+                "this page shows it by itself."
             )
             return
         frame = pd.DataFrame([_row(version, candidates.get(version.run_id)) for version in versions])
@@ -85,7 +86,8 @@ def _history(frame: pd.DataFrame, metric: str) -> None:
     st.subheader(f"Test {metric} by version")
     better = "higher" if metric in GREATER else "lower"
     st.caption(
-        f"Each version's own score on the test rows of its day; {better} is better. The dashed line is the naive baseline."
+        f"Each version's own score on the test rows of its day; {better} is better. "
+        "The dashed line is the naive baseline."
     )
     x = alt.X("version:O", title="Version", axis=alt.Axis(labelAngle=0))
     scale = alt.Scale(zero=False, padding=20)

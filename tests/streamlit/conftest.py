@@ -21,7 +21,7 @@ from mlops_lab.model.registry import Registry
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = float(
-    os.environ.get("LAB_TEST_PATIENCE", 60)
+    os.environ.get("LAB_TEST_PATIENCE", 90)
 )  # seconds: the machine may be busy with something else
 
 
@@ -136,7 +136,12 @@ def inference(mlflow, registry, folder):
     command = [sys.executable, "-m", "inference", "--host", "127.0.0.1", "--port", str(port)]
     environment = {"LAB_HOME": str(home), "LAB_MLFLOW_URL": mlflow.url, "LAB_INFERENCE_POLL": "1"}
     service = Service("inference", command, "/ready", folder, port, **environment)
-    yield service.start()
+    service.start()
+    end = time.monotonic() + 120
+    while len(httpx.get(f"{service.url}/ready", timeout=30).json()["models"]) < 3:  # ready means any of them
+        assert time.monotonic() < end, service.log.read_text()[-3000:]
+        time.sleep(0.2)
+    yield service
     service.stop()
 
 
@@ -168,6 +173,12 @@ def start_pages(folder):
 @pytest.fixture(scope="session")
 def pages(start_pages, inference, mlflow) -> Service:
     return start_pages(inference.url, mlflow.url)
+
+
+@pytest.fixture(scope="session")
+def lonely_pages(start_pages) -> Service:
+    """Streamlit where no other service answers."""
+    return start_pages(f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}")
 
 
 @pytest.fixture(scope="session")

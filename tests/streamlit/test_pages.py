@@ -6,7 +6,7 @@ import time
 import httpx
 import lab_history
 import pytest
-from conftest import PATIENCE, free_port
+from conftest import PATIENCE
 from playwright.sync_api import Page, expect
 from sqlalchemy import create_engine, select
 
@@ -70,6 +70,7 @@ def test_a_reload_and_another_page_keep_what_was_typed(tab, pages):
     expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("3")
     fill(tab, "Bedrooms", "7")
     fill(tab, "Bathrooms", "")
+    expect(tab).to_have_url(re.compile(r"housing\.bed=7&housing\.bath=$"))
     tab.reload()
     expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("7")
     expect(tab.get_by_label("Bathrooms", exact=True)).to_have_value("")
@@ -192,12 +193,10 @@ def test_a_use_case_without_a_model_says_what_comes_next(tab, pages):
 
 
 @pytest.mark.parametrize("name", ["", "models", "data", "system"])
-def test_services_away_give_one_message(tab, start_pages, name):
-    pages = start_pages(f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}")
-    open_page(tab, pages, name)
+def test_services_away_give_one_message(tab, lonely_pages, name):
+    open_page(tab, lonely_pages, name)
     expect(tab.get_by_text("doesn't answer").first).to_be_visible()
     no_traceback(tab)
-    pages.stop()
 
 
 def test_a_use_case_trained_later_appears_by_itself(tab, pages, registry, folder):
