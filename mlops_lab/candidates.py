@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_lab.contract import FIRST, Contract
+from mlops_lab.errors import ModelError
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -25,15 +26,13 @@ class Candidate:
     log_target: regression: learns log(1 + target); the graph turns it back.
     sampler:    seed → imbalanced-learn sampler, applied to the training rows only; the graph corrects the
                 probabilities back to the prior of the training rows.
-    members:    candidates whose outputs are averaged; `build` isn't used then.
     """
 
     name: str
-    build: "Callable[[Contract, Mapping[str, Any], int], Pipeline] | None" = None
+    build: "Callable[[Contract, Mapping[str, Any], int], Pipeline]"
     grid: Sequence[Mapping[str, Any]] = ({},)
     log_target: bool = False
     sampler: Callable[[int], Any] | None = None
-    members: "Sequence[Candidate]" = ()
 
 
 def linear_regression(*, log_target: bool = False) -> Candidate:
@@ -83,6 +82,9 @@ def select_k_best(k: int = 50, C: Sequence[float] = (1.0,)) -> Candidate:
 def random_forest(*grid: Mapping[str, Any], log_target: bool = False, encoding: str = "ordinal") -> Candidate:
     """Random forests; each point of the grid is parameters of scikit-learn's.
 
+    encoding: "ordinal" takes the codes of categories as they are; "target" puts the mean target of each code in its
+              place (regression and binary), which serves categories of many values.
+
     Depth and leaves are bounded by default, so that the graph stays small (≲ 20 MB) and loads fast.
     """
     return _forest("random_forest", "RandomForest", grid, log_target, encoding)
@@ -96,12 +98,13 @@ def extra_trees(*grid: Mapping[str, Any], log_target: bool = False, encoding: st
 def gradient_boosting(
     *grid: Mapping[str, Any], log_target: bool = False, encoding: str = "ordinal"
 ) -> Candidate:
-    """LightGBM; each point of the grid is parameters of `LGBMRegressor` or `LGBMClassifier`."""
+    """LightGBM; a point of the grid is parameters of `LGBMRegressor` or `LGBMClassifier`. Else like `random_forest`."""
 
     def build(contract, params, seed):
         import lightgbm
 
         kind = lightgbm.LGBMRegressor if contract.task == "regression" else lightgbm.LGBMClassifier
+        usual = {"n_estimators": 400, "learning_rate": 0.04, "colsample_bytree": 0.7}
         # More threads than idle cores make it several times slower.
         fixed = {
             "random_state": seed,
@@ -114,9 +117,8 @@ def gradient_boosting(
             contract.task == "multiclass"
         ):  # a rare class else pulls the starting scores apart, and it collapses
             fixed["boost_from_average"] = False
-        return _trees(
-            contract, kind(**{"n_estimators": 300, "learning_rate": 0.05} | dict(params) | fixed), encoding
-        )
+        numbers = [("numbers", "passthrough", contract.numbers())]  # it takes missing numbers as they are
+        return _trees(contract, kind(**usual | dict(params) | fixed), numbers, encoding, seed)
 
     return Candidate("gradient_boosting", build, grid or ({},), log_target)
 
@@ -136,54 +138,17 @@ def over_sampled(candidate: Candidate, sampler: Callable[[int], Any] | None = No
     return replace(candidate, name=f"over_sampled_{candidate.name}", sampler=sampler or random)
 
 
-def mean_of(*members: Candidate, name: str = "mean") -> Candidate:
-    """The mean of the members' outputs, as one graph; each member's grid is searched on its own."""
-    return Candidate(name, members=members)
-
-
 def _linear(contract: Contract, estimator, *before) -> "Pipeline":
     from sklearn.compose import ColumnTransformer
-    from sklearn.impute import MissingIndicator, SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, PowerTransformer, RobustScaler
 
-    blocks = []
-    if numbers := contract.numbers():
-        # A linear model explodes on a value outside what it saw: shaped first, then held to the training range.
-        shaped = make_pipeline(
-            SimpleImputer(strategy="median", keep_empty_features=True),
-            RobustScaler(),
-            PowerTransformer(),
-            MinMaxScaler((-3, 3), clip=True),
-        )
-        blocks += [("numbers", shaped, numbers), ("missing", MissingIndicator(features="all"), numbers)]
+    # A linear model explodes on a value outside what it saw: shaped first, then held to the training range.
+    blocks = _filled(contract, RobustScaler(), PowerTransformer(), MinMaxScaler((-3, 3), clip=True))
     if categories := contract.categories():
         codes = [list(range(FIRST + len(contract.features[place].codes))) for place in categories]
         blocks.append(("categories", OneHotEncoder(categories=codes, handle_unknown="ignore"), categories))
     return make_pipeline(ColumnTransformer(blocks), *before, estimator)
-
-
-def _trees(contract: Contract, estimator, encoding: str, impute: bool = False) -> "Pipeline":
-    """encoding: "ordinal" takes the codes as they are; "target" puts the mean target of each code in its place."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import TargetEncoder
-
-    numbers, categories = contract.numbers(), contract.categories()
-    filled = (
-        SimpleImputer(strategy="constant", fill_value=-1.0, keep_empty_features=True)
-        if impute
-        else "passthrough"
-    )
-    if encoding == "ordinal" or not categories:
-        return make_pipeline(filled, estimator) if impute else make_pipeline(estimator)
-    # Left to guess, it takes whole dollars for classes.
-    kind = "continuous" if contract.task == "regression" else "binary"
-    blocks = [("categories", TargetEncoder(target_type=kind, random_state=0), categories)]
-    if numbers:
-        blocks.insert(0, ("numbers", filled, numbers))
-    return make_pipeline(ColumnTransformer(blocks), estimator)
 
 
 def _forest(name: str, family: str, grid, log_target: bool, encoding: str) -> Candidate:
@@ -192,9 +157,45 @@ def _forest(name: str, family: str, grid, log_target: bool, encoding: str) -> Ca
 
         kind = getattr(ensemble, family + ("Regressor" if contract.task == "regression" else "Classifier"))
         bounded = {"n_estimators": 100, "max_depth": 12, "min_samples_leaf": 3}
-        return _trees(contract, kind(**bounded | dict(params), random_state=seed), encoding, impute=True)
+        estimator = kind(**bounded | dict(params), random_state=seed)
+        # Their own handling of missing numbers converts without a word to a graph that is wrong.
+        return _trees(contract, estimator, _filled(contract), encoding, seed)
 
     return Candidate(name, build, grid or ({},), log_target)
+
+
+def _trees(contract: Contract, estimator, blocks: list[tuple], encoding: str, seed: int) -> "Pipeline":
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import TargetEncoder
+
+    if encoding not in ("ordinal", "target"):
+        raise ModelError(f"encoding is {encoding!r}; it must be ordinal or target")
+    if encoding == "target" and contract.task == "multiclass":
+        raise ModelError("target encoding of several classes doesn't convert to ONNX; use encoding='ordinal'")
+    if categories := contract.categories():
+        # Left to guess, it takes whole dollars for classes.
+        kind = "continuous" if contract.task == "regression" else "binary"
+        encoder = (
+            TargetEncoder(target_type=kind, random_state=seed) if encoding == "target" else "passthrough"
+        )
+        blocks = [*blocks, ("categories", encoder, categories)]
+    return make_pipeline(ColumnTransformer([block for block in blocks if block[2]]), estimator)
+
+
+def _filled(contract: Contract, *after) -> list[tuple]:
+    """Numbers with the median where they are missing, and a column that says so where training rows miss some."""
+    from sklearn.impute import MissingIndicator, SimpleImputer
+    from sklearn.pipeline import make_pipeline
+
+    if not (numbers := contract.numbers()):
+        return []
+    filled = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), *after)
+    some_missing = [
+        place for place in numbers if contract.reference[contract.features[place].name].shares[-1] > 0
+    ]
+    indicator = [("missing", MissingIndicator(features="all"), some_missing)] if some_missing else []
+    return [("numbers", filled, numbers), *indicator]
 
 
 def _logistic(C: float):

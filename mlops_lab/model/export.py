@@ -6,13 +6,12 @@ Input `x`: float32 (n, features) as `Contract.encode` gives. Output `y`: float32
 
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, compose, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
 from mlops_lab.errors import ModelError
@@ -80,42 +79,7 @@ class Fitted:
         return [("MatMul", self.spread.astype(np.float32)), ("Share",)]
 
 
-@dataclass(frozen=True)
-class Mean:
-    """The mean of several fitted models' outputs, as one graph."""
-
-    members: Sequence[Fitted]
-
-    def output(self, matrix: np.ndarray) -> np.ndarray:
-        return np.mean([member.output(matrix) for member in self.members], axis=0)
-
-    def graph(self, features: int) -> ModelProto:
-        graphs = [
-            compose.add_prefix(member.graph(features), f"m{place}_", rename_inputs=False).graph
-            for place, member in enumerate(self.members)
-        ]
-        for graph in graphs:
-            for node in graph.node:  # `add_prefix` renames the input where it is read all the same
-                node.input[:] = [
-                    "x" if name.endswith("_x") and name[1:-2].isdigit() else name for name in node.input
-                ]
-        outputs = [graph.output[0].name for graph in graphs]
-        whole = helper.make_graph(
-            [
-                *(node for graph in graphs for node in graph.node),
-                helper.make_node("Mean", outputs, ["y"], name="mean"),
-            ],
-            "mean",
-            [_value("x", (None, features))],
-            [_like(graphs[0].output[0], "y")],
-            [tensor for graph in graphs for tensor in graph.initializer],
-        )
-        return _model(whole)
-
-
-def check(
-    model: ModelProto, fitted: Fitted | Mean, matrix: np.ndarray, truth: np.ndarray, name: str
-) -> np.ndarray:
+def check(model: ModelProto, fitted: Fitted, matrix: np.ndarray, truth: np.ndarray, name: str) -> np.ndarray:
     """The graph's output on held-out rows, once it is known to be the pipeline's.
 
     matrix: encoded held-out rows, float32 (n, features); truth: their target, float (n,); name: the metric.
@@ -194,17 +158,9 @@ def _value(name: str, shape: tuple) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _like(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
-    copy = onnx.ValueInfoProto()
-    copy.CopyFrom(value)
-    copy.name = name
-    return copy
-
-
 def _register_converters() -> None:
     """What skl2onnx doesn't bring: LightGBM, and which numbers are missing."""
     from lightgbm import LGBMClassifier, LGBMRegressor
-    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
     from skl2onnx import update_registered_converter
     from skl2onnx.common.shape_calculator import (
         calculate_linear_classifier_output_shapes,
@@ -217,17 +173,43 @@ def _register_converters() -> None:
         LGBMClassifier,
         "LightGbmLGBMClassifier",
         calculate_linear_classifier_output_shapes,
-        convert_lightgbm,
+        _convert_lightgbm,
         options={"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False]},
     )
     update_registered_converter(
         LGBMRegressor,
         "LightGbmLGBMRegressor",
         calculate_linear_regressor_output_shapes,
-        convert_lightgbm,
+        _convert_lightgbm,
         options={"split": None},
     )
     update_registered_converter(MissingIndicator, "LabMissingIndicator", _missing_shape, _convert_missing)
+
+
+def _convert_lightgbm(scope, operator, container) -> None:
+    """onnxmltools' converter, with split points rounded down to float32.
+
+    A row goes left when x <= split. For a float32 x that stays true for the largest float32 up to the split; rounded
+    to the nearest, as the converter leaves it, a split may come to lie on the next value, which then goes left too.
+    """
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+
+    add_node = container.add_node
+
+    def add_exact(kind, inputs, outputs, **attributes):
+        if kind.startswith("TreeEnsemble"):
+            splits = np.array(attributes["nodes_values"], dtype=np.float64)
+            rounded = splits.astype(np.float32)
+            above = rounded > splits
+            rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
+            attributes["nodes_values"] = rounded.tolist()
+        return add_node(kind, inputs, outputs, **attributes)
+
+    container.add_node = add_exact
+    try:
+        convert_lightgbm(scope, operator, container)
+    finally:
+        container.add_node = add_node
 
 
 def _missing_shape(operator) -> None:

@@ -14,7 +14,12 @@ SHOWN_FEATURES = 15
 
 
 def draw(
-    contract: Contract, model: ModelProto, matrix: np.ndarray, truth: np.ndarray, output: np.ndarray, folder: Path
+    contract: Contract,
+    model: ModelProto,
+    matrix: np.ndarray,
+    truth: np.ndarray,
+    output: np.ndarray,
+    folder: Path,
 ) -> list[Path]:
     """Writes PNG files for encoded held-out rows, their target and the graph's output; returns their paths.
 
@@ -71,7 +76,9 @@ def _errors(pyplot, contract, truth, output):
     relative = np.clip((output - truth)[shown] / np.abs(truth[shown]), -1, 2) * 100
     axes.hist(relative, bins=60)
     axes.axvline(0, color="black", linewidth=1)
-    axes.set(xlabel="predicted minus true, % of true (200 and more at the end)", ylabel="rows", title="Errors")
+    axes.set(
+        xlabel="predicted minus true, % of true (200 and more at the end)", ylabel="rows", title="Errors"
+    )
 
 
 def _curves(pyplot, contract, truth, positive):
@@ -82,7 +89,10 @@ def _curves(pyplot, contract, truth, positive):
     left, right = pyplot.subplots(1, 2, figsize=(10, 4.5))[1]
     RocCurveDisplay.from_predictions(truth, positive, ax=left, plot_chance_level=True)
     PrecisionRecallDisplay.from_predictions(truth, positive, ax=right, plot_chance_level=True)
-    for axes, (x, y) in ((left, _roc_point(contract, truth, positive)), (right, _pr_point(contract, truth, positive))):
+    for axes, (x, y) in (
+        (left, _roc_point(contract, truth, positive)),
+        (right, _pr_point(contract, truth, positive)),
+    ):
         axes.plot(x, y, "o", color="black", label=f"threshold {contract.threshold:.3f}")
         axes.legend(fontsize="small")
 
@@ -106,7 +116,9 @@ def _calibration(pyplot, truth, positive):
     axes.plot(said, [truth[group == g].mean() for g in groups], "o-")
     axes.axline((0, 0), slope=1, color="black", linewidth=1)
     end = max(said) * 1.2 + 1e-3
-    axes.set(xlabel="predicted probability", ylabel="share that is true", title="Calibration, tenths of the rows")
+    axes.set(
+        xlabel="predicted probability", ylabel="share that is true", title="Calibration, tenths of the rows"
+    )
     axes.set(xlim=(0, end), ylim=(0, end))
 
 
@@ -117,14 +129,21 @@ def _confusion(pyplot, contract, truth, output):
     named = output[:, 1] >= contract.threshold if contract.task == "binary" else output.argmax(axis=1)
     axes = pyplot.subplots(figsize=(6, 5))[1]
     ConfusionMatrixDisplay.from_predictions(
-        truth.astype(int), named.astype(int), labels=range(len(classes)), display_labels=classes, ax=axes, cmap="Blues"
+        truth.astype(int),
+        named.astype(int),
+        labels=range(len(classes)),
+        display_labels=classes,
+        ax=axes,
+        cmap="Blues",
     )
 
 
 def _shap_summary(pyplot, contract, model, matrix):
     import shap
 
-    sample = matrix[np.random.default_rng(0).choice(len(matrix), min(EXPLAINED_ROWS, len(matrix)), replace=False)]
+    sample = matrix[
+        np.random.default_rng(0).choice(len(matrix), min(EXPLAINED_ROWS, len(matrix)), replace=False)
+    ]
     predictor = Predictor(contract, model.SerializeToString())
     column = predictor.run(sample).argmax(axis=1) if contract.task == "multiclass" else None
     found = explain(predictor.run, sample, predictor.background, column, rounds=1)
@@ -139,4 +158,6 @@ def _shap_summary(pyplot, contract, model, matrix):
         plot_size=(8, 0.35 * min(SHOWN_FEATURES, len(names)) + 1.5),
     )
     unit = contract.target.unit if contract.task == "regression" else "probability"
-    pyplot.gca().set_xlabel(f"moves the prediction by{f' ({unit})' if unit else ''}      * category", fontsize=10)
+    pyplot.gca().set_xlabel(
+        f"moves the prediction by{f' ({unit})' if unit else ''}      * category", fontsize=10
+    )

@@ -21,7 +21,7 @@ def score(
 
 
 def metric(name: str, truth: np.ndarray, output: np.ndarray, threshold: float | None = None) -> float:
-    """One metric. NaN where it isn't defined: no rows, or an AUC of one class only. Raises `KeyError` for an unknown name."""
+    """One metric; NaN where it isn't defined: no rows, or an AUC of one class only. `KeyError`: an unknown name."""
     function = _FUNCTIONS[name]
     if not len(truth):
         return float("nan")

@@ -1,9 +1,9 @@
-"""Training: a candidate is fitted on the training rows, its grid decided on validation, and exported with its contract."""
+"""Training: fitted on the training rows, decided by a grid on validation, exported with its contract."""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 from onnx import ModelProto
 
 from mlops_lab.candidates import Candidate
-from mlops_lab.contract import Boolean, Category, Contract, Date, Integer, Number
+from mlops_lab.contract import Boolean, Category, Contract, Date, Integer
 from mlops_lab.data.rows import rows
 from mlops_lab.errors import ContractError, ModelError
 from mlops_lab.model import drift, export
@@ -22,7 +22,9 @@ from mlops_lab.use_case import AnyFeature, Metric, UseCase
 
 SPLITS = ("train", "validation", "test")
 BACKGROUND_ROWS = 50
-ALIKE = 20  # an example is made of what at least so many rows share, so that it shows nobody's own row
+ALIKE = (
+    20  # rows (and one in a hundred) that an example's values are taken from: it must show nobody's own row
+)
 
 
 @dataclass
@@ -150,18 +152,22 @@ def fit_contract(use_case: UseCase, training: Sequence[Mapping[str, Any]], seed:
 
     training: typed rows, features and target. Raises `ModelError` when the example breaks the contract.
     """
-    alike = training
+    alike, enough = training, max(ALIKE, len(training) // 100)
     features = []
     for feature in use_case.features:
-        present = [row[feature.name] for row in alike if row[feature.name] is not None]
-        present = present or [row[feature.name] for row in training if row[feature.name] is not None]
-        example = _typical(feature, present) if feature.example is None else feature.example
+        values = [row[feature.name] for row in training]
+        near = [row[feature.name] for row in alike]
+        example = feature.example
+        if example is None:
+            example = (
+                _typical(feature, near) if any(v is not None for v in near) else _typical(feature, values)
+            )
         update: dict[str, Any] = {"example": example}
         if isinstance(feature, Category):
-            update |= _fit_category(feature, [row[feature.name] for row in training])
+            update |= _fit_category(feature, values)
             # The next values shall go with this one: a city of this state, a zip code of this city.
-            closer = [row for row in alike if row[feature.name] == example]
-            alike = closer if len(closer) >= ALIKE else alike
+            closer = [row for row, value in zip(alike, near, strict=True) if value == example]
+            alike = closer if len(closer) >= enough else alike
         features.append(feature.model_copy(update=update))
     targets = [row[use_case.target.name] for row in training]
     target = use_case.target.model_copy(update={"example": _typical(use_case.target, targets)})
@@ -186,8 +192,10 @@ def fit_contract(use_case: UseCase, training: Sequence[Mapping[str, Any]], seed:
 
 def _fit_category(feature: Category, values: list[str | None]) -> dict[str, Any]:
     """Codes: the most frequent values first, equally frequent ones by name."""
-    counts = Counter(feature.group(value) for value in values if value is not None)
-    counts.pop("", None)
+    counts: Counter[str] = Counter()
+    for value, count in Counter(values).items():
+        if value is not None and (group := feature.group(value)):
+            counts[group] += count
     ranked = sorted(counts, key=lambda value: (-counts[value], value))
     fitted = {"codes": [value for value in ranked if counts[value] >= feature.at_least][: feature.at_most]}
     if not feature.open and not feature.allowed and not feature.groups:
@@ -195,8 +203,9 @@ def _fit_category(feature: Category, values: list[str | None]) -> dict[str, Any]
     return fitted
 
 
-def _typical(feature: AnyFeature, present: list) -> Any:
+def _typical(feature: AnyFeature, values: list) -> Any:
     """The most frequent value, or the median, as a JSON type; None when every value is missing."""
+    present = [value for value in values if value is not None]
     if not present:
         return None
     if isinstance(feature, Category | Boolean):
@@ -228,14 +237,7 @@ def _describe(contract: Contract, matrix: np.ndarray, truth: np.ndarray, seed: i
 
 
 def _search(chosen: Metric, candidate: Candidate, contract: Contract, matrices, truths, seed, progress):
-    """(fitted, parameters, trials) of the best point of the grid; of every member, when the candidate is a mean."""
-    if candidate.members:
-        found = [_search(chosen, m, contract, matrices, truths, seed, progress) for m in candidate.members]
-        params = {f"{n}.{m.name}.{k}": v for n, (m, f) in enumerate(zip(candidate.members, found, strict=True), 1)
-                  for k, v in f[1].items()}  # fmt: skip
-        fitted = export.Mean([f for f, _, _ in found])
-        value = metric(chosen.name, truths["validation"], fitted.output(matrices["validation"]))
-        return fitted, params, [*(trial for f in found for trial in f[2]), {chosen.name: value}]
+    """(fitted, parameters, trials) of the best point of the grid."""
     best, trials = None, []
     for number, params in enumerate(candidate.grid, 1):
         started = time.perf_counter()

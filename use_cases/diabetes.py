@@ -1,0 +1,99 @@
+"""Whether a diabetic patient is back in hospital within 30 days of leaving it."""
+
+from mlops_lab.candidates import (
+    gradient_boosting,
+    logistic_regression,
+    over_sampled,
+    random_forest,
+    select_k_best,
+)
+from mlops_lab.contract import Boolean, Category, Integer
+from mlops_lab.use_case import ROC_AUC, UseCase
+
+# Of UCI's 23 drugs nobody got two: examide and citoglipton.
+DRUGS = [
+    "metformin", "repaglinide", "nateglinide", "chlorpropamide", "glimepiride", "acetohexamide", "glipizide",
+    "glyburide", "tolbutamide", "pioglitazone", "rosiglitazone", "acarbose", "miglitol", "troglitazone", "tolazamide",
+    "insulin", "glyburide-metformin", "glipizide-metformin", "glimepiride-pioglitazone", "metformin-rosiglitazone",
+    "metformin-pioglitazone",
+]  # fmt: skip
+# Discharged to death or to a hospice (UCI's IDs_mapping): these patients can't come back.
+NO_RETURN = ["11", "13", "14", "19", "20", "21"]
+
+# First codes of the chapters of ICD-9; diabetes, and the symptoms of three organs, apart (Strack et al., 2014).
+CHAPTERS = {
+    1: "infection", 140: "neoplasm", 240: "endocrine", 250: "diabetes", 251: "endocrine", 280: "blood", 290: "mental",
+    320: "nervous", 390: "circulatory", 460: "respiratory", 520: "digestive", 580: "genitourinary", 630: "pregnancy",
+    680: "skin", 710: "musculoskeletal", 740: "congenital", 760: "perinatal", 780: "symptom", 785: "circulatory",
+    786: "respiratory", 787: "digestive", 788: "genitourinary", 789: "symptom", 800: "injury",
+}  # fmt: skip
+
+
+def icd9() -> dict[str, str]:
+    """Whole ICD-9 codes and their chapter; digits after the point don't count."""
+    groups = {f"V{code:02}": "supplementary" for code in range(1, 92)}
+    groups |= {f"E{code}": "external cause" for code in range(800, 1000)}
+    chapter = ""
+    for code in range(1, 1000):
+        chapter = CHAPTERS.get(code, chapter)
+        groups |= {str(code): chapter, f"{code:03}": chapter}
+    return groups
+
+
+def clean(frame):
+    """Stays that were followed up; `readmitted` says `<30`, `>30` or `NO`."""
+    frame = frame[frame["readmitted"].notna() & ~frame["discharge_disposition_id"].isin(NO_RETURN)].copy()
+    frame["readmitted_early"] = (frame["readmitted"] == "<30").astype("boolean")
+    return frame
+
+
+ICD9 = icd9()
+USE_CASE = UseCase(
+    name="diabetes",
+    title="Early readmission",
+    description="Back in hospital within 30 days. 130 US hospitals, 1999 to 2008 (UCI 296).",
+    dataset="diabetes",
+    target=Boolean("readmitted_early", "Back within 30 days"),
+    derived_target=True,
+    extra=[Category("patient_nbr", open=True), Category("readmitted", allowed=["NO", ">30", "<30"])],
+    group_key=["patient_nbr"],
+    missing=["?"],  # "None" is a value: the test wasn't made
+    features=[
+        Category("race", open=True),
+        Category("gender", allowed=["Female", "Male", "Unknown/Invalid"]),
+        Category("age", unit="years", allowed=[f"[{age}-{age + 10})" for age in range(0, 100, 10)]),
+        Category("weight", unit="pounds", open=True),
+        Category("admission_type_id", "Type of admission", open=True, description="UCI's IDs_mapping."),
+        Category("discharge_disposition_id", "Discharged to", open=True, description="UCI's IDs_mapping."),
+        Category("admission_source_id", "Admitted from", open=True, description="UCI's IDs_mapping."),
+        Integer("time_in_hospital", unit="days", minimum=0, maximum=365),
+        Category("payer_code", open=True),
+        Category("medical_specialty", "Specialty of the admitting physician", open=True),
+        Integer("num_lab_procedures", "Lab tests", minimum=0, maximum=1000),
+        Integer("num_procedures", "Other procedures", minimum=0, maximum=100),
+        Integer("num_medications", "Medications", minimum=0, maximum=300),
+        Integer("number_outpatient", "Outpatient visits in the year before", minimum=0, maximum=366),
+        Integer("number_emergency", "Emergency visits in the year before", minimum=0, maximum=366),
+        Integer("number_inpatient", "Inpatient stays in the year before", minimum=0, maximum=366),
+        Category("diag_1", "First diagnosis", description="ICD-9 code.", open=True, groups=ICD9),
+        Category("diag_2", "Second diagnosis", description="ICD-9 code.", open=True, groups=ICD9),
+        Category("diag_3", "Third diagnosis", description="ICD-9 code.", open=True, groups=ICD9),
+        Integer("number_diagnoses", "Diagnoses", minimum=0, maximum=100),
+        Category("max_glu_serum", "Glucose serum test", allowed=["None", "Norm", ">200", ">300"]),
+        Category("A1Cresult", "HbA1c test", allowed=["None", "Norm", ">7", ">8"]),
+        *(Category(drug, f"Dose of {drug}", allowed=["No", "Steady", "Up", "Down"]) for drug in DRUGS),
+        Category("change", "Change of medication", allowed=["No", "Ch"]),
+        Category("diabetesMed", "Any diabetes medication", allowed=["No", "Yes"]),
+    ],
+    clean=clean,
+    candidates=[
+        logistic_regression(C=(0.01, 0.1, 1)),
+        select_k_best(50),
+        over_sampled(logistic_regression(C=(0.01,))),
+        random_forest({"n_estimators": 100}, {"n_estimators": 200}, {"max_depth": 10}),
+        gradient_boosting(
+            {"num_leaves": 15, "min_child_samples": 100, "colsample_bytree": 0.3, "reg_lambda": 10.0},
+        ),
+    ],
+    metric=ROC_AUC,
+)
