@@ -141,10 +141,11 @@ def _report(lab: Lab, use_case: UseCase, progress: Progress) -> None:
     if progress.prediction_after is None:
         _first_prediction(lab.settings, use_case, progress)
     progress.console.rule(f"{use_case.title}: the loop is over")
+    test, naive = contract.metrics["test"][name], contract.baseline["test"][name]
     lines = {
         "champion": f"version {champion.version}, {contract.lineage.candidate}, "
         f"learnt from {contract.lineage.rows['train']:,} rows of {len(contract.lineage.batches)} batches",
-        name: f"{contract.metrics['test'][name]:.4g} on held-out rows, naive baseline {contract.baseline['test'][name]:.4g}",
+        name: f"{test:.4g} on held-out rows, naive baseline {naive:.4g}",
         "promoted": champion.tags.get("lab.reason", ""),
         "first prediction": f"{progress.prediction_after:.1f} s after the start",
     }

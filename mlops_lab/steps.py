@@ -390,10 +390,8 @@ def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: st
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
     for number in batches:
         source = lab.store.batch(number)
-        lab.tracking.log_dataset(
-            run, f"{use_case.name}-batch-{source.batch_number}", source.digest, f"{lab.settings.artifacts}/{source.payload}",
-            "training",
-        )  # fmt: skip
+        name, url = f"{use_case.name}-batch-{source.batch_number}", f"{lab.settings.artifacts}/{source.payload}"
+        lab.tracking.log_dataset(run, name, source.digest, url, "training")
     with tempfile.TemporaryDirectory() as folder:
         plots, model = Path(folder) / "plots", Path(folder) / "model"
         plots.mkdir()
