@@ -129,6 +129,39 @@ def predict(
 
 
 @app.command()
+def trace(
+    prediction: Annotated[
+        str | None, typer.Argument(help="id of a prediction, as /predict replied it")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="id of a batch in the ledger, instead of a prediction")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follows a prediction to its model, run, batches and payloads; or a batch to its run, versions and payload."""
+    from mlops_lab import trace
+
+    with clear_errors():
+        if (prediction is None) == (batch is None):
+            raise LabError(
+                "name a prediction or, with --batch, a batch of the ledger; `lab status` lists those"
+            )
+        lab = _lab(Settings())
+        if batch is None:
+            found = trace.trace_prediction(lab, prediction)
+            said = trace.lines(found)
+        else:
+            lab.store.create_tables()
+            found = trace.trace_batch(lab, lab.store.batch(batch))
+            said = trace.batch_lines(found)
+        if as_json:
+            print(json.dumps(found, indent=1, default=str))
+        else:
+            for line in said:
+                out.print(line, soft_wrap=True, markup=False)
+
+
+@app.command()
 def rollback(
     use_case: UseCaseName,
     to: Annotated[int | None, typer.Option(help="version; default: the previous champion")] = None,

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mlops_lab.data.artifacts import Artifacts
+from mlops_lab.data.served import Served
 from mlops_lab.data.source import DataApi
 from mlops_lab.data.store import Store
 from mlops_lab.model.predictor import Predictor
@@ -32,6 +33,10 @@ class Lab:
     def store(self) -> Store:
         self.settings.home.mkdir(parents=True, exist_ok=True)
         return Store(self.settings.raw_url, self.settings.clean_url)
+
+    @cached_property
+    def served(self) -> Served:
+        return Served(self.store.raw)
 
     @cached_property
     def artifacts(self) -> Artifacts:

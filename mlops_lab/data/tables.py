@@ -1,8 +1,9 @@
-"""The lab's own tables in RawData: the batch ledger, the models, the promotions, the prediction log."""
+"""The lab's own tables in RawData: the batch ledger, models, promotions, prediction log, monitoring's findings."""
 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Float,
@@ -102,4 +103,27 @@ FEEDBACK = Table(
     Column("actual", JSON, nullable=False, comment="the true value of the target"),
     Column("group_key", JSON, comment="without it the row never becomes training data"),
     Column("received_at", DateTime, nullable=False),
+)
+
+CHECKS = Table(
+    "checks",
+    RAW,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("use_case", String(40), nullable=False, index=True),
+    Column("checked_at", DateTime, nullable=False),
+    Column("version", Integer, nullable=False, comment="the champion that was looked at"),
+    Column("rows", Integer, nullable=False, comment="logged predictions that were compared"),
+    Column("psi", Float, comment="of the feature that moved most; null below 500 rows"),
+    Column("feature", String(64), comment="that feature"),
+    Column(
+        "answered", Integer, nullable=False, comment="of this version's predictions, those with a true value"
+    ),
+    Column("metric", String(20), nullable=False),
+    Column("live_score", Float, comment="on the answered predictions; null when they are too few"),
+    Column("test_score", Float, comment="on the test rows when it was trained"),
+    Column("passed", Boolean, nullable=False, comment="a bound was passed"),
+    Column("retrain", Boolean, nullable=False, comment="a training was asked for"),
+    Column("reason", Text, nullable=False),
+    Column("batch_id", BigInteger, comment="the newest batch then"),
+    Column("mlflow_run", String(32)),
 )

@@ -1,0 +1,93 @@
+"""`lab trace`: a served prediction walked back, over the log that the service itself writes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, insert
+
+from inference.prediction_log import PredictionLog
+from mlops_lab import trace
+from mlops_lab.data.store import now
+from mlops_lab.data.tables import FEEDBACK
+from mlops_lab.loop import run_batch
+from mlops_lab.model.registry import CHAMPION
+from tests.conftest import batch, flats
+
+PREDICTION = "0197f0c0ffee" + "ab" * 10
+ROW = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
+
+
+@pytest.fixture
+def served(lab, use_case, course, tmp_path):
+    """The lab after two batches, the second without a training, and one logged prediction of its champion."""
+    course.will_answer(batch(1, flats(400)), batch(2, flats(20)))
+    run_batch(lab, use_case)
+    run_batch(lab, use_case)
+    champion = lab.registry.by_alias("flats", CHAMPION)
+    log = PredictionLog(tmp_path / "spool", create_engine(lab.settings.raw_url), 10**6)
+    log.start()
+    log.add([{
+        "table": "predictions", "id": PREDICTION, "use_case": "flats", "version": champion.version,
+        "run_id": champion.run_id, "request_id": "request-7", "predicted_at": now(), "row": ROW,
+        "prediction": 640.5, "probabilities": None,
+    }])  # fmt: skip
+    log.stop()
+    with lab.store.raw.begin() as db:
+        db.execute(insert(FEEDBACK).values(
+            id="f" * 32, prediction_id=PREDICTION, use_case="flats", actual=655.5, received_at=now()
+        ))  # fmt: skip
+    return lab
+
+
+def test_a_prediction_leads_to_its_model_run_batch_and_payload(served):
+    found = trace.trace_prediction(served, PREDICTION)
+    assert found["prediction"]["row"] == ROW
+    assert found["prediction"]["request_id"] == "request-7"
+    assert [f["actual"] for f in found["prediction"]["feedback"]] == [655.5]
+    champion = served.registry.by_alias("flats", CHAMPION)
+    assert (found["model"]["version"], found["model"]["run_id"]) == (champion.version, champion.run_id)
+    assert found["model"]["champion"] is True
+    assert found["model"]["digest"] == champion.digest
+    [learnt] = found["batches"]  # the second batch came after the model
+    assert (learnt["batch_number"], learnt["received"]) == (1, 400)
+    assert champion.version in learnt["versions"]
+    payload = Path(learnt["payload"])
+    assert payload.stat().st_size == learnt["payload_bytes"]
+    assert json.loads(payload.read_bytes())["batch_number"] == 1
+    said = "\n".join(trace.lines(found))
+    for words in ("prediction 0197f0c0ffee", "request-7", "true value 655.5", "the champion", str(payload)):
+        assert words in said
+
+    with pytest.raises(trace.TraceError, match="has no prediction 'nothing'"):
+        trace.trace_prediction(served, "nothing")
+
+    served.artifacts.delete("payloads/flats")  # a lost payload is named, not fatal
+    [learnt] = trace.trace_prediction(served, PREDICTION)["batches"]
+    assert learnt["payload_bytes"] is None
+    assert "can't give payloads/flats" in learnt["payload_fault"]
+
+
+def test_the_command_follows_predictions_and_batches(served):
+    settings = served.settings
+    env = os.environ | {
+        "LAB_HOME": str(settings.home),
+        "LAB_USE_CASES": str(settings.use_cases),
+        "COLUMNS": "200",
+    }
+
+    def lab(*arguments: str, status: int = 0) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "mlops_lab.cli", "trace", *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    assert json.loads(lab(PREDICTION, "--json").stdout)["batches"][0]["batch_number"] == 1
+    said = lab("--batch", "2").stdout
+    assert "batch 2 (ledger 2, done): 20 received" in said
+    assert "versions trained: none" in said
+    assert "name a prediction or, with --batch, a batch" in lab(status=1).stderr
+    assert "the batch ledger has no batch 99" in lab("--batch", "99", status=1).stderr
