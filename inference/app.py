@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -92,9 +94,15 @@ async def _follow(service: Service) -> None:
 def _engine(url: str) -> Engine:
     """The database of the prediction log. Short timeouts: entries wait in the spool, not in a connection."""
     if url.startswith("sqlite"):
-        return create_engine(url, connect_args={"timeout": 5})
+        return create_engine(url, connect_args={"timeout": 5}, json_serializer=_json)
     options = {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30}
-    return create_engine(url, connect_args=options, pool_pre_ping=True, pool_recycle=1800, pool_size=2)
+    return create_engine(
+        url, connect_args=options, pool_pre_ping=True, pool_recycle=1800, pool_size=2, json_serializer=_json
+    )
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _refuse(request: Request, error: Exception) -> Response:
