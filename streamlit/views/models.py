@@ -184,7 +184,7 @@ def _rivals(run: Run, candidates: dict[str, Run], versions: dict[str, int], metr
         [
             {
                 "candidate": rival.tags.get("lab.candidate") or rival.name,
-                "version": versions.get(rival.id),
+                "version": str(versions.get(rival.id, "")),
                 **{f"val. {m}": v for m, v in _scores(rival, "validation.").items()},
                 **{f"test {m}": v for m, v in _scores(rival, "test.").items()},
                 "note": rival.tags.get("lab.outcome_reason", ""),
@@ -204,7 +204,7 @@ def _rivals(run: Run, candidates: dict[str, Run], versions: dict[str, int], metr
         column_config={name: st.column_config.NumberColumn(format="%.4g") for name in scores}
         | {
             "candidate": st.column_config.TextColumn("Candidate", width=170),
-            "version": st.column_config.NumberColumn("Version", format="%d", width=70),
+            "version": st.column_config.TextColumn("Version", width=70),
             "note": "Note",
         },
     )
@@ -219,9 +219,8 @@ def _plots(run: Run) -> None:
     for start in range(0, len(images), 2):
         for cell, path in zip(st.columns(2), images[start : start + 2], strict=False):
             with cell, st.container(border=True):
-                st.markdown(
-                    f"**{path.rpartition('/')[2].removesuffix('.png').replace('_', ' ').capitalize()}**"
-                )
+                title = path.rpartition("/")[2].removesuffix(".png").replace("_", " ").capitalize()
+                st.markdown(f"**{title.replace('Shap', 'SHAP')}**")
                 try:
                     st.image(_image(run.id, path), width="stretch")
                 except NotFound as error:

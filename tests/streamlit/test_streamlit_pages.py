@@ -6,13 +6,14 @@ import time
 import httpx
 import lab_history
 import pytest
-from conftest import PATIENCE
+from lab_services import PATIENCE
 from playwright.sync_api import Page, expect
 from sqlalchemy import create_engine, select
 
 from mlops_lab.contract import Integer
 from mlops_lab.data.tables import FEEDBACK
 
+pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE * 1000)
 
 

@@ -5,7 +5,7 @@ import re
 
 import lab_history
 import pytest
-from conftest import REPOSITORY, free_port
+from lab_services import REPOSITORY, free_port
 
 from mlops_lab.api_client import InferenceClient, NotReady, RequestRefused, ServiceAway
 from mlops_lab.errors import ContractError
