@@ -58,10 +58,10 @@ def data_api_service(settings: Settings, port: int | None = None) -> Service:
     """The Data API; CSV files in LAB_HOME/data take the place of its synthetic data."""
     home, port = settings.home.resolve(), port or settings.data_api_port
     folder = home / "data"
+    folder.mkdir(parents=True, exist_ok=True)  # a person may put a file into it while the lab runs
     env = QUIET | {"LAB_DATOS_STATE": str(home / "data-api.json")}
-    env |= (
-        {"LAB_DATOS_FOLDER": str(folder)} if folder.is_dir() and "LAB_DATOS_FOLDER" not in os.environ else {}
-    )
+    if "LAB_DATOS_FOLDER" not in os.environ:
+        env["LAB_DATOS_FOLDER"] = str(folder)
     command = [sys.executable, "-m", "datos", "--host", settings.bind, "--port", str(port)]
     return Service("Data API", command, env, (port, "LAB_DATA_API_PORT"), f"{_url(settings, port)}/health")
 

@@ -1,0 +1,197 @@
+"""`make demo`, for real: every service, the whole loop on Airflow, and nothing left behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from datos.synthetic.market import SIGMA, Market
+from mlops_lab.airflow_client import AirflowClient
+from tests.conftest import FLATS
+
+pytestmark = [pytest.mark.demo, pytest.mark.timeout(1500)]
+
+ROOT = Path(__file__).parent.parent
+LAB = str(Path(sys.executable).parent / "lab")
+PORTS = ("AIRFLOW", "DATA_API", "MLFLOW", "INFERENCE", "STREAMLIT")
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def left_behind(home: Path) -> list[str]:
+    """Processes that still belong to a lab."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("LAB_HOME") == str(home):
+                found.append(" ".join(process.cmdline())[:200])
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            pass
+    return found
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory):
+    """A lab of its own: its folder, its ports, and nothing of the caller's LAB_ variables."""
+    home = tmp_path_factory.mktemp("demo") / "lab"
+    ports = {f"LAB_{name}_PORT": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("LAB_", "AIRFLOW"))}
+    return clean | ports | {"LAB_HOME": str(home), "COLUMNS": "150"}
+
+
+@pytest.fixture(scope="module")
+def said(env) -> str:
+    """What one whole `make demo ONCE=1` prints."""
+    done = subprocess.run(
+        ["make", "-s", "demo", "ONCE=1"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=1400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def status(env, said) -> dict:
+    done = subprocess.run([LAB, "status", "housing", "--json"], env=env, capture_output=True, text=True, timeout=120)
+    return json.loads(done.stdout)[0]
+
+
+def test_it_tells_what_it_does_and_reports(said, env):
+    for words in (
+        "Airflow is up",
+        "batch 1: train, there is no champion yet",
+        "promoted, first champion",
+        "first prediction: House price = ",
+        "batch 6: skip",
+        "the loop is over",
+        "naive baseline",
+        f"http://127.0.0.1:{env['LAB_STREAMLIT_PORT']}",
+    ):
+        assert words in said, said
+    assert left_behind(Path(env["LAB_HOME"])) == []
+
+
+def test_every_batch_is_stored_once_and_the_last_one_is_skipped(status):
+    assert [(b["batch_number"], b["state"]) for b in status["batches"]] == [(n, "done") for n in range(1, 7)]
+    assert [b["decision"] for b in status["batches"]] == ["train"] * 5 + ["skip"]
+    market = Market()
+    expected = [sum(market.expected_quarantine(number).values()) for number in range(1, 7)]
+    assert [b["quarantined"] for b in status["batches"]] == expected
+
+
+def test_the_champion_is_near_the_best_possible_and_beats_ridge_and_naive(status, env):
+    champion = status["champion"]
+    assert champion["test"] <= 1.10 * SIGMA  # all batches together are cut nowhere: what is left is the noise
+    assert champion["test"] < 0.5 * champion["baseline"]
+    ridge = _ridge_of_the_same_batch(env, champion["version"])
+    assert champion["test"] < ridge
+
+
+def test_a_second_start_goes_on_and_a_new_file_becomes_a_use_case_while_it_runs(said, env, tmp_path):
+    folder = tmp_path / "use_cases"
+    folder.mkdir()
+    for file in (ROOT / "use_cases").glob("*.py"):
+        (folder / file.name).write_text(file.read_text())
+    output = tmp_path / "out.txt"
+    with output.open("w") as out:
+        demo = subprocess.Popen([LAB, "demo"], env=env | {"LAB_USE_CASES": str(folder)}, stdout=out, stderr=out)
+    try:
+        _until(lambda: "the lab is up" in output.read_text(), demo, 400)
+        assert "6 batches are there from earlier; going on" in output.read_text()
+        inference = f"http://127.0.0.1:{env['LAB_INFERENCE_PORT']}"
+        assert httpx.get(f"{inference}/ready").status_code == 200
+
+        data = Path(env["LAB_HOME"]) / "data" / "flats.csv"
+        data.write_text(_flats_csv())
+        (folder / "flats.py").write_text(FLATS)
+        password = (Path(env["LAB_HOME"]) / "secrets" / "airflow_admin").read_text()
+        airflow = AirflowClient(f"http://127.0.0.1:{env['LAB_AIRFLOW_PORT']}", "admin", password)
+        airflow.wait_for_dag("flats_training")
+        airflow.unpause("flats_training")
+        _until(lambda: httpx.get(f"{inference}/models/flats").status_code == 200, demo, 300)
+        row = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
+        reply = httpx.post(f"{inference}/predict/flats", json=row).json()
+        assert 300 < reply["predictions"][0] < 900
+        assert "/predict/flats" in httpx.get(f"{inference}/openapi.json").json()["paths"]
+    finally:
+        demo.send_signal(signal.SIGTERM)
+        demo.wait(60)
+    assert left_behind(Path(env["LAB_HOME"])) == []
+
+
+def test_a_taken_port_is_one_clear_line(env, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        own = env | {"LAB_HOME": str(tmp_path / "lab"), "LAB_MLFLOW_PORT": str(port)}
+        done = subprocess.run([LAB, "demo"], env=own, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip()
+        == f"error: port {port} (MLflow) is taken; stop what listens there or set LAB_MLFLOW_PORT"
+    )
+    assert left_behind(tmp_path / "lab") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_in_the_middle_of_the_start_leaves_no_process(env, tmp_path, number):
+    home = tmp_path / "lab"
+    own = env | {"LAB_HOME": str(home)}
+    demo = subprocess.Popen([LAB, "demo"], env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _until(lambda: len(left_behind(home)) >= 4, demo, 120)
+    demo.send_signal(number)
+    assert demo.wait(60) == 130
+    assert left_behind(home) == []
+
+
+def test_a_service_that_dies_ends_the_demo_with_its_name_and_no_process(env, tmp_path):
+    home = tmp_path / "lab"
+    own = env | {"LAB_HOME": str(home), "LAB_DATOS_SCALE": "nonsense"}
+    done = subprocess.run([LAB, "demo"], env=own, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert "Data API ended with status 2; see " in done.stderr
+    assert left_behind(home) == []
+
+
+def _until(holds, process: subprocess.Popen, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert process.poll() is None, f"it ended with {process.returncode}"
+        assert time.monotonic() < deadline, "time is up"
+        time.sleep(0.5)
+
+
+def _flats_csv() -> str:
+    from tests.conftest import flats
+
+    lines = [",".join(map(str, row)) for row in flats(400)]
+    return "\n".join(["area,floor,district,balcony,built,rent", *lines]) + "\n"
+
+
+def _ridge_of_the_same_batch(env, champion: int) -> float:
+    """The test score of the ridge candidate that competed with the champion."""
+    from mlops_lab.model.registry import Registry
+
+    versions = {v.version: v for v in Registry(f"sqlite:///{env['LAB_HOME']}/mlflow.db").versions("housing")}
+    batch = versions[champion].tags["lab.batch_id"]
+    (ridge,) = [
+        v for v in versions.values() if v.tags["lab.batch_id"] == batch and v.tags["lab.candidate"] == "ridge"
+    ]
+    return float(ridge.tags["lab.test"])

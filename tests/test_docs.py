@@ -1,0 +1,71 @@
+"""What the README and the docs promise: its example runs as written, its paths exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+LINK = re.compile(r"\]\((?!http)([^)#]+)[^)]*\)")
+CODE = re.compile(r"`((?:[\w.-]+/)+[\w.*-]*|[\w-]+\.(?:py|md|yml|toml|txt))`")
+
+
+def block(name: str) -> str:
+    """The code block after the comment `<!-- test: name -->`."""
+    return re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL).group(1)
+
+
+def test_the_worked_example_runs_as_written(tmp_path):
+    example = block("use case")
+    assert len(example.splitlines()) <= 80
+    folder = tmp_path / "use_cases"
+    folder.mkdir()
+    (folder / "wine.py").write_text(example)
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    env = {key: value for key, value in os.environ.items() if not key.startswith("LAB_")}
+    env |= {"LAB_USE_CASES": str(folder), "LAB_DATA_API_PORT": "18994", "COLUMNS": "200"}
+    for name in ("data", "run"):
+        done = subprocess.run(
+            ["bash", "-c", block(name)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"accuracy ([\d.]+) on test rows; naive baseline ([\d.]+)", done.stdout)
+    assert found, done.stdout
+    assert float(found[1]) > 0.85 > float(found[2])
+
+
+@pytest.mark.parametrize("page", sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")))
+def test_every_path_that_a_page_names_exists(page):
+    check_paths(ROOT / page)
+
+
+def test_every_path_that_the_readme_names_exists():
+    check_paths(ROOT / "README.md")
+
+
+def check_paths(page: Path) -> None:
+    text = page.read_text()
+    for link in LINK.findall(text):
+        assert (page.parent / link).exists(), f"{page.name}: {link}"
+    for path in CODE.findall(re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        if path.startswith((".lab", ".venv", "api-artifacts")) or "*" in path or not _is_ours(path):
+            continue
+        assert (ROOT / path).exists() or (page.parent / path).exists(), f"{page.name}: {path}"
+
+
+def _is_ours(path: str) -> bool:
+    """A path whose first folder is one of the tree, or a file of its own."""
+    first = path.split("/")[0]
+    return (ROOT / first).is_dir() if "/" in path else path.endswith((".py", ".yml", ".toml")) and (ROOT / path).exists()
+
+
+def test_every_row_of_what_came_before_has_its_place():
+    rows = [line for line in (ROOT / "docs" / "seeds.md").read_text().splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 40
+    for row in rows:
+        item, place = (cell.strip() for cell in row.strip("|").split("|")[-2:])
+        assert "`" in place or place.startswith("not needed"), f"{item}: {place}"
