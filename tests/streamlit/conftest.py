@@ -120,19 +120,19 @@ def browser():
     if not found:
         pytest.skip("there is no Chromium to open the pages with (Debian: apt install chromium)")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield chromium
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        chromium = playwright.chromium.launch(executable_path=found, args=arguments)
+        # One context: its cache keeps Streamlit's scripts, some megabytes, which a busy machine is slow to send.
+        context = chromium.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+        context.set_default_timeout(PATIENCE * 1000)
+        yield context
         chromium.close()
 
 
 @pytest.fixture
 def tab(browser, folder, request):
-    """A fresh browser window, 1280 wide; a screenshot of how the test left it lies beside the logs."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
-    context.set_default_timeout(PATIENCE * 1000)
-    page = context.new_page()
+    """A new tab, 1280 wide; a screenshot of how the test left it lies beside the logs."""
+    page = browser.new_page()
     yield page
     shots = Path(os.environ.get("LAB_SCREENSHOTS") or folder / "screenshots")
     shots.mkdir(parents=True, exist_ok=True)
@@ -140,4 +140,4 @@ def tab(browser, folder, request):
     page.set_viewport_size({"width": 1280, "height": min(max(height + 20, 1000), 3000)})
     page.wait_for_timeout(500)
     page.screenshot(path=shots / f"{request.node.name}.png")
-    context.close()
+    page.close()

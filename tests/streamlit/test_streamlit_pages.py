@@ -18,8 +18,13 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 
 def open_page(tab: Page, service, name: str = "", use_case: str = "housing") -> None:
-    tab.goto(f"{service.url}/{name}?use_case={use_case}")
-    expect(tab.get_by_role("heading", name=(name or "predict").capitalize(), exact=True)).to_be_visible()
+    for _ in range(3):
+        tab.goto(f"{service.url}/{name}?use_case={use_case}")
+        expect(tab.get_by_role("heading", name=(name or "predict").capitalize(), exact=True)).to_be_visible()
+        no_run(tab)
+        # Chromium drops what it is loading when a network interface comes or goes, as containers make them do.
+        if not tab.get_by_text("Failed to fetch dynamically imported module").count():
+            break
 
 
 def fill(tab: Page, label: str, text: str) -> None:
