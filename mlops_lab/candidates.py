@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlops_lab.contract import FIRST, Contract
+from mlops_lab.contract import Contract
 from mlops_lab.errors import ModelError
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def _linear(contract: Contract, estimator, *before) -> "Pipeline":
     # A linear model explodes on a value outside what it saw: shaped first, then held to the training range.
     blocks = _filled(contract, RobustScaler(), PowerTransformer(), MinMaxScaler((-3, 3), clip=True))
     if categories := contract.categories():
-        codes = [list(range(FIRST + len(contract.features[place].codes))) for place in categories]
-        blocks.append(("categories", OneHotEncoder(categories=codes, handle_unknown="ignore"), categories))
+        blocks.append(("categories", OneHotEncoder(handle_unknown="ignore"), categories))
     return make_pipeline(ColumnTransformer(blocks), *before, estimator)
 
 

@@ -51,7 +51,7 @@ USE_CASE = UseCase(
     ],
     layouts=[LAYOUT],
     candidates=[
-        random_forest({"n_estimators": 40, "max_depth": 25, "min_samples_leaf": 1, "max_features": None}),
+        random_forest({"n_estimators": 25, "max_depth": 25, "min_samples_leaf": 1, "max_features": None}),
         extra_trees({"n_estimators": 30, "max_depth": 25, "min_samples_leaf": 1, "max_features": None}),
         gradient_boosting({"n_estimators": 150, "num_leaves": 63, "learning_rate": 0.1}),
     ],

@@ -46,7 +46,7 @@ USE_CASE = UseCase(
     candidates=[
         linear_regression(log_target=True),
         ridge(log_target=True),
-        random_forest(log_target=True, encoding="target"),
+        random_forest({"n_estimators": 60}, log_target=True, encoding="target"),
         gradient_boosting({"num_leaves": 15}, {"num_leaves": 31}, log_target=True, encoding="target"),
     ],
     metric=RMSE_LOG,

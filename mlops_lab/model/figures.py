@@ -1,5 +1,6 @@
 """Pictures of a trained model on its held-out rows, and of what moves its predictions."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -151,12 +152,14 @@ def _shap_summary(pyplot, contract, model, matrix):
     for place in contract.categories():  # a code is a rank, not an amount: grey
         colours[:, place] = np.nan
     names = [f.title + (" *" if isinstance(f, Category) else "") for f in contract.features]
-    shap.plots.beeswarm(
-        shap.Explanation(found.values, found.base_values, colours, feature_names=names),
-        max_display=SHOWN_FEATURES,
-        show=False,
-        plot_size=(8, 0.35 * min(SHOWN_FEATURES, len(names)) + 1.5),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an all-grey feature, and its own colours
+        shap.plots.beeswarm(
+            shap.Explanation(found.values, found.base_values, colours, feature_names=names),
+            max_display=SHOWN_FEATURES,
+            show=False,
+            plot_size=(8, 0.35 * min(SHOWN_FEATURES, len(names)) + 1.5),
+        )
     unit = contract.target.unit if contract.task == "regression" else "probability"
     pyplot.gca().set_xlabel(
         f"moves the prediction by{f' ({unit})' if unit else ''}      * category", fontsize=10

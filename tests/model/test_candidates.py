@@ -1,0 +1,156 @@
+"""Every factory learns, converts, and stays equal in ONNX, on each task that it is for."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mlops_lab.candidates import (
+    extra_trees,
+    gradient_boosting,
+    linear_regression,
+    logistic_regression,
+    over_sampled,
+    random_forest,
+    ridge,
+    select_k_best,
+)
+from mlops_lab.contract import Boolean, Category, Number
+from mlops_lab.errors import ModelError
+from mlops_lab.model import export
+from mlops_lab.model.train import train
+from tests.small_cases import clean_rows, small_case, small_rows
+
+FEW = {"n_estimators": 20}
+OF_TASK = {
+    "regression": [
+        linear_regression(),
+        linear_regression(log_target=True),
+        ridge(),
+        ridge(log_target=True),
+        random_forest(FEW),
+        random_forest(FEW, log_target=True, encoding="target"),
+        extra_trees(FEW, encoding="target"),
+        gradient_boosting({"n_estimators": 60}),
+        gradient_boosting({"n_estimators": 60}, log_target=True, encoding="target"),
+    ],
+    "binary": [
+        logistic_regression(),
+        select_k_best(5),
+        select_k_best(1000),
+        over_sampled(logistic_regression()),
+        random_forest(FEW, encoding="target"),
+        extra_trees(FEW),
+        gradient_boosting({"n_estimators": 30, "num_leaves": 7}),
+        over_sampled(gradient_boosting({"n_estimators": 30, "num_leaves": 7}, encoding="target")),
+    ],
+    "multiclass": [
+        logistic_regression(),
+        select_k_best(5),
+        over_sampled(random_forest(FEW)),
+        random_forest(FEW),
+        extra_trees(FEW),
+        gradient_boosting({"n_estimators": 30}),
+    ],
+}
+FRAMES = {task: clean_rows(small_case(task), small_rows()) for task in OF_TASK}
+
+
+@pytest.mark.parametrize(
+    ("task", "candidate"), [(task, candidate) for task, found in OF_TASK.items() for candidate in found]
+)
+def test_it_beats_the_naive_baseline_on_held_out_rows(task, candidate):
+    use_case = small_case(task, [candidate])
+    trained = train(use_case, candidate, FRAMES[task])
+    name, sign = use_case.metric.name, 1 if use_case.metric.greater_is_better else -1
+    assert sign * trained.metrics["test"][name] > sign * trained.contract.baseline["test"][name]
+    assert trained.model.ByteSize() < 20e6
+    output = trained.held_out[2]
+    if task != "regression":
+        assert output.shape[1] == len(use_case.classes)
+        assert output.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    if task == "multiclass":  # a class that no training row has stays possible to name and is never named
+        assert (output[:, use_case.classes.index("castle")] == 0).all()
+
+
+def test_over_sampling_keeps_probabilities_those_of_the_training_rows():
+    raw = [row | {"let": row["let"] and number % 3 == 0} for number, row in enumerate(small_rows(4000))]
+    frame = clean_rows(small_case("binary"), raw)
+    prior = frame["let"].astype(float).mean()
+    assert prior < 0.2
+    plain, sampled = (
+        train(small_case("binary"), candidate, frame)
+        for candidate in (logistic_regression((1.0,)), over_sampled(logistic_regression((1.0,))))
+    )
+    assert sampled.candidate == "over_sampled_logistic_regression"
+    assert sampled.held_out[2][:, 1].mean() == pytest.approx(
+        prior, abs=0.03
+    )  # uncorrected, it would be near 0.5
+    assert sampled.metrics["test"]["brier"] == pytest.approx(plain.metrics["test"]["brier"], abs=0.01)
+    assert "Sampler" not in str(sampled.model.graph)
+
+
+@pytest.mark.parametrize(
+    "candidate", [ridge((1.0,)), gradient_boosting(FEW, encoding="target"), random_forest(FEW)]
+)
+@pytest.mark.parametrize(
+    "features",
+    [
+        [Number("area")],
+        [Category("district", open=True)],
+        [Number("area"), Number("empty"), Number("same"), Boolean("never"), Category("nothing", open=True)],
+    ],
+    ids=["numbers only", "categories only", "empty and constant columns"],
+)
+def test_odd_columns_train_and_serve(candidate, features):
+    raw = [row | {"empty": None, "same": 7, "never": False, "nothing": None} for row in small_rows(600)]
+    use_case = small_case("regression", [candidate], features=features)
+    trained = train(use_case, candidate, clean_rows(use_case, raw))
+    # What no training row had: missing where nothing was, values where all was missing, far outside.
+    rows = [{f.name: value for f in features} for value in (None,)]
+    rows += [{f.name: "new" if isinstance(f, Category) else v for f in features} for v in (0, 1)]
+    if not isinstance(features[0], Category):
+        rows.append(rows[-1] | {"area": 3e38})
+    output = export.run(trained.model, trained.contract.encode(trained.contract.read(rows)))
+    assert np.isfinite(output).all()
+
+
+def test_a_log_target_is_held_to_the_range_of_the_training_rows():
+    candidate = linear_regression(log_target=True)
+    frame = FRAMES["regression"]
+    trained = train(small_case("regression"), candidate, frame)
+    seen = frame.loc[frame["split"] == "train", "rent"]
+    far = [{**trained.contract.example, "area": area} for area in (0.0, 1e30)]
+    output = export.run(trained.model, trained.contract.encode(trained.contract.read(far)))
+    assert seen.min() * 0.999 <= output.min()
+    assert output.max() <= seen.max() * 1.001
+
+
+@pytest.mark.parametrize(
+    ("task", "candidate", "says"),
+    [
+        ("multiclass", gradient_boosting(encoding="target"), "use encoding='ordinal'"),
+        ("regression", random_forest(encoding="hash"), "must be ordinal or target"),
+    ],
+)
+def test_an_encoding_that_cannot_be_is_refused(task, candidate, says):
+    with pytest.raises(ModelError, match=says):
+        train(small_case(task), candidate, FRAMES[task])
+
+
+def test_a_negative_log_target_is_refused():
+    frame = FRAMES["regression"].assign(rent=lambda f: f["rent"] - 1000)
+    with pytest.raises(ModelError, match="never negative"):
+        train(small_case("regression"), ridge(log_target=True), frame)
+
+
+def test_reading_use_cases_loads_no_learning_library():
+    code = (
+        "import sys; from mlops_lab.settings import REPOSITORY; from mlops_lab.use_case import read_use_cases;"
+        "found, faults = read_use_cases(REPOSITORY / 'use_cases');"
+        "assert len(found) >= 3 and not faults, faults;"
+        "heavy = {'sklearn', 'lightgbm', 'imblearn', 'pandas', 'mlflow', 'onnx', 'scipy'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

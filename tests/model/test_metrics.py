@@ -1,0 +1,75 @@
+"""Every metric against scikit-learn's."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from mlops_lab.model.metrics import best_threshold, metric, score
+
+RANDOM = np.random.default_rng(0)
+
+
+def test_regression():
+    truth, output = RANDOM.lognormal(3, 1, 500), RANDOM.lognormal(3, 1, 500)
+    found = score("regression", truth, output)
+    expected = {
+        "rmse": reference.root_mean_squared_error(truth, output),
+        "mae": reference.mean_absolute_error(truth, output),
+        "mape": reference.mean_absolute_percentage_error(truth, output),
+        "r2": reference.r2_score(truth, output),
+        "rmse_log": reference.root_mean_squared_log_error(truth, output),
+        "r2_log": reference.r2_score(np.log1p(truth), np.log1p(output)),
+        "mdape": np.median(np.abs(truth - output) / truth),
+    }
+    assert found == pytest.approx(expected)
+
+
+def test_a_negative_price_counts_as_zero_in_log_metrics():
+    assert metric("rmse_log", np.array([np.e - 1]), np.array([-5.0])) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.2])
+def test_binary(threshold):
+    truth = (RANDOM.random(800) < 0.3).astype(float)
+    positive = np.round(np.clip(0.3 * truth + 0.7 * RANDOM.random(800), 0.01, 0.99), 2)  # rounded: many ties
+    named = positive >= (threshold or 0.5)
+    expected = {
+        "roc_auc": reference.roc_auc_score(truth, positive),
+        "brier": reference.brier_score_loss(truth, positive),
+        "accuracy": reference.accuracy_score(truth, named),
+        "f1": reference.f1_score(truth, named),
+        "precision": reference.precision_score(truth, named),
+        "recall": reference.recall_score(truth, named),
+        "log_loss": reference.log_loss(truth, positive),
+    }
+    assert score(
+        "binary", truth, np.column_stack([1 - positive, positive]), threshold=threshold
+    ) == pytest.approx(expected)
+
+
+def test_multiclass():
+    truth = RANDOM.integers(0, 4, 600).astype(float)
+    output = RANDOM.dirichlet(np.ones(4), 600) + 0.4 * np.eye(4)[truth.astype(int)]
+    output /= output.sum(axis=1, keepdims=True)
+    expected = {
+        "accuracy": reference.accuracy_score(truth, output.argmax(axis=1)),
+        "f1_macro": reference.f1_score(truth, output.argmax(axis=1), average="macro"),
+        "log_loss": reference.log_loss(truth, output, labels=range(4)),
+    }
+    assert score("multiclass", truth, output) == pytest.approx(expected)
+
+
+def test_what_is_not_defined_is_nan():
+    one_class = np.column_stack([np.zeros(5), np.ones(5)])
+    assert np.isnan(metric("roc_auc", np.ones(5), one_class))
+    assert np.isnan(metric("rmse", np.array([]), np.array([])))
+
+
+def test_the_best_threshold_has_the_best_f1():
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        truth = (random.random(40) < 0.2).astype(float)
+        positive = np.round(0.2 * truth + random.random(40), 1)
+        best = max(reference.f1_score(truth, positive >= t, zero_division=0) for t in np.unique(positive))
+        assert reference.f1_score(truth, positive >= best_threshold(truth, positive)) == pytest.approx(best)
+    assert best_threshold(np.zeros(3), np.array([0.1, 0.2, 0.3])) == 0.5

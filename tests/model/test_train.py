@@ -1,0 +1,169 @@
+"""Training gives a model with a contract that fits it."""
+
+import mlflow.onnx
+import numpy as np
+import pytest
+
+from mlops_lab.candidates import gradient_boosting, linear_regression, logistic_regression, ridge
+from mlops_lab.contract import Category, Contract, Number
+from mlops_lab.data.rows import rows
+from mlops_lab.errors import ModelError
+from mlops_lab.model.metrics import metric, score
+from mlops_lab.model.predictor import Predictor
+from mlops_lab.model.train import fit_contract, train
+from tests.small_cases import clean_rows, small_case, small_rows
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return {
+        task: clean_rows(small_case(task), small_rows()) for task in ("regression", "binary", "multiclass")
+    }
+
+
+def test_codes_follow_the_training_rows_only():
+    use_case = small_case("regression", features=[Category("district", open=True, at_least=3, at_most=2)])
+    values = ["b"] * 5 + ["a"] * 5 + ["c"] * 9 + ["rare"] * 2 + [None] * 4
+    contract = fit_contract(use_case, [{"district": value, "rent": 1.0} for value in values])
+    assert contract.features[0].codes == ["c", "a"]  # most frequent first, equals by name, two at most
+    typed = [{"district": value} for value in ("c", "a", "b", "rare", "new", None)]
+    assert contract.encode(typed)[:, 0].tolist() == [2, 3, 1, 1, 1, 0]
+    assert contract.features[0].example == "c"
+
+
+def test_codes_of_grouped_values():
+    groups = {"250": "sugar", "428": "heart", "427": "heart"}
+    use_case = small_case("regression", features=[Category("diag", open=True, at_least=2, groups=groups)])
+    values = ["250.1", "250.2", "428", "427", "427.5", "999", "999"]
+    contract = fit_contract(use_case, [{"diag": value, "rent": 1.0} for value in values])
+    assert contract.features[0].codes == ["heart", "sugar"]
+
+
+def test_a_closed_category_allows_what_the_training_rows_hold():
+    use_case = small_case("regression", features=[Category("heating", at_least=3)])
+    contract = fit_contract(
+        use_case, [{"heating": value, "rent": 1.0} for value in ["gas"] * 5 + ["wood", None]]
+    )
+    assert contract.features[0].allowed == ["gas", "wood"]
+    assert contract.features[0].codes == ["gas"]
+
+
+def test_an_example_goes_together():
+    raw = [{"state": "A", "city": "a1", "size": 1.0}] * 40 + [{"state": "B", "city": "b1", "size": 9.0}] * 100
+    raw += [{"state": "A", "city": f"a{n}", "size": 5.0} for n in range(2, 80)]
+    raw += [{"state": "A", "city": "a1", "size": 2.0}] * 60
+    features = [Category("state", open=True), Category("city", open=True), Number("size")]
+    contract = fit_contract(small_case("regression", features=features), [row | {"rent": 1.0} for row in raw])
+    # The most frequent state is A, the most frequent city lies there although B's only city is met as often.
+    assert contract.example == {"state": "A", "city": "a1", "size": 2.0}
+
+
+def test_a_declared_example_stays_and_one_that_breaks_its_rule_is_refused():
+    rows_ = [{"area": 5.0, "rent": 1.0}] * 30
+    declared = small_case("regression", features=[Number("area", maximum=9, example=7)])
+    assert fit_contract(declared, rows_).example == {"area": 7}
+    with pytest.raises(
+        ModelError, match="the example breaks the declared features: row 0: area must be at most 9"
+    ):
+        fit_contract(small_case("regression", features=[Number("area", maximum=9, example=70)]), rows_)
+
+
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+def test_the_contract_describes_the_model(task, frames):
+    use_case, frame = small_case(task), frames[task]
+    candidate = gradient_boosting({"n_estimators": 20})
+    told = []
+    trained = train(use_case, candidate, frame, progress=told.append)
+    contract = Contract.model_validate_json(trained.contract.model_dump_json())
+    contract.read([contract.example])
+    assert set(contract.metrics) == {"train", "validation", "test"}
+    assert set(contract.baseline) == {"validation", "test"}
+    assert set(contract.reference) == {f.name for f in use_case.features}
+    assert len(contract.background) == 50
+    assert len(contract.background[0]) == len(use_case.features)
+    assert (contract.threshold is not None) == (task == "binary")
+    assert contract.classes == use_case.classes
+    assert told
+    # The figures are those of what is served: raw rows, through the contract and the graph.
+    test = frame[frame["split"] == "test"]
+    truth = contract.encode_target(test[use_case.target.name])
+    output = Predictor(contract, trained.model.SerializeToString()).run(contract.encode(rows(test)))
+    assert score(task, truth, output, threshold=contract.threshold) == pytest.approx(contract.metrics["test"])
+
+
+def test_the_grid_is_decided_on_validation(frames):
+    candidate = ridge((1e-3, 1.0, 1e6))
+    trained = train(small_case("regression"), candidate, frames["regression"])
+    scores = [trial["rmse_log"] for trial in trained.trials]
+    assert [trial["alpha"] for trial in trained.trials] == [1e-3, 1.0, 1e6]
+    assert trained.params["alpha"] == trained.trials[int(np.argmin(scores))]["alpha"]
+    assert trained.metrics["validation"]["rmse_log"] == pytest.approx(min(scores), rel=1e-4)
+    assert scores[2] > min(scores)
+
+
+def test_the_threshold_is_the_best_on_validation(frames):
+    frame = frames["binary"]
+    trained = train(small_case("binary"), logistic_regression((1.0,)), frame)
+    part = frame[frame["split"] == "validation"]
+    truth = trained.contract.encode_target(part["let"])
+    output = Predictor(trained.contract, trained.model.SerializeToString()).run(
+        trained.contract.encode(rows(part))
+    )
+    best = max(metric("f1", truth, output, t) for t in output[:, 1])
+    assert metric("f1", truth, output, trained.contract.threshold) == pytest.approx(best)
+
+
+def test_the_same_seed_gives_the_same_model(frames):
+    one, two = (
+        train(small_case("regression"), gradient_boosting({"n_estimators": 10}), frames["regression"], seed=3)
+        for _ in "12"
+    )
+    assert one.contract == two.contract
+    assert np.array_equal(one.held_out[2], two.held_out[2])
+
+
+def test_what_is_saved_serves(tmp_path, frames):
+    trained = train(small_case("multiclass"), logistic_regression((1.0,)), frames["multiclass"])
+    contract = trained.contract.model_copy(update={"description": "with lineage"})
+    folder = trained.save(tmp_path / "model", contract)
+    assert {"model.onnx", "contract.json", "MLmodel"} <= {path.name for path in folder.iterdir()}
+    assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".joblib")]
+    predictor = Predictor.load(folder)
+    predictor.check_example()
+    assert predictor.contract.description == "with lineage"
+    matrix, _, output = trained.held_out
+    assert np.array_equal(predictor.run(matrix), output)
+    loaded = mlflow.pyfunc.load_model(str(folder))  # what `mlflow models serve` does
+    assert np.allclose(loaded.predict({"x": matrix})["y"], output, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "pictures"),
+    [
+        ("regression", {"predicted.png", "errors.png", "shap_summary.png"}),
+        ("binary", {"curves.png", "calibration.png", "confusion.png", "shap_summary.png"}),
+        ("multiclass", {"confusion.png", "shap_summary.png"}),
+    ],
+)
+def test_pictures(task, pictures, frames, tmp_path):
+    trained = train(small_case(task), gradient_boosting({"n_estimators": 5}), frames[task])
+    assert {path.name for path in trained.plot(tmp_path)} == pictures
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+
+
+def test_without_test_rows_there_is_a_model_and_no_picture(frames, tmp_path):
+    frame = frames["regression"]
+    trained = train(small_case("regression"), linear_regression(), frame[frame["split"] != "test"])
+    assert set(trained.metrics) == {"train", "validation"}
+    assert trained.plot(tmp_path) == []
+
+
+def test_too_little_to_learn_from_is_said(frames):
+    frame = frames["binary"]
+    candidate = logistic_regression()
+    with pytest.raises(ModelError, match="no validation rows yet"):
+        train(small_case("binary"), candidate, frame[frame["split"] == "train"])
+    with pytest.raises(ModelError, match="no train rows yet"):
+        train(small_case("binary"), candidate, frame.head(0))
+    with pytest.raises(ModelError, match="all training rows have the same let"):
+        train(small_case("binary"), candidate, frame[~frame["let"].astype(bool)])

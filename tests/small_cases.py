@@ -1,0 +1,82 @@
+"""Small use cases of each task, with raw rows that have a known signal, and the pipeline's way to clean rows."""
+
+import math
+import random
+
+import pandas as pd
+
+from mlops_lab.candidates import linear_regression
+from mlops_lab.contract import Boolean, Category, Date, Integer, Number
+from mlops_lab.data.source import RawBatch
+from mlops_lab.data.split import hashes, split_of
+from mlops_lab.data.validate import validate
+from mlops_lab.use_case import ACCURACY, RMSE_LOG, ROC_AUC, UseCase
+
+FEATURES = [
+    Number("area", "Living area", unit="m²", minimum=0),
+    Integer("floor"),
+    Boolean("balcony"),
+    Date("built"),
+    Category("district", open=True, at_least=5),
+    Category("heating", allowed=["gas", "wood", "none at all"]),
+]
+TARGETS = {
+    "regression": (Number("rent", unit="EUR", minimum=0), RMSE_LOG),
+    "binary": (Boolean("let"), ROC_AUC),
+    "multiclass": (Category("kind", allowed=["flat", "house", "hut", "castle"]), ACCURACY),
+}
+
+
+def small_case(task: str, candidates=None, **values) -> UseCase:
+    target, metric = TARGETS[task]
+    values = {"features": FEATURES, "metric": metric} | values
+    return UseCase(
+        name=f"small_{task}",
+        title="A small use case",
+        dataset="small",
+        target=target,
+        candidates=candidates or [linear_regression()],
+        **values,
+    )
+
+
+def small_rows(n: int = 1200, seed: int = 0) -> list[dict]:
+    """Raw rows with every target; a tenth of most values is missing; nobody lives in a castle."""
+    chance = random.Random(seed)
+    rows = []
+    for _ in range(n):
+        area, floor = round(chance.uniform(10, 200), 2), chance.randint(0, 9)
+        balcony, district = chance.random() < 0.4, min(int(chance.expovariate(0.2)), 40)
+        heating = chance.choice(["gas", "gas", "wood", "none at all"])
+        level = (
+            0.8 * math.log(area)
+            + 0.03 * floor
+            + 0.2 * balcony
+            + 0.05 * (district % 7)
+            - 0.3 * (heating == "wood")
+        )
+        rent = math.exp(4 + level + chance.gauss(0, 0.1))
+        row = {
+            "area": str(area),
+            "floor": str(floor),
+            "balcony": "true" if balcony else "false",
+            "built": f"{chance.randint(1900, 2020)}-0{chance.randint(1, 9)}-15",
+            "district": f"d{district}",
+            "heating": heating,
+        }
+        row |= {name: None for name in row if chance.random() < 0.1}
+        odds = 2.5 * (level - 3.9)
+        kind = "hut" if area < 35 else "house" if level > 4 else "flat"
+        rows.append(
+            row | {"rent": rent, "let": chance.random() < 1 / (1 + math.exp(-odds + 1.5)), "kind": kind}
+        )
+    return rows
+
+
+def clean_rows(use_case: UseCase, raw: list[dict]) -> pd.DataFrame:
+    """Raw rows on the pipeline's way into CleanData: validated, cleaned, distinct, with their split."""
+    typed = validate(RawBatch(1, raw, list(range(len(raw))), [], []), use_case).typed
+    group = list(use_case.group_key) or list(typed.columns)
+    typed = typed.assign(split=[split_of(found) for found in hashes(typed, group)])
+    names = [*(f.name for f in use_case.features), use_case.target.name]
+    return use_case.clean(typed).drop_duplicates(list(dict.fromkeys([*group, *names])))[[*names, "split"]]
