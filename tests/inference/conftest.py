@@ -1,6 +1,7 @@
 """A real service: `python -m inference` in its own process, over a real MLflow store and a real database."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -156,15 +157,23 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory) -> Path:
+    """An empty MLflow store; MLflow takes seconds to make one, so labs get copies."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    Registry(f"sqlite:///{folder}/mlflow.db").use_cases()
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    yield from _lab(tmp_path)
+def lab(tmp_path: Path, empty_mlflow: Path) -> Iterator[Lab]:
+    yield from _lab(tmp_path, empty_mlflow)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory) -> Iterator[Lab]:
+def shared(tmp_path_factory, empty_mlflow: Path) -> Iterator[Lab]:
     """One lab with three champions, for tests that change nothing."""
-    for lab in _lab(tmp_path_factory.mktemp("lab")):
+    for lab in _lab(tmp_path_factory.mktemp("lab"), empty_mlflow):
         for use_case in small_models.TASKS:
             lab.publish(use_case, candidate="small", outcome="promoted", reason="first champion")
         yield lab
@@ -177,7 +186,8 @@ def service(shared: Lab) -> Running:
     return running
 
 
-def _lab(home: Path) -> Iterator[Lab]:
+def _lab(home: Path, empty_mlflow: Path) -> Iterator[Lab]:
+    shutil.copy(empty_mlflow, home / "mlflow.db")
     database = create_engine(f"sqlite:///{home}/RawData.db", connect_args={"timeout": 30})
     RAW.create_all(database)
     registry = Registry(f"sqlite:///{home}/mlflow.db")
