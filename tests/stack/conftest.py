@@ -20,7 +20,7 @@ def use_cases(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(use_cases) -> Iterator[Stack]:
+def stack(use_cases, request) -> Iterator[Stack]:
     if not docker_works():
         pytest.fail("no Docker here: start its engine, then `make stack-test`")
     stack = Stack(use_cases)
@@ -28,11 +28,10 @@ def stack(use_cases) -> Iterator[Stack]:
         stack.compose("build", timeout=3 * PATIENCE)
         stack.boot_seconds = stack.up()
         yield stack
-    except BaseException:
-        print(
-            stack.compose("ps", "--all", check=False),
-            stack.compose("logs", "--tail", "15", check=False)[-20000:],
-        )
-        raise
     finally:
+        if request.session.testsfailed or not hasattr(stack, "boot_seconds"):
+            print(
+                stack.compose("ps", "--all", check=False),
+                stack.compose("logs", "--tail", "15", check=False)[-20000:],
+            )
         stack.down("--volumes", "--remove-orphans")

@@ -74,7 +74,7 @@ class Stack:
         return done.stdout
 
     def up(self, *options: str) -> float:
-        """Seconds until all is healthy."""
+        """Returns the seconds until all is healthy."""
         started = time.monotonic()
         self.compose(
             "up", "--detach", "--wait", "--wait-timeout", str(int(PATIENCE)), *options, timeout=PATIENCE + 120
@@ -142,7 +142,9 @@ class Stack:
 
     @cached_property
     def example(self) -> dict:
-        return httpx.get(f"{self.url('inference')}/models/housing", timeout=30).json()["example"]
+        """A row that the champion's contract gives as its example."""
+        contract = httpx.get(f"{self.url('inference')}/models/housing", timeout=30).json()
+        return {feature["name"]: feature["example"] for feature in contract["features"]}
 
     def predict(self) -> dict:
         reply = httpx.post(f"{self.url('inference')}/predict/housing", json=self.example, timeout=30)
