@@ -4,7 +4,7 @@ import logging
 from contextlib import contextmanager
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.timetables.trigger import CronTriggerTimetable
 from pendulum import datetime, duration
@@ -34,16 +34,26 @@ def opened(name: str):
         raise AirflowFailException(str(error)) from error
 
 
+def stored(lab, batch_id: int) -> bool:
+    """Whether an earlier run has finished with the batch: a training that is asked for learns from its rows again."""
+    done = lab.store.batch(batch_id).state == "done"
+    if done:
+        log.info("batch %s is stored; a training on the rows that are there was asked for", batch_id)
+    return done
+
+
 def training_dag(use_case: UseCase) -> DAG:
     """The DAG `<use_case>_training`: from the next batch to a served champion, then the next batch."""
     name = use_case.name
 
     @task
-    def land():
+    def land(params=None):
         from mlops_lab import steps
         from mlops_lab.data.source import EndOfDataError
 
         with opened(name) as (lab, found):
+            if params["force"]:
+                return steps.newest(lab, found).id
             try:
                 return steps.land(lab, found).id
             except (EndOfDataError, steps.KnownBatchError) as reason:
@@ -54,21 +64,23 @@ def training_dag(use_case: UseCase) -> DAG:
         from mlops_lab import steps
 
         with opened(name) as (lab, found):
-            steps.validate(lab, found, batch_id)
+            if not stored(lab, batch_id):
+                steps.validate(lab, found, batch_id)
 
     @task
     def prepare(batch_id):
         from mlops_lab import steps
 
         with opened(name) as (lab, found):
-            steps.prepare(lab, found, batch_id)
+            if not stored(lab, batch_id):
+                steps.prepare(lab, found, batch_id)
 
     @task
-    def decide(batch_id):
+    def decide(batch_id, params=None):
         from mlops_lab import steps
 
         with opened(name) as (lab, found):
-            decision = steps.decide(lab, found, batch_id)
+            decision = steps.decide(lab, found, batch_id, params["force"], params["reason"])
             if not decision.train:
                 raise AirflowSkipException(decision.reason)
             return [candidate.name for candidate in found.candidates]
@@ -117,6 +129,17 @@ def training_dag(use_case: UseCase) -> DAG:
         catchup=False,
         max_active_runs=1,
         default_args={"retries": 2, "retry_delay": duration(seconds=10)},
+        params={
+            "force": Param(
+                False,
+                type="boolean",
+                title="Train now",
+                description="on the rows that are there; no batch is fetched",
+            ),
+            "reason": Param(
+                "asked for by hand", type="string", maxLength=1000, description="why, for the batch's run"
+            ),
+        },
         tags=["training", name],
     ) as dag:
         batch = land()

@@ -162,6 +162,23 @@ def trace(
 
 
 @app.command()
+def monitor(use_case: UseCaseName, as_json: AsJson = False) -> None:
+    """Compares what was served with what the champion learnt from, and says whether to train again."""
+    from mlops_lab.monitor import monitor
+
+    with clear_errors():
+        lab = _lab(Settings())
+        found = monitor(lab, lab.use_case(use_case))
+        if as_json:
+            print(json.dumps(asdict(found), indent=1))
+        else:
+            out.print(
+                f"{found.reason}\nreport: run {found.run_id}" if found.run_id else found.reason,
+                soft_wrap=True,
+            )
+
+
+@app.command()
 def rollback(
     use_case: UseCaseName,
     to: Annotated[int | None, typer.Option(help="version; default: the previous champion")] = None,

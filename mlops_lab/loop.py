@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from mlops_lab import steps
-from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
 from mlops_lab.steps import Outcome
 from mlops_lab.use_case import UseCase
@@ -32,13 +31,7 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
 
 def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
     """Trains on the rows that are there, as part of the newest batch; `force`: whatever the policy says."""
-    lab.store.prepare_tables(use_case)
-    usable = [
-        batch for batch in lab.store.batches(use_case.name) if batch.mlflow_run and batch.state != "broken"
-    ]
-    if not usable:
-        raise LabError(f"{use_case.name} has no batch yet; run `lab run {use_case.name}` first")
-    return _learn(lab, use_case, usable[-1].id, force)
+    return _learn(lab, use_case, steps.newest(lab, use_case).id, force)
 
 
 def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool) -> BatchResult:

@@ -86,6 +86,18 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
     return batch
 
 
+def newest(lab: Lab, use_case: UseCase) -> Batch:
+    """The batch that a training without a new one belongs to: the newest that could be stored.
+
+    Raises `LabError` when there is none.
+    """
+    lab.store.prepare_tables(use_case)
+    usable = [b for b in lab.store.batches(use_case.name) if b.mlflow_run and b.state != "broken"]
+    if not usable:
+        raise LabError(f"{use_case.name} has no batch yet; run `lab run {use_case.name}` first")
+    return usable[-1]
+
+
 def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     """Good rows into RawData with their split, bad ones into quarantine with the rule they broke.
 
@@ -154,10 +166,12 @@ def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     return lab.store.batch(batch_id)
 
 
-def decide(lab: Lab, use_case: UseCase, batch_id: int, force: bool = False) -> Decision:
-    """Whether this batch leads to a training, by the use case's policy."""
+def decide(
+    lab: Lab, use_case: UseCase, batch_id: int, force: bool = False, why: str = "asked for by hand"
+) -> Decision:
+    """Whether this batch leads to a training, by the use case's policy; `force`: it does, for the reason `why`."""
     batch = lab.store.batch(batch_id)
-    decision, metrics = _decide(lab, use_case, batch, force)
+    decision, metrics = (Decision(True, why), {}) if force else _decide(lab, use_case, batch)
     word = "train" if decision.train else "skip"
     lab.store.note(batch_id, state="decided", decision=word, reason=decision.reason)
     tags = {"decision": word, "reason": decision.reason}
@@ -325,9 +339,7 @@ def reset(lab: Lab, use_case: UseCase) -> None:
     lab.source.restart(use_case.dataset)
 
 
-def _decide(lab: Lab, use_case: UseCase, batch: Batch, force: bool) -> tuple[Decision, dict[str, float]]:
-    if force:
-        return Decision(True, "asked for by hand"), {}
+def _decide(lab: Lab, use_case: UseCase, batch: Batch) -> tuple[Decision, dict[str, float]]:
     total = lab.store.count_clean(use_case)
     champion = lab.registry.by_alias(use_case.name, CHAMPION)
     if total == 0:
@@ -390,7 +402,10 @@ def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: st
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
     for number in batches:
         source = lab.store.batch(number)
-        name, url = f"{use_case.name}-batch-{source.batch_number}", f"{lab.settings.artifacts}/{source.payload}"
+        name, url = (
+            f"{use_case.name}-batch-{source.batch_number}",
+            f"{lab.settings.artifacts}/{source.payload}",
+        )
         lab.tracking.log_dataset(run, name, source.digest, url, "training")
     with tempfile.TemporaryDirectory() as folder:
         plots, model = Path(folder) / "plots", Path(folder) / "model"

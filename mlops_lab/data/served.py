@@ -1,5 +1,6 @@
 """What was served, as the pipeline reads it: the prediction log, its feedback, and what monitoring found in them."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, Row, func, insert, select
@@ -54,6 +55,15 @@ class Served:
         with self._raw.connect() as db:
             rows = list(db.execute(found.order_by(PREDICTIONS.c.id.desc()).limit(most)))
         return list({row.id: row for row in rows}.values())  # two values in the same millisecond count once
+
+    def since(self, use_case: str, moment: datetime) -> bool:
+        """Whether a prediction was made, or a true value came, after the moment (UTC)."""
+        asked = select(PREDICTIONS.c.id).where(
+            PREDICTIONS.c.use_case == use_case, PREDICTIONS.c.predicted_at > moment
+        )
+        told = select(FEEDBACK.c.id).where(FEEDBACK.c.use_case == use_case, FEEDBACK.c.received_at > moment)
+        with self._raw.connect() as db:
+            return any(db.scalar(found.limit(1)) is not None for found in (asked, told))
 
     def put_check(self, **values: Any) -> None:
         """Writes down what one look at a use case found."""

@@ -1,0 +1,54 @@
+"""One DAG that looks every hour at what each use case served, and asks for a training when a bound is passed."""
+
+import logging
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.timetables.trigger import CronTriggerTimetable
+from pendulum import datetime, duration
+
+from mlops_lab.settings import Settings
+from mlops_lab.use_case import read_use_cases
+
+log = logging.getLogger(__name__)
+
+
+@task.short_circuit
+def look(name):
+    """What the training is to be told when one is asked for, else None, which skips the request."""
+    from mlops_lab.data.artifacts import ArtifactError
+    from mlops_lab.data.store import StoreError
+    from mlops_lab.errors import LabError, NoModelError
+    from mlops_lab.lab import Lab
+    from mlops_lab.monitor import monitor
+
+    lab = Lab(Settings(), say=log.info)
+    try:
+        found = monitor(lab, lab.use_case(name))
+    except NoModelError as reason:
+        raise AirflowSkipException(str(reason)) from None
+    except (StoreError, ArtifactError):
+        raise  # a service that is away may be back at the next try
+    except LabError as error:
+        raise AirflowFailException(str(error)) from error
+    return {"reason": found.reason[:1000]} if found.retrain else None
+
+
+with DAG(
+    "monitoring",
+    description="What was served against what the champions learnt from: drift, live error, a training asked for",
+    schedule=CronTriggerTimetable("7 * * * *", timezone="UTC"),
+    start_date=datetime(2024, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": duration(seconds=30)},
+    tags=["monitoring"],
+) as monitoring:
+    for use_case in sorted(read_use_cases(Settings().use_cases)[0]):
+        reason = "{{ ti.xcom_pull(task_ids='look_%s')['reason'] }}" % use_case  # noqa: UP031 (braces are Jinja's)
+        look.override(task_id=f"look_{use_case}")(use_case) >> TriggerDagRunOperator(
+            task_id=f"train_{use_case}",
+            trigger_dag_id=f"{use_case}_training",
+            conf={"force": True, "reason": reason},
+        )

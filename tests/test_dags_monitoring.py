@@ -1,0 +1,105 @@
+"""The monitoring DAG and the training that it asks for, on real Airflow (its own database, no scheduler)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FLATS, batch, flats
+
+DAGS = Path(__file__).parent.parent / "dags"
+AIRFLOW = str(Path(sys.executable).parent / "airflow")
+
+# Runs in a process of its own, since Airflow reads its environment when it is imported.
+RUN = """
+import json, sys, uuid
+sys.path.insert(0, sys.argv[1])
+import monitoring, training
+from airflow.models import DagRun
+from airflow.utils.session import create_session
+from sqlalchemy import insert, select
+from mlops_lab.data.store import now
+from mlops_lab.data.tables import PREDICTIONS
+from mlops_lab.lab import Lab
+from mlops_lab.settings import Settings
+
+def ran(dag, **options):
+    run = dag.test(**options)
+    return {"state": str(run.state), "tasks": {ti.task_id: str(ti.state) for ti in run.get_task_instances()}}
+
+runs = {"before": ran(monitoring.monitoring), "trained": ran(training.flats_training)}
+runs["quiet"] = ran(monitoring.monitoring)
+lab = Lab(Settings(), say=lambda _: None)
+row = {"area": 400, "floor": 40, "district": "harbour", "balcony": True, "built": "2020-01-15"}
+with lab.store.raw.begin() as db:
+    db.execute(insert(PREDICTIONS), [
+        {"id": uuid.uuid4().hex, "use_case": "flats", "version": 1, "run_id": "0" * 32, "request_id": "r",
+         "predicted_at": now(), "row": row, "prediction": 1.0} for _ in range(300)])
+runs["drifted"] = ran(monitoring.monitoring)
+with create_session() as session:
+    asked = select(DagRun.conf).where(DagRun.dag_id == "flats_training").order_by(DagRun.id.desc())
+    runs["conf"] = session.scalars(asked).first()
+versions = len(lab.registry.versions("flats"))
+runs["retrained"] = ran(training.flats_training, run_conf=runs["conf"])
+runs["new versions"] = len(lab.registry.versions("flats")) - versions
+entry = lab.store.batches("flats")[-1]
+runs["batch"] = [entry.id, entry.state, entry.decision, entry.reason]
+print("RESULT" + json.dumps(runs))
+"""
+
+
+@pytest.fixture
+def run(tmp_path, course):
+    folder = tmp_path / "use_cases"
+    folder.mkdir()
+    (folder / "flats.py").write_text(FLATS)
+    env = os.environ | {
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "LAB_HOME": str(tmp_path / "lab"),
+        "LAB_USE_CASES": str(folder),
+        "LAB_DATA_API_URL": course.url,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    for command in (("db", "migrate"), ("dags", "reserialize")):
+        subprocess.run([AIRFLOW, *command], env=env, check=True, capture_output=True, timeout=240)
+
+    def _run() -> dict:
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, str(DAGS)], env=env, capture_output=True, text=True, timeout=280
+        )
+        found = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+        assert found, done.stdout[-3000:] + done.stderr[-3000:]
+        return json.loads(found[0].removeprefix("RESULT"))
+
+    return _run
+
+
+@pytest.mark.timeout(600)
+def test_drift_of_what_is_asked_leads_to_a_training_on_the_rows_that_are_there(run, course):
+    course.will_answer(batch(1, flats(400)), (400, {"detail": "all batches are out"}))
+    found = run()
+    # No champion yet, then nothing served: looked at, nothing asked for.
+    assert found["before"] == {
+        "state": "success",
+        "tasks": {"look_flats": "skipped", "train_flats": "skipped"},
+    }
+    assert found["quiet"] == {
+        "state": "success",
+        "tasks": {"look_flats": "success", "train_flats": "skipped"},
+    }
+
+    assert found["drifted"]["tasks"] == {"look_flats": "success", "train_flats": "success"}
+    assert found["conf"]["force"] is True
+    assert "has drifted in what is asked" in found["conf"]["reason"]
+
+    # The Data API has no new batch: the newest stored one is learnt from again, and says why.
+    assert found["retrained"]["state"] == "success"
+    assert found["new versions"] == 2
+    assert found["retrained"]["tasks"]["promote"] in ("success", "skipped")
+    assert found["batch"] == [1, "done", "train", found["conf"]["reason"]]

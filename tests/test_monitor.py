@@ -1,0 +1,159 @@
+"""Monitoring over the log that the service itself writes: drift, live error, and when a training is asked for."""
+
+import json
+import random
+import uuid
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from inference.prediction_log import PredictionLog
+from mlops_lab import steps
+from mlops_lab.data.store import now
+from mlops_lab.errors import NoModelError
+from mlops_lab.loop import run_batch, train_now
+from mlops_lab.model.registry import CHAMPION
+from mlops_lab.monitor import monitor
+from tests.conftest import batch, flats
+
+NAMES = ["area", "floor", "district", "balcony", "built"]
+
+
+class Service:
+    """Predicts with the champion and logs as the service does."""
+
+    def __init__(self, lab, folder: Path):
+        self.champion = lab.registry.by_alias("flats", CHAMPION)
+        self._predictor = lab.predictor(self.champion)
+        self._log = lambda: PredictionLog(folder, create_engine(lab.settings.raw_url), 10**8)
+
+    def serve(self, rows: list[dict], actual=None) -> None:
+        """`actual`: what the true value is, given the row's true rent."""
+        found = self._predictor.predict([{name: row[name] for name in NAMES} for row in rows])
+        log = self._log()
+        log.start()
+        for row, typed, value in zip(rows, found.rows, found.values, strict=True):
+            one = f"{now().timestamp() * 1000:012.0f}"[:12] + uuid.uuid4().hex[:20]
+            log.add([{
+                "table": "predictions", "id": one, "use_case": "flats", "version": self.champion.version,
+                "run_id": self.champion.run_id, "request_id": "r", "predicted_at": now(), "row": typed,
+                "prediction": value, "probabilities": None,
+            }])  # fmt: skip
+            if actual:
+                log.put({
+                    "table": "feedback", "id": uuid.uuid4().hex, "prediction_id": one, "use_case": "flats",
+                    "actual": actual(row["rent"]), "group_key": None, "received_at": now(),
+                })  # fmt: skip
+        log.stop(30)
+
+
+def rows(n: int, seed: int) -> list[dict]:
+    return [dict(zip([*NAMES, "rent"], row, strict=True)) for row in flats(n, seed)]
+
+
+def palaces(n: int, seed: int) -> list[dict]:
+    """Like `rows`, but three times as large as what the model has learnt from."""
+    return [row | {"area": row["area"] * 3} for row in rows(n, seed)]
+
+
+@pytest.fixture
+def service(lab, use_case, course, tmp_path):
+    course.will_answer(batch(1, flats(1500)), batch(2, flats(30, seed=8)))
+    run_batch(lab, use_case)
+    return Service(lab, tmp_path / "spool")
+
+
+def report(lab, run_id: str) -> dict:
+    return json.loads(Path(lab.registry.client.download_artifacts(run_id, "report.json")).read_text())
+
+
+def test_drift_of_what_is_asked_is_seen_and_a_training_asked_for_once_a_batch(lab, use_case, service):
+    service.serve(rows(150, seed=1))
+    few = monitor(lab, use_case)
+    assert (few.rows, few.drift, few.passed) == (150, {}, False)
+    assert "from 200 rows on" in few.reason
+
+    service.serve(rows(900, seed=2))
+    calm = monitor(lab, use_case)
+    assert (calm.rows, calm.passed, calm.retrain) == (1050, False, False)
+    assert set(calm.drift) == set(NAMES)
+    assert max(calm.drift.values()) < 0.1
+
+    again = monitor(lab, use_case)
+    assert again.run_id is None
+    assert "nothing was served" in again.reason
+
+    service.serve(palaces(2000, seed=3))
+    shifted = monitor(lab, use_case)
+    assert shifted.passed
+    assert shifted.retrain
+    assert "area has drifted" in shifted.reason
+    assert shifted.drift["area"] > 1 > 0.1 > shifted.drift["floor"]
+    run = lab.registry.client.get_run(shifted.run_id)
+    assert (run.data.tags["lab.kind"], run.data.tags["lab.outcome"]) == ("monitoring", "retrain")
+    assert run.data.metrics["psi.area"] == pytest.approx(shifted.drift["area"])
+    told = report(lab, shifted.run_id)
+    assert sum(told["features"]["area"]["served"]) == pytest.approx(1)
+    picture = Path(lab.registry.client.download_artifacts(shifted.run_id, "plots/drift.png"))
+    assert picture.stat().st_size > 5000
+
+    service.serve(palaces(10, seed=4))
+    later = monitor(lab, use_case)
+    assert (later.passed, later.retrain) == (True, False)
+    assert "no batch came since" in later.reason
+
+    run_batch(lab, use_case)  # a new batch: there is something new to learn from
+    service.serve(palaces(10, seed=5))
+    assert monitor(lab, use_case).retrain
+
+
+def test_the_live_error_counts_once_enough_true_values_came(lab, use_case, service):
+    service.serve(rows(60, seed=1), actual=lambda rent: rent)
+    few = monitor(lab, use_case)
+    assert (few.answered, few.live_score, few.passed) == (60, None, False)
+
+    service.serve(rows(400, seed=2), actual=lambda rent: rent)
+    champion = lab.predictor(service.champion).contract
+    good = monitor(lab, use_case)
+    assert (good.answered, good.passed) == (460, False)
+    assert good.test_score == champion.metrics["test"]["rmse"]
+
+    service.serve(rows(600, seed=3), actual=lambda rent: rent * 1.5)
+    bad = monitor(lab, use_case)
+    assert bad.retrain
+    assert "rmse is" in bad.reason
+    assert "answered predictions" in bad.reason
+    assert bad.live_score > 2 * bad.test_score
+
+
+def test_a_few_odd_true_values_are_no_reason_to_train(lab, use_case, service):
+    odd = random.Random(0)
+    service.serve(rows(400, seed=2), actual=lambda rent: rent * (20 if odd.random() < 0.005 else 1))
+    found = monitor(lab, use_case)
+    assert found.live_score > 1.25 * found.test_score
+    assert not found.passed
+
+
+def test_rows_that_the_present_version_does_not_take_are_left_out(lab, use_case, service):
+    found = rows(300, seed=1)
+    service.serve(found)
+    with lab.store.raw.begin() as db:
+        db.exec_driver_sql("UPDATE predictions SET row = '{\"old\": 1}' WHERE rowid <= 40")
+    assert monitor(lab, use_case).rows == 260
+
+
+def test_without_a_champion_there_is_nothing_to_compare_with(lab, use_case):
+    with pytest.raises(NoModelError, match="no champion yet"):
+        monitor(lab, use_case)
+
+
+def test_a_training_that_is_asked_for_learns_from_the_stored_rows_and_says_why(lab, use_case, service):
+    entry = steps.newest(lab, use_case)
+    steps.decide(lab, use_case, entry.id, force=True, why="area has drifted")
+    assert lab.store.batch(entry.id).reason == "area has drifted"
+    steps.finish(lab, use_case, entry.id)
+    before = lab.store.count_clean(use_case)
+    assert train_now(lab, use_case).outcome is not None
+    assert lab.store.count_clean(use_case) == before
+    assert len(lab.store.batches("flats")) == 1
