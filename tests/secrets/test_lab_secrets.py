@@ -1,0 +1,112 @@
+"""The script that makes the stack's secrets, run as it is, on a folder."""
+
+import base64
+import hashlib
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mlops_lab.settings import REPOSITORY
+
+SCRIPT = REPOSITORY / "secrets" / "lab-secrets"
+READERS = re.search(r"for reader in (.*?);", (SCRIPT.parent / "Dockerfile").read_text().replace("\\\n", ""))[
+    1
+].split()
+
+
+@pytest.fixture
+def volumes(tmp_path) -> Path:
+    for reader in READERS:
+        (tmp_path / reader).mkdir()
+    run(tmp_path, "init")
+    return tmp_path
+
+
+def run(volumes: Path, command: str) -> str:
+    done = subprocess.run(
+        ["sh", str(SCRIPT), command],
+        env={"PATH": "/usr/bin:/bin", "LAB_SECRETS_ROOT": str(volumes)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+def contents(volumes: Path) -> dict[str, str]:
+    return {str(path.relative_to(volumes)): path.read_text() for path in volumes.rglob("*") if path.is_file()}
+
+
+def test_every_reader_gets_files_that_only_it_and_its_group_read(volumes):
+    assert {path.parent.name for path in volumes.rglob("*") if path.is_file()} == set(READERS)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in volumes.rglob("*") if path.is_file()} == {0o440}
+
+
+def test_readers_and_servers_hold_the_same_passwords(volumes):
+    files = contents(volumes)
+    assert f":{files['mysql-init/predictions-password']}@mysql" in files["inference/lab_prediction_db_url"]
+    assert f":{files['postgres-init/airflow-password']}@postgres" in files["airflow-worker/db-url"]
+    broker = re.search(r":([^:@]+)@redis", files["airflow-worker/broker-url"])[1]
+    assert f"user airflow on #{hashlib.sha256(broker.encode()).hexdigest()} " in files["redis/users.acl"]
+    assert files["minio/root-password"] == files["minio-init/root-password"]
+    assert files["inference/lab_reload_token"] == files["airflow-worker/lab_reload_token"]
+    assert len(base64.urlsafe_b64decode(files["airflow-worker/fernet-key"])) == 32
+    assert len(files["airflow-worker/jwt-secret"]) >= 64
+
+
+def test_no_two_secrets_are_alike_and_no_two_labs(volumes, tmp_path):
+    values = [value for name, value in contents(volumes).items() if name.startswith("store/") and value]
+    assert len(set(values)) == len(values)
+    assert all(len(value) >= 32 for value in values)
+    other = tmp_path / "other"
+    for reader in READERS:
+        (other / reader).mkdir(parents=True)
+    run(other, "init")
+    assert not set(values) & set(contents(other).values())
+
+
+def test_a_later_start_changes_nothing(volumes):
+    before = {path: path.stat().st_mtime_ns for path in volumes.rglob("*")}
+    run(volumes, "init")
+    assert {path: path.stat().st_mtime_ns for path in volumes.rglob("*")} == before
+
+
+def test_a_reader_that_lost_its_volume_gets_the_same_again(volumes):
+    before = contents(volumes)
+    for path in (volumes / "mlflow").iterdir():
+        path.unlink()
+    run(volumes, "init")
+    assert contents(volumes) == before
+
+
+def test_rotation_changes_all_and_remembers_what_the_servers_still_have(volumes):
+    roots, fernet = [contents(volumes)["mysql/root-password"]], contents(volumes)["airflow-init/fernet-key"]
+    before = contents(volumes)
+    for _ in range(2):
+        run(volumes, "rotate")
+        roots.append(contents(volumes)["mysql/root-password"])
+    after = contents(volumes)
+    fixed = {
+        "minio/root-user",
+        "minio-init/root-user",
+        "airflow-init/lab_s3_access_key",
+        "airflow-worker/lab_s3_access_key",
+    }
+    assert {name for name, value in after.items() if before[name] == value} == fixed
+    assert after["mysql-init/root-password.previous"].split() == roots[-2::-1]
+    first, second = after["airflow-init/fernet-key"].split(",")
+    assert first != second != fernet
+    run(volumes, "rotate")
+    assert contents(volumes)["airflow-init/fernet-key"].split(",")[1] == first
+
+
+def test_logins_are_shown_for_people(volumes):
+    shown = run(volumes, "show")
+    files = contents(volumes)
+    assert files["airflow-init/admin-password"] in shown
+    assert files["grafana/admin-password"] in shown
+    assert files["mysql/root-password"] not in shown
