@@ -370,7 +370,7 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch) -> tuple[Decision, dict[s
         )
         change = std / was - 1 if was else 0.0
         metrics |= {f"psi.{name}": value for name, value in drift.items()}
-        metrics |= {"psi_max": drift[worst], "target_std_change": change}
+        metrics |= {"psi_max": drift[worst], "psi_bound": policy.psi, "target_std_change": change}
         if drift[worst] > policy.psi:
             reasons.append(f"{worst} has drifted (PSI {drift[worst]:.2f} > {policy.psi})")
         if abs(change) > policy.target_std:
