@@ -60,6 +60,7 @@ def test_each_secret_is_mounted_in_its_reader_alone(stack):
     for container in stack.containers():
         service = container["Config"]["Labels"]["com.docker.compose.service"]
         for mount in container["Mounts"]:
+            assert mount["Type"] == "bind" or mount["Name"].startswith(stack.project), f"{service}: anonymous volume"
             volume = mount.get("Name", "").removeprefix(f"{stack.project}_")
             if volume.startswith("secrets-") and service != "secrets-init":
                 assert (mount["Destination"], mount["RW"]) == ("/secrets", False), container["Name"]
