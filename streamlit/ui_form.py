@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 from mlops_lab.contract import Boolean, Category, Contract, Date, Feature, FieldError, Integer, Number
+from mlops_lab.wording import bounds, yes_no
 
 IN_BROWSER = 2000  # values of a category that the page sends; more are found by a look-up
 FEW = 16  # up to so many fields are shown at once
@@ -51,7 +52,7 @@ def field(feature: Feature, key: str) -> Any:
             return st.number_input(label, value=None, placeholder="unknown", **_range(feature), **common)
         case Boolean():
             return st.selectbox(
-                label, [True, False], index=None, format_func=_yes_no, placeholder="unknown", **common
+                label, [True, False], index=None, format_func=yes_no, placeholder="unknown", **common
             )
         case Date():
             value = st.date_input(
@@ -73,24 +74,6 @@ def field(feature: Feature, key: str) -> Any:
                 placeholder="unknown",
                 **common,
             )
-
-
-def show(feature: Feature, value: Any) -> str:
-    """A value as a person reads it, without its unit."""
-    if value is None:
-        return "unknown"
-    if isinstance(value, bool) or isinstance(feature, Boolean):
-        return _yes_no(value in (True, "true"))
-    return number(value) if isinstance(feature, Number) else str(value)
-
-
-def number(value: float, digits: int = 4) -> str:
-    """A number with so many digits that matter, thousands apart."""
-    if not math.isfinite(value):
-        return "–"
-    if value == int(value) or abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}".rstrip("0").rstrip(".")
 
 
 def _grid(use_case: str, features: Sequence[Feature], columns: int) -> dict[str, Any]:
@@ -165,20 +148,8 @@ def _range(feature: Number) -> dict[str, Any]:
 
 
 def _help(feature: Feature) -> str | None:
-    parts = [feature.description]
-    if isinstance(feature, Number | Date):
-        low, high = (number(b) if isinstance(b, float) else b for b in (feature.minimum, feature.maximum))
-        if low is not None and high is not None:
-            parts.append(f"From {low} to {high}.")
-        elif low is not None:
-            parts.append(f"At least {low}.")
-        elif high is not None:
-            parts.append(f"At most {high}.")
+    parts = [feature.description, bounds(feature)]
     if isinstance(feature, Category) and feature.open:
         parts.append("Any text; what the model never saw counts as rare.")
     parts.append("Must be given." if feature.required else "Empty means unknown.")
     return " ".join(part for part in parts if part)
-
-
-def _yes_no(value: bool) -> str:
-    return "Yes" if value else "No"

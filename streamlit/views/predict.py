@@ -9,6 +9,7 @@ import streamlit as st
 from mlops_lab.api_client import Explanation, Predictions
 from mlops_lab.contract import Category, Contract
 from mlops_lab.errors import ContractError, LabError
+from mlops_lab.wording import number, show
 
 TOP = 10  # fields in the chart of what moved a prediction; the rest is one bar
 UP, DOWN = "#3b7dc4", "#d9783a"
@@ -81,7 +82,7 @@ def _answer(contract: Contract, row: dict) -> None:
 def _prediction(contract: Contract, reply: Predictions) -> None:
     target, value = contract.target, reply.predictions[0]
     label = f"{target.title} ({target.unit})" if target.unit else target.title
-    st.metric(label, ui_form.show(target, value), border=True)
+    st.metric(label, show(target, value), border=True)
     if reply.probabilities:
         shares = reply.probabilities[0]
         if contract.task == "binary":
@@ -133,15 +134,15 @@ def _moved(contract: Contract, row: dict, explanation: Explanation) -> None:
         title = f"{contract.target.title} ({unit})" if unit else contract.target.title
     else:
         unit, scale = "", "+.1%"
-        title = f"Probability of {ui_form.show(contract.target, explanation.class_ or 'true').lower()}"
+        title = f"Probability of {show(contract.target, explanation.class_ or 'true').lower()}"
 
     def amount(value: float) -> str:
-        return f"{value:.1%}" if contract.task != "regression" else f"{ui_form.number(value)} {unit}".strip()
+        return f"{value:.1%}" if contract.task != "regression" else f"{number(value)} {unit}".strip()
 
     features = {f.name: f for f in contract.features}
     ranked = sorted(explanation.values.items(), key=lambda pair: -abs(pair[1]))
     bars = [
-        {"field": f"{features[name].title} = {ui_form.show(features[name], row[name])}", "moved": value}
+        {"field": f"{features[name].title} = {show(features[name], row[name])}", "moved": value}
         for name, value in ranked[:TOP]
     ]
     if rest := ranked[TOP:]:

@@ -1,0 +1,41 @@
+"""Values of a contract as a person reads them, the same on every page."""
+
+import math
+from typing import Any
+
+from mlops_lab.contract import Boolean, Date, Feature, Number
+
+
+def show(feature: Feature, value: Any) -> str:
+    """A value without its unit; None is `unknown`."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool) or isinstance(feature, Boolean):
+        return yes_no(value in (True, "true"))
+    return number(value) if isinstance(feature, Number) else str(value)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number with so many digits that matter, thousands apart."""
+    if not math.isfinite(value):
+        return "–"
+    if value == int(value) or abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}".rstrip("0").rstrip(".")
+
+
+def yes_no(value: bool) -> str:
+    """A boolean as a word."""
+    return "Yes" if value else "No"
+
+
+def bounds(feature: Feature) -> str:
+    """The range of a number or a date as a sentence; empty when it has none."""
+    if not isinstance(feature, Number | Date):
+        return ""
+    low, high = (number(b) if isinstance(b, float) else b for b in (feature.minimum, feature.maximum))
+    if low is not None and high is not None:
+        return f"From {low} to {high}."
+    if low is not None:
+        return f"At least {low}."
+    return f"At most {high}." if high is not None else ""
