@@ -267,10 +267,8 @@ def _fit(candidate: Candidate, contract: Contract, params: dict, x: np.ndarray, 
             if y.min() < 0:
                 raise ModelError(f"{candidate.name}: log_target needs a {target.name} that is never negative")
             y = np.log1p(y)
-            bounds = (
-                float(y.min()),
-                float(y.max()),
-            )  # beyond what was seen, exp turns an error into an absurdity
+            # Beyond what was seen, exp turns an error into an absurdity.
+            bounds = (float(y.min()), float(y.max()))
         return export.Fitted(pipeline.fit(x, y), bounds, candidate.log_target)
     classes = len(contract.classes)
     prior = np.bincount(y.astype(int), minlength=classes) / len(y)
