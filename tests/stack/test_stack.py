@@ -60,7 +60,9 @@ def test_each_secret_is_mounted_in_its_reader_alone(stack):
     for container in stack.containers():
         service = container["Config"]["Labels"]["com.docker.compose.service"]
         for mount in container["Mounts"]:
-            assert mount["Type"] == "bind" or mount["Name"].startswith(stack.project), f"{service}: anonymous volume"
+            assert mount["Type"] == "bind" or mount["Name"].startswith(stack.project), (
+                f"{service}: anonymous volume"
+            )
             volume = mount.get("Name", "").removeprefix(f"{stack.project}_")
             if volume.startswith("secrets-") and service != "secrets-init":
                 assert (mount["Destination"], mount["RW"]) == ("/secrets", False), container["Name"]
@@ -276,13 +278,14 @@ def test_a_second_up_changes_nothing(stack):
     assert stack.logins() == logins
 
 
-def test_the_worker_consumes_again_after_redis_restarted(stack):
-    stack.compose("restart", "redis")
-    stack.run_in("airflow-worker", "rm", "-f", "/tmp/lab-consumed")
-    eventually(
-        lambda: "lab-consumed" in stack.run_in("airflow-worker", "ls", "/tmp"),
-        "the worker's proof that it consumes",
-    )
+def test_the_workers_health_is_that_it_consumes(stack):
+    def health() -> str:
+        return stack.containers("airflow-worker")[0]["State"]["Health"]["Status"]
+
+    stack.compose("stop", "redis")
+    eventually(lambda: health() == "unhealthy", "the worker's health without Redis")
+    stack.compose("start", "redis")
+    eventually(lambda: health() == "healthy", "the worker's health with Redis again")
 
 
 def test_three_workers_work_on_a_use_case_added_while_the_stack_runs(stack, use_cases):
