@@ -12,6 +12,8 @@ from tests.course_server import CourseServer
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+pytest_plugins = ["tests.page_lab"]  # one set of services for the pages of Streamlit and of Gradio
+
 REAL_DATA = Path(os.environ.get("LAB_TEST_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 
 # 30 lines that a person might write: the price of a flat.

@@ -3,12 +3,12 @@
 import json
 import re
 
-import lab_history
 import pytest
-from lab_services import REPOSITORY, free_port
 
 from mlops_lab.api_client import InferenceClient, NotReady, RequestRefused, ServiceAway
 from mlops_lab.errors import ContractError
+from tests import lab_history
+from tests.lab_services import REPOSITORY, free_port
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import re
 import time
 
 import httpx
-import lab_history
 import pytest
-from lab_services import PATIENCE
 from playwright.sync_api import Page, expect
 from sqlalchemy import create_engine, select
 
 from mlops_lab.contract import Integer
 from mlops_lab.data.tables import FEEDBACK
+from tests import lab_history
+from tests.lab_services import PATIENCE
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE * 1000)
