@@ -100,8 +100,10 @@ def tab(browser, folder, request):
     yield page
     shots = Path(os.environ.get("LAB_SCREENSHOTS") or folder / "screenshots")
     shots.mkdir(parents=True, exist_ok=True)
-    height = page.evaluate("() => (document.querySelector('[data-testid=stMain]') ?? document.documentElement).scrollHeight")
+    height = page.evaluate(
+        "() => (document.querySelector('[data-testid=stMain]') ?? document.documentElement).scrollHeight"
+    )
     page.set_viewport_size({"width": 1280, "height": min(max(height + 20, 1000), 3000)})
     page.wait_for_timeout(500)
-    page.screenshot(path=shots / f"{request.node.name.replace("/", "-")}.png")
+    page.screenshot(path=shots / f"{request.node.name}.png")
     page.close()
