@@ -15,6 +15,7 @@ import psutil
 
 from mlops_lab.errors import LabError
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 10.0  # seconds between the polite signal and the other one
 
 
@@ -50,7 +51,13 @@ class Services:
         return self
 
     def __exit__(self, *_exception) -> None:
-        self.stop()
+        # A second Ctrl-C must not cut the clean-up short: it is bounded in time anyway.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPS}
+        try:
+            self.stop()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def check_ports(self, services: list[Service]) -> None:
         """Raises `ServiceError` naming the first port that something else listens on."""
@@ -146,17 +153,17 @@ class Services:
 
 @contextmanager
 def ended_by_signal() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block like Ctrl-C does, so that its clean-up runs."""
+    """SIGTERM and SIGHUP end the block like Ctrl-C does, so that its clean-up runs; a second one changes nothing."""
 
     def interrupt(*_):
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    before = {number: signal.signal(number, interrupt) for number in STOPS}
+    yield  # after an interrupt the process ends, and what is sent meanwhile stays ignored
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _family(pid: int) -> list[psutil.Process]:
