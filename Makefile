@@ -47,6 +47,10 @@ demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it,
 
 # Checks
 
+.PHONY: bench
+bench: setup ## what one prediction over HTTP costs, beside a service that only answers a constant
+	@$(BIN)/python bench/serving.py
+
 .PHONY: lint
 lint: setup ## style, imports, locks
 	@$(BIN)/ruff check .
