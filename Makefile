@@ -7,6 +7,7 @@ UV := $(BIN)/uv
 USE_CASE ?=
 ONCE ?=
 BATCHES ?=
+GRADIO ?=
 PYTEST_ARGS ?=
 
 .PHONY: help
@@ -42,8 +43,8 @@ lock: .venv/uv ## requirements.txt anew from pyproject.toml
 # The lab on this machine
 
 .PHONY: demo
-demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it, USE_CASE=… BATCHES=… choose
-	@exec $(BIN)/lab demo $(USE_CASE) $(if $(ONCE),--once) $(if $(BATCHES),--batches $(BATCHES))
+demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it, USE_CASE=… BATCHES=… GRADIO=1 choose
+	@exec $(BIN)/lab demo $(USE_CASE) $(if $(ONCE),--once) $(if $(BATCHES),--batches $(BATCHES)) $(if $(GRADIO),--gradio)
 
 # Checks
 

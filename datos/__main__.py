@@ -12,6 +12,7 @@ from datos.settings import DatosSettings
 
 
 def main() -> int:
+    """Serves until it is stopped; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m datos", description="The Data API; settings are LAB_DATOS_*."
     )

@@ -165,6 +165,7 @@ def _forest(name: str, family: str, grid, log_target: bool, encoding: str) -> Ca
 
 def _trees(contract: Contract, estimator, blocks: list[tuple], encoding: str, seed: int) -> "Pipeline":
     from sklearn.compose import ColumnTransformer
+    from sklearn.model_selection import KFold, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import TargetEncoder
 
@@ -174,10 +175,9 @@ def _trees(contract: Contract, estimator, blocks: list[tuple], encoding: str, se
         raise ModelError("target encoding of several classes doesn't convert to ONNX; use encoding='ordinal'")
     if categories := contract.categories():
         # Left to guess, it takes whole dollars for classes.
-        kind = "continuous" if contract.task == "regression" else "binary"
-        encoder = (
-            TargetEncoder(target_type=kind, random_state=seed) if encoding == "target" else "passthrough"
-        )
+        kind, folds = ("continuous", KFold) if contract.task == "regression" else ("binary", StratifiedKFold)
+        folds = folds(5, shuffle=True, random_state=seed)
+        encoder = TargetEncoder(target_type=kind, cv=folds) if encoding == "target" else "passthrough"
         blocks = [*blocks, ("categories", encoder, categories)]
     return make_pipeline(ColumnTransformer([block for block in blocks if block[2]]), estimator)
 

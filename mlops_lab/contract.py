@@ -25,7 +25,7 @@ SCHEMA_VALUES = 50  # how many values of a category stand in the schema; the res
 TEXT_LIMIT = 255  # the longest category value, in characters; also the column's width in the databases
 
 FLOAT32_MAX = 3.4028234e38  # the model's input is float32: beyond, a number would become infinite
-ROWS_TO_REMEMBER = 100  # so many rows are encoded column by column, each distinct value once: many times as fast
+ROWS_TO_REMEMBER = 100  # from so many rows on, a column's distinct values are encoded once each: far faster
 MISSING, RARE, FIRST = 0, 1, 2  # category codes: missing; rare or unknown; the most frequent value
 Task = Literal["regression", "binary", "multiclass"]
 

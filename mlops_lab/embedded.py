@@ -87,6 +87,17 @@ def streamlit(settings: Settings) -> Service:
     return Service("Streamlit", command, env, (port, "LAB_STREAMLIT_PORT"), health)
 
 
+def gradio(settings: Settings) -> Service:
+    """The web UI's small twin."""
+    port = settings.gradio_port
+    command = [sys.executable, "-m", "gradio_app", "--host", settings.bind, "--port", str(port)]
+    env = QUIET | {
+        "LAB_HOME": str(settings.home.resolve()),
+        "LAB_INFERENCE_URL": _url(settings, settings.inference_port),
+    }
+    return Service("Gradio", command, env, (port, "LAB_GRADIO_PORT"), f"{_url(settings, port)}/")
+
+
 def airflow(settings: Settings) -> tuple[Service, list[Service]]:
     """The one-shot that makes Airflow's database, and its three processes.
 
@@ -97,7 +108,8 @@ def airflow(settings: Settings) -> tuple[Service, list[Service]]:
     health = f"{_url(settings, port)}/api/v2/monitor/health"
     api = Service("Airflow", [*tool, "api-server"], env, (port, "LAB_AIRFLOW_PORT"), health)
     # Its workers and their tasks are forked from the scheduler: what it has imported, no task imports again.
-    warm = "import mlops_lab.steps, mlops_lab.model.train, sklearn.ensemble, lightgbm; from airflow.__main__ import main; main()"
+    modules = "mlops_lab.steps, mlops_lab.model.train, sklearn.ensemble, lightgbm"
+    warm = f"import {modules}; from airflow.__main__ import main; main()"
     scheduler = Service("Airflow scheduler", [sys.executable, "-c", warm, "scheduler"], env)
     processor = Service("Airflow dag-processor", [*tool, "dag-processor"], env)
     return Service("Airflow migration", [*tool, "db", "migrate"], env), [api, scheduler, processor]

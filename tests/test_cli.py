@@ -28,7 +28,9 @@ def run(tmp_path, course):
     }
 
     def _run(*arguments: str, status: int = 0, text: str | None = None) -> subprocess.CompletedProcess:
-        done = subprocess.run([LAB, *arguments], env=env, input=text, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(
+            [LAB, *arguments], env=env, input=text, capture_output=True, text=True, timeout=240
+        )
         assert done.returncode == status, done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
         return done
@@ -51,9 +53,10 @@ def test_the_loop_runs_to_the_end_of_the_data_and_can_be_asked_about(run, course
     row = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
     predictions = json.loads(run("predict", "flats", json.dumps(row), "--json").stdout)["predictions"]
     assert 300 < predictions[0] < 900
-    assert json.loads(run("predict", "flats", "-", "--json", text=json.dumps([row, row])).stdout)["predictions"] == [
-        predictions[0]
-    ] * 2
+    assert (
+        json.loads(run("predict", "flats", "-", "--json", text=json.dumps([row, row])).stdout)["predictions"]
+        == [predictions[0]] * 2
+    )
     assert "EUR" in run("predict", "flats").stdout
 
     assert "area must be at least 5, not 1" in run("predict", "flats", '{"area": 1}', status=1).stderr

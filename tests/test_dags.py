@@ -116,7 +116,9 @@ def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_brings_one(airflo
             " for d in vars(t).values() if isinstance(d, DAG)}))"
         )
         env = airflow_home | {"LAB_USE_CASES": str(folder)}
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120
+        )
         return json.loads(done.stdout.partition("RESULT")[2])
 
     found = dags()

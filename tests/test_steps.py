@@ -96,7 +96,9 @@ def test_a_group_never_straddles_two_splits(trained, use_case, course):
     run_batch(trained, use_case)
     with trained.store.clean.connect() as db:
         assert db.scalar(text("SELECT COUNT(*) FROM flats_clean")) == 1200
-        splits = db.execute(text("SELECT COUNT(DISTINCT split) FROM flats_clean GROUP BY group_hash")).scalars()
+        splits = db.execute(
+            text("SELECT COUNT(DISTINCT split) FROM flats_clean GROUP BY group_hash")
+        ).scalars()
         assert set(splits) == {1}
 
 

@@ -37,7 +37,7 @@ class Publisher(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.body = zipped(**{"IDS_mapping_DOT_csv": b"1,2", "dataset__diabetic_data_DOT_csv": DIABETES})
+        self.body = zipped(IDS_mapping_DOT_csv=b"1,2", dataset__diabetic_data_DOT_csv=DIABETES)
         self.etag = '"one"'
         self.cuts: list[int] = []
         self.status: list[int] = []
