@@ -79,7 +79,7 @@ def test_it_tells_what_it_does_and_reports(said, env):
         "Airflow is up",
         "batch 1: train, there is no champion yet",
         "promoted, first champion",
-        "first prediction: House price = ",
+        "first prediction: Price = ",
         "batch 6: skip",
         "the loop is over",
         "naive baseline",
