@@ -110,3 +110,11 @@ def test_logins_are_shown_for_people(volumes):
     assert files["airflow-init/admin-password"] in shown
     assert files["grafana/admin-password"] in shown
     assert files["mysql/root-password"] not in shown
+
+
+def test_before_the_first_start_there_is_nothing_to_show(tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(tmp_path, "show")
+    assert failed.value.stderr.splitlines() == [
+        "lab-secrets: no secrets so far; the stack's first start makes them"
+    ]
