@@ -1,0 +1,87 @@
+"""Looks at everything side by side each time Prometheus asks; what doesn't answer in time is down."""
+
+import json
+import logging
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from threading import Lock
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from observability.exporter.looks import Look, disk, looks
+from observability.exporter.settings import ExporterSettings
+
+logger = logging.getLogger("exporter")
+
+
+class Collector:
+    """What a `CollectorRegistry` asks. One scrape at a time: a second one waits for the first one's answer."""
+
+    def __init__(self, settings: ExporterSettings):
+        self._settings = settings
+        self._looks = looks(settings)
+        self._pool = ThreadPoolExecutor(max(1, 2 * len(self._looks)), thread_name_prefix="look")
+        self._down: dict[str, str] = {}
+        self._turn = Lock()
+
+    def collect(self) -> Iterable[Metric]:
+        with self._turn:
+            return self._collect()
+
+    def _collect(self) -> list[Metric]:
+        up = GaugeMetricFamily("lab_up", "1 while the service answers a real question", labels=["service"])
+        took = GaugeMetricFamily("lab_look_seconds", "Time that the question took", labels=["service"])
+        deadline = time.monotonic() + self._settings.timeout + 1
+        asked = {service: self._pool.submit(_timed, look) for service, look in self._looks.items()}
+        found: list[Metric] = []
+        for service, future in asked.items():
+            try:
+                metrics, seconds = future.result(timeout=max(0.01, deadline - time.monotonic()))
+            except Exception as error:  # whatever the driver raises, the service doesn't answer
+                up.add_metric([service], 0)
+                self._say(service, f"{type(error).__name__}: {error}".splitlines()[0][:300])
+                continue
+            up.add_metric([service], 1)
+            took.add_metric([service], seconds)
+            found += metrics
+            self._say(service, None)
+        return [up, took, *_merged(found), *disk(self._settings)]
+
+    def _say(self, service: str, fault: str | None) -> None:
+        """One line when a service goes down or comes back, not one each scrape."""
+        before = self._down.pop(service, None)
+        if fault:
+            self._down[service] = fault
+            if before is None:
+                logger.warning("%s is down: %s", service, fault)
+        elif before:
+            logger.info("%s is up again", service)
+
+
+class JsonLines(logging.Formatter):
+    """One record as one JSON line, as the lab's other services write theirs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps({
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
+        })  # fmt: skip
+
+
+def _timed(look: Look) -> tuple[list[Metric], float]:
+    started = time.perf_counter()
+    metrics = look()
+    return metrics, time.perf_counter() - started
+
+
+def _merged(found: list[Metric]) -> list[Metric]:
+    """Samples of one name in one family: Prometheus refuses a name that is declared twice."""
+    families: dict[str, Metric] = {}
+    for metric in found:
+        if metric.name in families:
+            families[metric.name].samples += metric.samples
+        else:
+            families[metric.name] = metric
+    return list(families.values())
