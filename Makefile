@@ -46,6 +46,12 @@ lock: .venv/uv ## requirements.txt anew from pyproject.toml
 demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it, USE_CASE=… BATCHES=… GRADIO=1 choose
 	@exec $(BIN)/lab demo $(USE_CASE) $(if $(ONCE),--once) $(if $(BATCHES),--batches $(BATCHES)) $(if $(GRADIO),--gradio)
 
+# What is generated
+
+.PHONY: dashboards
+dashboards: setup ## Grafana's dashboards from observability/dashboards.py
+	@$(BIN)/python -m observability.dashboards
+
 # Checks
 
 .PHONY: bench

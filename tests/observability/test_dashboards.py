@@ -1,0 +1,58 @@
+"""The committed dashboards are those of the code, and every panel is complete and bound to nothing."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from observability.dashboards import FOLDER, files
+
+PROMTOOL = shutil.which("promtool")
+PAGES = {name: json.loads(content) for name, content in files().items()}
+PANELS = [(name, panel) for name, page in PAGES.items() for panel in page["panels"] if panel["type"] != "row"]
+IDS = [f"{name}: {panel['title']}" for name, panel in PANELS]
+
+
+def test_the_files_are_current():
+    committed = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
+    assert committed == files(), "run `make dashboards` and commit what changes"
+
+
+def test_each_dashboard_is_found_by_its_own_uid_and_takes_its_source_and_use_case_by_variable():
+    assert len({page["uid"] for page in PAGES.values()}) == len(PAGES)
+    for page in PAGES.values():
+        variables = {variable["name"]: variable for variable in page["templating"]["list"]}
+        assert variables["datasource"]["type"] == "datasource"
+        assert variables["use_case"]["includeAll"]
+        assert variables["use_case"]["datasource"]["uid"] == "${datasource}"
+        assert page["editable"] is False
+        ids = [panel["id"] for panel in page["panels"]]
+        assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(("name", "panel"), PANELS, ids=IDS)
+def test_each_panel_says_what_it_shows(name, panel):
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["datasource"]["uid"] == "${datasource}"
+    assert panel["targets"]
+    for target in panel["targets"]:
+        assert target["datasource"]["uid"] == "${datasource}"
+        # A series that has a use case is chosen by the variable, never by a name that stands here.
+        assert not re.search(r'use_case="', target["expr"])
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool here; the stack test runs every query")
+def test_each_query_is_promql(tmp_path):
+    queries = [target["expr"] for _, panel in PANELS for target in panel["targets"]]
+    ready = [query.replace("$use_case", ".*").replace("$__rate_interval", "1m") for query in queries]
+    rules = [{"record": f"q:{number}", "expr": query} for number, query in enumerate(ready)]
+    file = tmp_path / "queries.yml"  # JSON is YAML
+    file.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+    done = subprocess.run(
+        [PROMTOOL, "check", "rules", file], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
