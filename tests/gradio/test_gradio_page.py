@@ -1,0 +1,204 @@
+"""The Gradio page in a real browser, against the real services."""
+
+import re
+import subprocess
+import sys
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from mlops_lab.contract import Integer
+from tests import lab_history
+from tests.lab_services import PATIENCE, REPOSITORY, Service, free_port
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=PATIENCE * 1000)
+
+
+def open_page(tab: Page, service: Service, use_case: str = "housing") -> None:
+    tab.goto(f"{service.url}/?use_case={use_case}")
+    expect(tab.get_by_role("heading", name="MLOps lab")).to_be_visible()
+    expect(tab.get_by_role("button", name="Predict")).to_be_visible()
+
+
+def fill(tab: Page, label: str, text: str) -> None:
+    box = tab.get_by_label(re.compile(f"^{re.escape(label)}")).first
+    box.fill(text)
+    box.press("Tab")
+
+
+def predict(tab: Page) -> str:
+    """Presses Predict and returns what is shown large, once the picture is there, too."""
+    tab.get_by_role("button", name="Predict").click()
+    expect(tab.locator("#moved img")).to_be_visible()
+    return tab.locator("#answer h2").inner_text()
+
+
+def search(box, text: str) -> None:
+    box.click()
+    box.fill("")
+    box.press_sequentially(text, delay=30)
+
+
+def choose(tab: Page, title: str) -> None:
+    tab.get_by_label("Use case", exact=True).click()
+    tab.get_by_role("option", name=title).click()
+
+
+def test_predicts_what_the_service_predicts_for_the_filled_form(tab, page, inference):
+    beyond = []
+    tab.on("request", lambda request: beyond.append(request.url) if "127.0.0.1" not in request.url else None)
+    open_page(tab, page)
+    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("3")  # the contract's example
+    fill(tab, "Bedrooms", "5")
+    fill(tab, "Lot size (acre)", "")  # empty means unknown
+    shown = predict(tab)
+    row = lab_history.housing().example | {"bed": 5, "acre_lot": None}
+    reply = httpx.post(f"{inference.url}/predict/housing", json=row, timeout=30).json()
+    assert shown == f"{reply['predictions'][0]:,.0f} USD"
+    expect(tab.get_by_text("By version 1 of housing.")).to_be_visible()
+    picture = tab.locator("#moved img")
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 400")
+    assert [url for url in beyond if not url.startswith(("data:", "blob:"))] == []
+
+
+def test_another_use_case_brings_its_form_and_takes_the_answer_away(tab, page):
+    open_page(tab, page)
+    predict(tab)
+    choose(tab, "Forest cover")
+    expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2800")
+    expect(tab.locator("#moved img")).to_have_count(0)
+    assert predict(tab) in lab_history.covertype().classes
+    expect(tab.get_by_text(re.compile(r"Lodgepole Pine \d+\.\d%"))).to_be_visible()
+
+
+def test_a_category_with_thousands_of_values_is_searched(tab, page):
+    open_page(tab, page, "diabetes")
+    tab.get_by_text("35 more fields").click()
+    box = tab.get_by_label("Diagnosis", exact=True).first
+    search(box, "2499")
+    tab.get_by_role("option", name="2499").click()
+    expect(box).to_have_value("2499")
+    assert predict(tab) in ("Yes", "No")
+    expect(tab.get_by_text(re.compile(r"Probability \d+\.\d%; yes from 11.0% on"))).to_be_visible()
+
+
+def test_a_value_of_hundreds_is_found_and_a_new_one_is_taken(tab, page):
+    open_page(tab, page)
+    box = tab.get_by_label("City", exact=True).first
+    search(box, "City 29")
+    expect(tab.get_by_role("option")).to_have_count(10)
+    search(box, "Nowhere at all")
+    box.press("Enter")
+    predict(tab)
+    expect(box).to_have_value("Nowhere at all")
+
+
+def test_a_refused_row_names_every_field_and_rule(tab, page):
+    open_page(tab, page)
+    fill(tab, "Bedrooms", "99")
+    fill(tab, "House size (sqft)", "")
+    fill(tab, "Sold before on", "yesterday")
+    tab.get_by_role("button", name="Predict").click()
+    expect(tab.get_by_text("The model refuses this row")).to_be_visible()
+    for words in (
+        "Bedrooms must be at most 60",
+        "House size must not be null",
+        "Sold before on must be a date",
+    ):
+        expect(tab.get_by_text(words)).to_be_visible()
+    assert "Traceback" not in tab.inner_text("body")
+
+
+def test_the_history_of_models_shows_scores_and_reasons(tab, page):
+    open_page(tab, page)
+    tab.get_by_role("tab", name="Models").click()
+    expect(tab.get_by_text("Version 1 of House price is served; 2 versions were registered.")).to_be_visible()
+    expect(tab.locator("#scores img")).to_be_visible()
+    table = tab.locator("#table")
+    expect(table.get_by_role("gridcell", name="rmse_log 0.3312 is worse than the champion's")).to_be_visible()
+    expect(table.get_by_role("gridcell", name="the first champion")).to_be_visible()
+    expect(table.get_by_role("gridcell", name="0.335", exact=True)).to_be_visible()
+
+
+def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_what_was_typed(
+    tab, page, registry, folder
+):
+    first = lab_history.covertype().model_copy(update={"use_case": "twin", "title": "Twin"})
+    lab_history.champion_of(registry, folder, first)
+    open_page(tab, page)
+    tab.wait_for_timeout(3000)  # until the service has seen it
+    tab.get_by_label("Use case", exact=True).click()
+    expect(tab.get_by_role("option", name="Twin")).to_be_visible()
+    tab.get_by_role("option", name="Twin").click()
+    fill(tab, "Elevation (m)", "2500")
+    second = lab_history.with_features(
+        first, [*first.features, Integer("rain", "Rain", unit="mm", example=700)]
+    )
+    lab_history.champion_of(registry, folder, second)
+    expect(tab.get_by_label("Rain (mm)", exact=True)).to_have_value("700")
+    expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2500")
+    assert predict(tab) in first.classes
+    expect(tab.get_by_text("By version 2 of twin.")).to_be_visible()
+
+
+def test_no_model_yet_and_an_outage_are_one_message_and_end_by_themselves(tab, start_page, folder):
+    port, home = free_port(), folder / "empty"
+    home.mkdir()
+    command = [sys.executable, "-m", "inference", "--port", str(port)]
+    environment = {"LAB_HOME": str(home), "LAB_INFERENCE_POLL": "1"}
+    empty = Service("inference-empty", command, "/health", folder, port, **environment)
+    alone = start_page(empty.url)
+    tab.goto(alone.url)
+    expect(tab.get_by_text("A service is away: The inference service")).to_be_visible()
+    empty.start()
+    try:
+        expect(tab.get_by_text("No model is served yet.")).to_be_visible()
+        tab.get_by_role("tab", name="Models").click()
+        expect(tab.get_by_text("No version to show yet.")).to_be_visible()
+    finally:
+        empty.stop()
+    assert "Traceback" not in tab.inner_text("body") + alone.log.read_text()
+
+
+def test_an_outage_keeps_the_form(tab, page, inference):
+    open_page(tab, page)
+    fill(tab, "Bedrooms", "9")
+    inference.stop()
+    try:
+        expect(tab.locator("#notice").get_by_text("A service is away")).to_be_visible()
+        tab.get_by_role("button", name="Predict").click()
+        expect(tab.locator("#answer").get_by_text("doesn't answer")).to_be_visible()
+        expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("9")
+    finally:
+        inference.start()
+    expect(tab.locator("#notice")).to_have_count(0)
+    predict(tab)
+    assert "Traceback" not in page.log.read_text()
+
+
+def test_a_taken_port_and_a_wrong_setting_are_one_line(page):
+    command = [sys.executable, "-m", "gradio_app", "--port", str(page.port)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("choose another port with --port or LAB_GRADIO_PORT")
+    environment = page.environment | {"LAB_PAGE_REFRESH": "soon"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("gradio_app: setting LAB_PAGE_REFRESH: ")
+
+
+def test_the_page_takes_no_upload_and_tells_no_api(page):
+    reply = httpx.post(f"{page.url}/gradio_api/upload", files={"files": ("a.txt", b"x" * 10_000)}, timeout=30)
+    assert reply.status_code >= 400
+    assert httpx.get(f"{page.url}/gradio_api/info", timeout=30).json()["named_endpoints"] == {}
+
+
+def test_the_page_imports_no_use_case_and_no_mlflow():
+    for path in (REPOSITORY / "gradio_app").rglob("*.py"):
+        found = re.findall(
+            r"^\s*(?:from|import) ((?:mlops_lab|mlflow|use_cases|sqlalchemy)[\w.]*)", path.read_text(), re.M
+        )
+        allowed = {"mlops_lab.api_client", "mlops_lab.contract", "mlops_lab.errors", "mlops_lab.wording"}
+        assert set(found) <= allowed, path
