@@ -22,7 +22,7 @@ class ExporterSettings(BaseSettings):
     postgres_url: SecretStr | None = Field(None, description="URL of Airflow's PostgreSQL server")
     redis_url: SecretStr | None = Field(None, description="URL of the queue's Redis")
     queue: str = Field("default", description="the list in which Celery's tasks wait")
-    probes: dict[str, str] = Field(
+    probes: Json[dict[str, str]] = Field(
         {}, description='JSON: service → URL that answers 2xx, `{"mlflow": "http://…"}`'
     )
     airflow_url: str | None = Field(None, description="Airflow's health, `http://…/api/v2/monitor/health`")
