@@ -23,7 +23,7 @@ class ExporterSettings(BaseSettings):
     redis_url: SecretStr | None = Field(None, description="URL of the queue's Redis")
     queue: str = Field("default", description="the list in which Celery's tasks wait")
     probes: Json[dict[str, str]] = Field(
-        {}, description='JSON: service → URL that answers 2xx, `{"mlflow": "http://…"}`'
+        "{}", description='JSON: service → URL that answers 2xx, `{"mlflow": "http://…"}`'
     )
     airflow_url: str | None = Field(None, description="Airflow's health, `http://…/api/v2/monitor/health`")
     disk: Path = Field(Path("/"), description="a path on the disk whose free space is told")
