@@ -1,10 +1,11 @@
 # Airflow with the steps of the loop: api-server, scheduler, dag-processor, worker and the set-up.
 FROM python:3.13-slim-trixie AS build
-ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
+ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never \
+    UV_CACHE_DIR=/var/cache/uv
 WORKDIR /build
 COPY requirements.txt pyproject.toml ./
 # This image's own lists, at the lock's versions; what the lock has no hash of is refused.
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     sed -n '/^uv==/,/# via/p' requirements.txt >uv.txt \
  && pip install --require-hashes -r uv.txt \
  && uv venv --no-project /opt/venv \
