@@ -12,6 +12,7 @@ page = st.navigation(
         st.Page("views/models.py", title="Models", icon=":material/leaderboard:"),
         st.Page("views/data.py", title="Data", icon=":material/database:"),
         st.Page("views/system.py", title="System", icon=":material/monitor_heart:"),
+        st.Page("views/runbooks.py", title="Runbooks", icon=":material/menu_book:"),
     ]
 )
 ui_frame.sidebar()

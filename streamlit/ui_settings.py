@@ -25,6 +25,10 @@ class PageSettings(BaseSettings):
     airflow_url: str | None = Field(None, description="link only; the pages never call Airflow")
     inference_public_url: str | None = Field(None, description="default: inference_url")
     mlflow_public_url: str | None = Field(None, description="default: mlflow_url")
+    alertmanager_url: str | None = Field(None, description="who is asked for alerts; nobody when left out")
+    alertmanager_public_url: str | None = Field(None, description="link; default: alertmanager_url")
+    grafana_public_url: str | None = Field(None, description="link only")
+    prometheus_public_url: str | None = Field(None, description="link only")
     page_refresh: int = Field(10, description="seconds after which an open page looks for news", ge=1)
 
     @property

@@ -1,5 +1,6 @@
-"""System: which services answer, and where they are."""
+"""System: what fires, which services answer, and where they are."""
 
+import ui_alerts
 import ui_frame
 from ui_settings import settings
 
@@ -11,6 +12,8 @@ from mlops_lab.errors import LabError
 def page() -> None:
     st.title("System")
     st.caption(f"Looked at again every {settings().page_refresh} seconds.")
+    if settings().alertmanager_url:
+        _alerts(settings().alertmanager_url)
     _card(
         "Inference",
         "API that predicts",
@@ -20,6 +23,27 @@ def page() -> None:
     _card("MLflow", "Runs, models and their artifacts", _mlflow(), {"Open": settings().mlflow_link})
     if settings().airflow_url:
         _card("Airflow", "Runs the loop", (None, "not called by this page"), {"Open": settings().airflow_url})
+    watching = {"Grafana": settings().grafana_public_url, "Prometheus": settings().prometheus_public_url}
+    watching["Alertmanager"] = settings().alertmanager_public_url or settings().alertmanager_url
+    if links := {name: url for name, url in watching.items() if url}:
+        _card("Watching", "Dashboards, figures, alerts", (None, "not called by this page"), links)
+
+
+def _alerts(url: str) -> None:
+    st.subheader("Alerts")
+    try:
+        alerts = ui_alerts.firing(url)
+    except LabError as error:
+        st.warning(str(error))
+        return
+    if not alerts:
+        st.success("Nothing fires.")
+    for alert in alerts:
+        show = st.error if alert.severity == "page" else st.warning
+        show(
+            f"**{alert.summary}**  \n{alert.description}  \n"
+            f":small[{alert.name}, since {alert.since:%Y-%m-%d %H:%M} UTC] · [What to do](runbooks?alert={alert.name})"
+        )
 
 
 def _inference() -> tuple[bool, str]:
