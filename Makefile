@@ -8,6 +8,7 @@ USE_CASE ?=
 ONCE ?=
 BATCHES ?=
 GRADIO ?=
+LOAD_ARGS ?=
 PYTEST_ARGS ?=
 
 .PHONY: help
@@ -51,6 +52,21 @@ demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it,
 .PHONY: dashboards
 dashboards: setup ## Grafana's dashboards from observability/dashboards.py
 	@$(BIN)/python -m observability.dashboards
+
+# The familiar tools
+
+.PHONY: load-test
+load-test: setup ## how many users the prediction API holds; of a running lab, or of one of its own; LOAD_ARGS=…
+	@$(BIN)/python locust/load_test.py $(LOAD_ARGS)
+
+.PHONY: notebooks
+notebooks: setup ## executes every notebook against a small lab of its own; USE_CASE=… chooses
+	@$(BIN)/python notebooks/execute.py $(if $(USE_CASE),--use-case $(USE_CASE))
+
+.PHONY: jupyter
+jupyter: setup ## JupyterLab with the notebooks, for the lab in .lab; its address and token are printed
+	@exec $(BIN)/jupyter lab --ip 127.0.0.1 --port $(or $(LAB_NOTEBOOKS_PORT),8088) --no-browser \
+		--ServerApp.root_dir=notebooks --LabApp.extension_manager=readonly
 
 # Checks
 
