@@ -20,6 +20,15 @@ DRUGS = [
 # Discharged to death or to a hospice (UCI's IDs_mapping): these patients can't come back.
 NO_RETURN = ["11", "13", "14", "19", "20", "21"]
 
+# The 50 columns in UCI's order.
+LAYOUT = """encounter_id patient_nbr race gender age weight admission_type_id discharge_disposition_id
+    admission_source_id time_in_hospital payer_code medical_specialty num_lab_procedures num_procedures num_medications
+    number_outpatient number_emergency number_inpatient diag_1 diag_2 diag_3 number_diagnoses max_glu_serum A1Cresult
+    metformin repaglinide nateglinide chlorpropamide glimepiride acetohexamide glipizide glyburide tolbutamide
+    pioglitazone rosiglitazone acarbose miglitol troglitazone tolazamide examide citoglipton insulin
+    glyburide-metformin glipizide-metformin glimepiride-pioglitazone metformin-rosiglitazone metformin-pioglitazone
+    change diabetesMed readmitted""".split()
+
 # First codes of the chapters of ICD-9; diabetes, and the symptoms of three organs, apart (Strack et al., 2014).
 CHAPTERS = {
     1: "infection", 140: "neoplasm", 240: "endocrine", 250: "diabetes", 251: "endocrine", 280: "blood", 290: "mental",
@@ -56,6 +65,7 @@ USE_CASE = UseCase(
     target=Boolean("readmitted_early", "Back within 30 days"),
     derived_target=True,
     extra=[Category("patient_nbr", open=True), Category("readmitted", allowed=["NO", ">30", "<30"])],
+    layouts=[LAYOUT],
     group_key=["patient_nbr"],
     missing=["?"],  # "None" is a value: the test wasn't made
     features=[
