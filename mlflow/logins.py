@@ -1,0 +1,41 @@
+"""MLflow's logins where it asks for one: the names and passwords of the secrets folder, in MLflow's own user tables.
+
+`python logins.py FOLDER CONFIG` writes the configuration of MLflow's login to the file CONFIG. Whoever has a login
+reads everything; `pipeline` also owns what it makes (experiments, models and their aliases); `admin` may do all.
+Runs before every start, so that rotated passwords arrive.
+"""
+
+import sys
+from pathlib import Path
+
+LOGINS = {"admin": True, "pipeline": False, "reader": False}  # name: may do all
+
+
+def main(folder: Path, config: Path) -> None:
+    """Makes the logins that are missing and gives each its present password."""
+    database = (folder / "backend-url").read_text()
+    config.touch(mode=0o600)
+    config.write_text(
+        "[mlflow]\n"
+        f"database_uri = {database.replace('%', '%%')}\n"
+        "admin_username = admin\n"
+        "default_permission = READ\n"
+        "auth_cache_ttl_seconds = 60\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    from mlflow.server.auth.sqlalchemy_store import (
+        SqlAlchemyStore,
+    )  # reads the configuration when it is imported
+
+    users = SqlAlchemyStore()
+    users.init_db(database)
+    for name, is_admin in LOGINS.items():
+        password = (folder / f"{name}-password").read_text()
+        if not users.has_user(name):
+            users.create_user(name, password, is_admin=is_admin)
+        elif not users.authenticate_user(name, password):
+            users.update_user(name, password=password)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

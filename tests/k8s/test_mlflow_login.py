@@ -1,0 +1,123 @@
+"""MLflow as the cluster starts it: without a login nothing, with the reader's everything is read and nothing moved."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from werkzeug.security import check_password_hash
+
+from mlops_lab.settings import REPOSITORY
+from tests.lab_services import free_port
+
+PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeline", "reader")}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("mlflow")
+    yield from serve(folder, PASSWORDS)
+
+
+def serve(folder: Path, passwords: dict[str, str]) -> Iterator[str]:
+    secrets = folder / "secrets"
+    secrets.mkdir(exist_ok=True)
+    (secrets / "backend-url").write_text(f"sqlite:///{folder}/mlflow.db")
+    (secrets / "session-key").write_text("of this test alone")
+    for name, password in passwords.items():
+        (secrets / f"{name}-password").write_text(password)
+    port = free_port()
+    process = subprocess.Popen(
+        ["sh", REPOSITORY / "mlflow" / "start", "--host", "127.0.0.1", "--port", str(port)],
+        cwd=folder,
+        env={
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "LAB_SECRETS_DIR": str(secrets),
+            "LAB_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
+            "LAB_MLFLOW_LOGINS": str(REPOSITORY / "mlflow" / "logins.py"),
+            "GIT_PYTHON_REFRESH": "quiet",
+        },
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 150
+        while not _answers(f"{url}/health"):
+            assert process.poll() is None, "MLflow ended"
+            assert time.monotonic() < deadline, "MLflow doesn't answer"
+            time.sleep(0.5)
+        yield url
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+
+
+def ask(server: str, login: str | None, method: str, path: str, **options) -> httpx.Response:
+    auth = (login, PASSWORDS[login]) if login else None
+    return httpx.request(method, f"{server}/api/2.0/mlflow/{path}", auth=auth, timeout=60, **options)
+
+
+def test_who_may_do_what(server):
+    assert httpx.get(server, timeout=60).status_code == 401
+    assert ask(server, None, "GET", "experiments/get?experiment_id=0").status_code == 401
+    wrong = httpx.get(f"{server}/api/2.0/mlflow/experiments/get?experiment_id=0", auth=("admin", "password"))
+    assert wrong.status_code == 401
+
+    made = ask(server, "pipeline", "POST", "registered-models/create", json={"name": "housing"})
+    assert made.status_code == 200, made.text
+    experiment = ask(server, "pipeline", "POST", "experiments/create", json={"name": "housing"}).json()
+    run = ask(server, "pipeline", "POST", "runs/create", json=experiment).json()["run"]["info"]
+    folder = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    file = f"{server}/api/2.0/mlflow-artifacts/artifacts/{folder}/model/model.onnx"
+    for login, allowed in ((None, 401), ("reader", 403), ("pipeline", 200)):
+        auth = (login, PASSWORDS[login]) if login else None
+        assert httpx.put(file, content=b"graph", auth=auth, timeout=60).status_code == allowed
+    assert httpx.get(file, timeout=60).status_code == 401
+    assert httpx.get(file, auth=("reader", PASSWORDS["reader"]), timeout=60).content == b"graph"
+    version = {"name": "housing", "source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
+    made = ask(server, "pipeline", "POST", "model-versions/create", json=version)
+    assert made.status_code == 200, made.text
+    alias = {"name": "housing", "alias": "champion", "version": "1"}
+    assert ask(server, "reader", "POST", "registered-models/alias", json=alias).status_code == 403
+    assert ask(server, "pipeline", "POST", "registered-models/alias", json=alias).status_code == 200
+    for login in ("reader", "admin"):
+        found = ask(server, login, "GET", "registered-models/alias?name=housing&alias=champion")
+        assert found.json()["model_version"]["version"] == "1"
+    assert ask(server, "reader", "GET", "experiments/get?experiment_id=0").status_code == 200
+    assert (
+        ask(server, "reader", "DELETE", "registered-models/delete", json={"name": "housing"}).status_code
+        == 403
+    )
+
+
+def test_a_rotated_password_arrives(tmp_path):
+    (tmp_path / "backend-url").write_text(f"sqlite:///{tmp_path}/mlflow.db")
+    for password in ("the first password", "the second password"):
+        for name in PASSWORDS:
+            (tmp_path / f"{name}-password").write_text(password)
+        subprocess.run(
+            [sys.executable, REPOSITORY / "mlflow" / "logins.py", tmp_path, tmp_path / "logins.ini"],
+            env=os.environ | {"MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "logins.ini")},
+            timeout=120,
+            check=True,
+        )
+        with sqlite3.connect(tmp_path / "mlflow.db") as database:
+            users = dict(database.execute("SELECT username, password_hash FROM users"))
+        assert set(users) == set(PASSWORDS)
+        assert all(check_password_hash(kept, password) for kept in users.values())
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
