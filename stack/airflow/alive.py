@@ -21,7 +21,8 @@ FROM job WHERE job_type = %s AND hostname = ANY(%s) AND state = 'running'
 def main(job_type: str) -> None:
     """Ends with an error when no job of this type beat on this host lately."""
     name = socket.gethostname()
-    known_as = [name, socket.gethostbyname(name)]  # Airflow calls itself by name here, by address in the cluster
+    # Airflow calls itself by name here, by address in the cluster.
+    known_as = [name, socket.gethostbyname(name)]
     url = Path("/secrets/db-url").read_text().replace("+psycopg2", "", 1)
     with psycopg2.connect(url, connect_timeout=5) as connection, connection.cursor() as cursor:
         cursor.execute(QUERY, (job_type, known_as))
