@@ -26,7 +26,7 @@ account() { # NAME: makes it, or gives it its present password
   for database in RawData CleanData mlflow; do
     echo "CREATE DATABASE IF NOT EXISTS $database CHARACTER SET utf8mb4;"
   done
-  for name in raw clean mlflow predictions reader; do account "$name"; done
+  for name in raw clean mlflow predictions reader monitor; do account "$name"; done
   tables="SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, REFERENCES"
   echo "GRANT $tables, CREATE VIEW, SHOW VIEW ON RawData.* TO 'raw'@'%';"
   echo "GRANT $tables, CREATE VIEW, SHOW VIEW ON CleanData.* TO 'clean'@'%';"
@@ -39,6 +39,11 @@ account() { # NAME: makes it, or gives it its present password
     case $table in models) right=SELECT ;; *) right=INSERT ;; esac
     echo "GRANT CREATE, $right ON RawData.$table TO 'predictions'@'%';"
     echo "REVOKE CREATE ON RawData.$table FROM 'predictions'@'%';"
+  done
+  # The exporter counts batches, models, promotions and checks; it sees no row that anybody sent.
+  for table in batches models promotions checks; do
+    echo "GRANT CREATE, SELECT ON RawData.$table TO 'monitor'@'%';"
+    echo "REVOKE CREATE ON RawData.$table FROM 'monitor'@'%';"
   done
 } | as_root "$new"
 echo "accounts: RawData, CleanData and mlflow are ready"

@@ -23,5 +23,9 @@ ALTER ROLE airflow PASSWORD '$(secret airflow-password)';
 SELECT 'CREATE DATABASE airflow OWNER airflow' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'airflow')
 \gexec
 REVOKE CONNECT ON DATABASE airflow FROM PUBLIC;
+SELECT 'CREATE ROLE monitor LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'monitor')
+\gexec
+ALTER ROLE monitor PASSWORD '$(secret monitor-password)';
+GRANT pg_read_all_stats TO monitor;
 SQL
 echo "accounts: Airflow's database is ready"
