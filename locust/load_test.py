@@ -1,0 +1,107 @@
+"""`make load-test`: finds the prediction API, or boots a small lab for itself, and lets `load_search.py` load it."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlops_lab.api_client import InferenceClient
+from mlops_lab.errors import LabError
+from mlops_lab.services import ended_by_signal
+
+USUAL = "http://127.0.0.1:8085"
+HERE = {"127.0.0.1", "localhost", "::1"}
+SEARCH = Path(__file__).parent / "load_search.py"
+OPTIONS = ("bound", "minutes", "hold", "most", "out")  # what the search is told
+
+
+class LoadTestError(LabError):
+    """There is nothing that may be loaded."""
+
+
+def main() -> int:
+    """Exit code 0 when a report was written."""
+    parser = argparse.ArgumentParser(prog="make load-test", description=__doc__)
+    parser.add_argument(
+        "--url",
+        default=os.environ.get("LAB_INFERENCE_URL"),
+        help="default: LAB_INFERENCE_URL, a running lab, or one of its own",
+    )
+    parser.add_argument(
+        "--use-cases", nargs="+", default=["housing", "diabetes", "covertype"], help="of a lab of its own"
+    )
+    parser.add_argument(
+        "--bound",
+        type=float,
+        default=100,
+        help="milliseconds that 95 %% of the answers may take (%(default)s)",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=5, help="that the load itself may take (%(default)s)"
+    )
+    parser.add_argument(
+        "--hold", type=float, default=5, help="seconds that each step is measured (%(default)s)"
+    )
+    parser.add_argument(
+        "--most", type=int, default=4_000, help="users beyond which nothing is tried (%(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports/load-test"), help="folder of the report (%(default)s)"
+    )
+    arguments = parser.parse_args()
+    try:
+        with ended_by_signal(), prediction_api(arguments.url, arguments.use_cases) as url:
+            options = [f"--{name}={getattr(arguments, name)}" for name in OPTIONS]
+            command = [sys.executable, str(SEARCH), *options]
+            status = subprocess.run(
+                command, env=os.environ | {"LAB_INFERENCE_URL": url}, check=False
+            ).returncode
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    if status == 0:
+        print(f"report: {arguments.out / 'report.html'}, with report.png and report.json beside it")
+    return status
+
+
+@contextmanager
+def prediction_api(url: str | None, use_cases: list[str]) -> Iterator[str]:
+    """The address to load: the one given, that of a lab that runs here, or of one for this block.
+
+    Raises `LoadTestError` for an address beyond this machine, and `ServiceAway` when nothing answers there.
+    """
+    if url:
+        if urlsplit(url).hostname not in HERE:
+            raise LoadTestError(
+                f"{url} is beyond this machine; a load test only goes to 127.0.0.1 (LAB_INFERENCE_URL)"
+            )
+        InferenceClient(url).health()
+    elif _answers(USUAL):
+        url = USUAL
+    if url:
+        print(f"loading {url}; its prediction log will hold what is asked", flush=True)
+        yield url
+        return
+    from mlops_lab.small_lab import small_lab
+
+    print("no lab runs here", flush=True)
+    with small_lab(use_cases, say=lambda line: print(line, flush=True)) as settings:
+        yield settings.inference_url
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(InferenceClient(url, timeout=3).health())
+    except LabError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Users of the prediction API, for `locust -f locust/locustfile.py` and for the search in `load_search.py`.
+
+Each one asks for a prediction about once a second: mostly a single row, sometimes a small batch, of any use case
+that is served. The address is LAB_INFERENCE_URL and nothing else, whatever is typed into Locust's page.
+"""
+
+import os
+from random import Random
+
+from load_rows import rows
+from locust.contrib.fasthttp import FastHttpUser
+from locust.exception import StopUser
+
+from locust import between, events, task
+from mlops_lab.api_client import InferenceClient, NotReady
+from mlops_lab.contract import Contract
+from mlops_lab.errors import LabError
+
+URL = os.environ.get("LAB_INFERENCE_URL", "http://127.0.0.1:8085").rstrip("/")
+BATCH = (2, 20)  # rows of a small batch
+SINGLE = 9  # single rows for each small batch
+
+DICE = Random()  # noqa: S311 - nothing secret comes of it
+_served: list[Contract] = []
+
+
+def learn() -> list[Contract]:
+    """Asks what is served now and makes the users send that. Raises `LabError` when it is nothing."""
+    client = InferenceClient(URL)
+    _served[:] = [client.contract(model.use_case) for model in client.models() if model.version]
+    if not _served:
+        raise NotReady("no model is served yet; let a training run first (`make demo`, or `lab run`)")
+    return list(_served)
+
+
+@events.test_start.add_listener
+def _learn(environment, **_) -> None:
+    try:
+        learn()
+    except LabError as error:
+        # Locust's page shows it under Failures; the users stop by themselves.
+        _served.clear()
+        about = {"response_time": 0, "response_length": 0, "context": {}, "response": None}
+        environment.events.request.fire(request_type="GET", name="/models", exception=error, **about)
+
+
+class LabUser(FastHttpUser):
+    """A person with a page open."""
+
+    wait_time = between(0.5, 1.5)
+    host = URL
+    connection_timeout = network_timeout = 30.0
+
+    def __init__(self, environment):
+        self.host = URL
+        super().__init__(environment)
+
+    def on_start(self) -> None:
+        if not _served:
+            raise StopUser
+
+    @task(SINGLE)
+    def predict(self) -> None:
+        contract = DICE.choice(_served)
+        self._predict(contract, rows(contract, 1, DICE)[0], 1, f"{contract.use_case}: one row")
+
+    @task(1)
+    def predict_batch(self) -> None:
+        contract = DICE.choice(_served)
+        n = DICE.randint(*BATCH)
+        self._predict(contract, {"rows": rows(contract, n, DICE)}, n, f"{contract.use_case}: small batch")
+
+    def _predict(self, contract: Contract, body: dict, n: int, name: str) -> None:
+        path = f"/predict/{contract.use_case}"
+        with self.client.post(path, json=body, name=name, catch_response=True) as reply:
+            if reply.status_code != 200:
+                reply.failure(f"{reply.status_code}: {(reply.text or 'no answer')[:200]}")
+            elif len(reply.json()["predictions"]) != n:
+                reply.failure(f"{n} rows were asked for, {len(reply.json()['predictions'])} answered")

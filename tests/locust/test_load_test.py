@@ -1,0 +1,154 @@
+"""The load test against the real prediction API: what it finds, and what it says when there is nothing to load."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import httpx
+import pytest
+
+from tests import lab_history
+from tests.lab_services import REPOSITORY, Service, free_port
+
+FOLDER = REPOSITORY / "locust"
+SHORT = ("--most", "8", "--hold", "1", "--minutes", "1")
+
+
+def load_test(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(FOLDER / "load_test.py"), *arguments]
+    environment = Service("", [], "", Path(), 0, **variables).environment
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """The folder's own modules that need no Locust, which would patch this process."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import load_report
+    import load_rows
+
+    return load_rows, load_report
+
+
+@pytest.mark.parametrize("use_case", ["housing", "diabetes", "covertype"])
+def test_rows_keep_the_contract_and_differ(modules, use_case):
+    contract = getattr(lab_history, use_case)()
+    made = modules[0].rows(contract, 300, Random(1))
+    contract.read(made)
+    assert len({json.dumps(row) for row in made}) > 100
+    assert any(value is None for row in made for value in row.values())
+
+
+def test_the_report_names_the_users_held_for_every_use_case(inference, tmp_path):
+    done = load_test("--url", inference.url, *SHORT, "--bound", "5000", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["users"] == 8
+    assert report["held"] == [8, 8]
+    assert report["line"].startswith("at least 8 users at once are held")
+    assert report["line"] in done.stdout
+    assert {"housing", "diabetes", "covertype"} <= set(report["use_cases"])
+    assert all(step["requests"] and not step["failures"] for step in report["steps"])
+    assert (tmp_path / "line.txt").read_text().strip() == report["line"]
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "report.html").read_text()
+    for use_case in ("housing", "diabetes", "covertype"):
+        assert f"{use_case}: one row" in page
+
+
+def test_a_bound_that_nothing_keeps_says_what_broke(inference, tmp_path):
+    done = load_test("--url", inference.url, *SHORT, "--bound", "0.001", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Not even 5 users are held (95 % of the answers within 0.001 ms, no error): 95 %" in done.stdout
+    assert json.loads((tmp_path / "report.json").read_text())["users"] == 0
+
+
+@pytest.mark.parametrize(
+    ("held", "in_time", "words"),
+    [
+        ([100, 195], True, "too noisy to say: one search held 100 and 195 users"),
+        ([100, 122], False, "Time was up before the second search ended"),
+    ],
+)
+def test_what_cannot_be_said_is_not_said(modules, held, in_time, words):
+    step = {"search": 1, "users": 100, "broke": "", "per_second": 99.0}
+    found = modules[1].Finding(["housing"], 100.0, held, abs(held[0] - held[1]) < 50, 4000, in_time, [step])
+    assert found.users is None
+    assert words in found.line
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://192.0.2.7:8085", "is beyond this machine; a load test only goes to 127.0.0.1"),
+        ("http://127.0.0.1:1", "doesn't answer"),
+    ],
+)
+def test_nothing_to_load_is_one_line(url, words, tmp_path):
+    done = load_test("--out", str(tmp_path), LAB_INFERENCE_URL=url)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_model_yet_is_one_line(folder, tmp_path):
+    port, home = free_port(), tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-m", "inference", "--port", str(port)]
+    empty = Service("inference-nothing", command, "/health", folder, port, LAB_HOME=str(home))
+    empty.start()
+    try:
+        done = load_test("--url", empty.url, "--out", str(tmp_path / "out"))
+    finally:
+        empty.stop()
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error: no model is served yet; let a training run first")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def locust_page(folder, inference):
+    """Locust's own page as the stack runs it."""
+    started = []
+
+    def start(url: str) -> Service:
+        port = free_port()
+        command = [sys.executable, "-m", "locust", "-f", str(FOLDER / "locustfile.py")]
+        command += ["--web-host", "127.0.0.1", "--web-port", str(port)]
+        started.append(Service(f"locust-{len(started)}", command, "/", folder, port, LAB_INFERENCE_URL=url))
+        return started[-1].start()
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+def swarm(page: Service) -> dict:
+    """Two users for some seconds, told to go elsewhere; what Locust's page then shows."""
+    asked = {"user_count": 2, "spawn_rate": 2, "host": "http://127.0.0.1:1"}
+    assert httpx.post(f"{page.url}/swarm", data=asked, timeout=30).json()["success"]
+    shown: dict = {}
+    for _ in range(60):
+        shown = httpx.get(f"{page.url}/stats/requests", timeout=30).json()
+        if shown["stats"][-1]["num_requests"] >= 3 or shown["errors"]:
+            break
+        time.sleep(0.5)
+    httpx.get(f"{page.url}/stop", timeout=30)
+    return shown
+
+
+def test_locusts_page_loads_the_labs_api_and_nothing_else(locust_page, inference):
+    shown = swarm(locust_page(inference.url))
+    assert shown["errors"] == []
+    assert {entry["name"].split(":")[0] for entry in shown["stats"][:-1]} <= set(
+        httpx.get(f"{inference.url}/ready", timeout=30).json()["models"]
+    )
+
+
+def test_locusts_page_says_that_the_api_is_away(locust_page):
+    shown = swarm(locust_page(f"http://127.0.0.1:{free_port()}"))
+    assert "doesn't answer" in shown["errors"][0]["error"]
