@@ -1,0 +1,73 @@
+"""Rules, their tests and the runbooks hold together; `promtool` runs the rule tests where it is found."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlops_lab.settings import REPOSITORY
+
+FOLDER = REPOSITORY / "observability" / "prometheus"
+PROMTOOL = shutil.which("promtool")
+RULES = [
+    rule
+    for file in sorted((FOLDER / "rules").glob("*.yml"))
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+]
+ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
+RECORDED = {rule["record"] for rule in RULES if "record" in rule}
+
+
+def cases() -> dict[str, set[bool]]:
+    """Alert → whether it has a case that fires (True), and one that doesn't (False)."""
+    found: dict[str, set[bool]] = {name: set() for name in ALERTS}
+    for case in yaml.safe_load((FOLDER / "tests" / "alerts.yml").read_text())["tests"]:
+        for test in case["promql_expr_test"]:
+            found[re.search(r'alertname="(\w+)"', test["expr"])[1]].add(bool(test.get("exp_samples")))
+    return found
+
+
+def test_each_alert_has_a_case_that_fires_and_one_that_does_not():
+    assert {name: found for name, found in cases().items() if found != {True, False}} == {}
+
+
+def test_each_alert_says_what_it_is_and_opens_its_runbook():
+    text = (REPOSITORY / "docs" / "runbooks.md").read_text()
+    sections = re.findall(r"^## (\w+)$", text, re.MULTILINE)
+    assert sorted(sections) == sorted(ALERTS)
+    for name, rule in ALERTS.items():
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+        assert rule["annotations"]["runbook_url"].endswith(f"/runbooks?alert={name}")
+        body = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        assert name == "InferenceSlowBurn" or ("- Look:" in body and "- Do:" in body), name
+
+
+def test_ratios_that_alerts_use_are_the_recorded_ones():
+    used = {name for rule in RULES for name in re.findall(r"\b\w+:\w+:\w+\b", rule["expr"])}
+    assert used <= RECORDED
+
+
+def test_the_mapping_drops_whatever_it_does_not_name():
+    mapping = yaml.safe_load((REPOSITORY / "observability" / "statsd" / "mapping.yml").read_text())[
+        "mappings"
+    ]
+    assert mapping[-1]["action"] == "drop"
+    names = {entry["name"] for entry in mapping}
+    used = {name for rule in RULES for name in re.findall(r"(?<![\w:])airflow_\w+", rule["expr"])}
+    assert {re.sub(r"_(count|sum|bucket)$", "", name) for name in used} <= names
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool here; the stack test runs it in Prometheus' image")
+@pytest.mark.parametrize("command", [("check", "rules", "rules/*.yml"), ("test", "rules", "tests/*.yml")])
+def test_promtool(command):
+    *verb, pattern = command
+    files = sorted(str(path.relative_to(FOLDER)) for path in Path(FOLDER).glob(pattern))
+    done = subprocess.run(
+        [PROMTOOL, *verb, *files], cwd=FOLDER, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
