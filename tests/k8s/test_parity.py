@@ -26,7 +26,12 @@ ENVIRONMENT = {
     "LAB_AIRFLOW_URL": None,
     "LAB_INFERENCE_PUBLIC_URL": None,
     "LAB_MLFLOW_PUBLIC_URL": None,
+    "LAB_ALERTMANAGER_PUBLIC_URL": None,
+    "LAB_GRAFANA_PUBLIC_URL": None,
+    "LAB_PROMETHEUS_PUBLIC_URL": None,
     "MLFLOW_SERVER_ALLOWED_HOSTS": None,
+    # MLflow's other pages ask for a login
+    "LAB_EXPORTER_PROBES": '{"mlflow": "http://mlflow:5000/health", "streamlit": "http://streamlit:8086/_stcore/health"}',
     # the roll-out asks every replica
     ("airflow-worker", "LAB_INFERENCE_URL"): "http://inference-replicas:8085",
 }
@@ -116,16 +121,15 @@ def test_environment(name):
 @each_service
 def test_ports(name):
     service = services()[name]
-    published = {_container_port(port): _published_port(port) for port in service.get("ports", [])}
-    wanted = set(published) | {int(port) for port in service.get("expose", [])}
+    wanted = {_port(text) for text in service.get("ports", []) + service.get("expose", [])}
     if not wanted:
         assert name not in rendered().all("Service")
         return
     assert name in rendered().all("Service"), RUN
     ports = rendered().all("Service")[name]["spec"]["ports"]
-    assert {port["targetPort"] for port in ports} == wanted, RUN
+    assert {(port["targetPort"], port.get("protocol", "TCP")) for port in ports} == wanted, RUN
     # Whoever is in the cluster calls the container's port: compose's networks know no other.
-    assert {port["port"] for port in ports} >= wanted
+    assert {(port["port"], port.get("protocol", "TCP")) for port in ports} >= wanted
 
 
 @each_service
@@ -323,12 +327,10 @@ def _words(command: list[str] | None) -> list[str] | None:
     return [word.replace("$$", "$") for word in command] if command else None
 
 
-def _container_port(port: str) -> int:
-    return int(port.rsplit(":", 1)[1])
-
-
-def _published_port(port: str) -> int:
-    return int(port.split(":")[-2])
+def _port(text: str) -> tuple[int, str]:
+    """The container's port and protocol, of `127.0.0.1:8082:3306`, `3306` or `9125/udp`."""
+    port, _, protocol = text.rsplit(":", 1)[-1].partition("/")
+    return int(port), protocol.upper() or "TCP"
 
 
 def _seconds(duration: str) -> int:
