@@ -1,0 +1,105 @@
+"""`open_lab()`: what a notebook's first cell calls, embedded and in the stack alike."""
+
+import sys
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from mlops_lab.data.source import DataApi
+from mlops_lab.errors import LabError
+from mlops_lab.lab import Lab
+from mlops_lab.settings import REPOSITORY, Settings
+from mlops_lab.use_case import UseCase
+
+EXPLORER = 10  # the Data API keeps a position a group; the pipeline's is 1, and nobody takes its batches away
+
+
+def open_lab() -> Lab:
+    """The lab of this environment (`LAB_*`, `LAB_SECRETS_DIR`), else that of the checkout's folder `.lab`.
+
+    From here on an error that a person can act on is one line in the notebook, not a traceback.
+    Raises `LabError` when the databases or MLflow can't be used.
+    """
+    _show_errors_as_lines()
+    settings = Settings()
+    if "home" not in settings.model_fields_set:  # a notebook's own folder is never the lab's
+        settings = settings.model_copy(update={"home": REPOSITORY / ".lab"})
+    lab = Lab(settings)
+    use_case = lab.use_case(settings.default_use_case)
+    stored = sum(batch.stored or 0 for batch in _batches(lab, use_case))
+    _look_at_mlflow(lab)
+    print(f"{use_case.title}: {stored:,} raw rows in {_place(lab.settings.raw_url)}")
+    print(f"Data API {settings.data_api_url}, MLflow {_place(settings.tracking_uri)}")
+    return lab
+
+
+def data_api(lab: Lab) -> DataApi:
+    """The Data API as another group sees it, so that a notebook takes no batch away from the pipeline."""
+    url = lab.settings.data_api_url
+    return DataApi(f"{url}{'&' if '?' in url else '?'}group_number={EXPLORER}", lab.settings.data_api_timeout)
+
+
+def saved_answers(lab: Lab, use_case: UseCase, count: int = 2) -> list[Path]:
+    """The first `count` answers of the Data API as files under LAB_HOME, asked for only the first time.
+
+    Raises `SourceError`, and `EndOfDataError` when there are fewer.
+    """
+    folder = lab.settings.home / "notebooks" / use_case.name
+    files = [folder / f"answer-{number}.json" for number in range(1, count + 1)]
+    if not all(file.exists() for file in files):
+        folder.mkdir(parents=True, exist_ok=True)
+        api = data_api(lab)
+        api.restart(use_case.dataset)
+        for file in files:
+            file.write_bytes(api.fetch(use_case.dataset).body)
+    return files
+
+
+def _batches(lab: Lab, use_case: UseCase) -> list:
+    try:
+        batches = lab.store.batches(use_case.name)
+    except SQLAlchemyError as error:
+        text = str(getattr(error, "orig", error)).splitlines()[0]
+        if "no such table" not in text and "doesn't exist" not in text:
+            raise LabError(
+                f"the database can't be read: {text}; check LAB_RAW_DB_URL, or its file in LAB_SECRETS_DIR"
+            ) from None
+        batches = []
+    if not batches:
+        raise LabError(
+            f"{use_case.name} has no batch yet in {_place(lab.settings.raw_url)}; let one land first "
+            f"(`make demo`, `lab run {use_case.name}`, or Airflow in the stack)"
+        )
+    return batches
+
+
+def _look_at_mlflow(lab: Lab) -> None:
+    try:
+        lab.registry.client.search_experiments(max_results=1)
+    except MlflowException as error:
+        text, where = str(error).splitlines()[0], _place(lab.settings.tracking_uri)
+        if "401" in text or "403" in text:
+            raise LabError(
+                f"MLflow at {where} refuses this login; check LAB_MLFLOW_USERNAME and LAB_MLFLOW_PASSWORD"
+            ) from None
+        raise LabError(f"MLflow at {where} can't be used: {text[:300]}; check LAB_MLFLOW_URL") from None
+
+
+def _place(url: str) -> str:
+    """An address without what is secret in it."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _show_errors_as_lines() -> None:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell:
+        shell.set_custom_exc((LabError,), _show)
+
+
+def _show(shell, kind, error, _traceback, tb_offset=None) -> list[str]:
+    line = f"error: {error}"
+    shell._showtraceback(kind, error, [line])
+    return [line]

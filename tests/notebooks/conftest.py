@@ -1,0 +1,34 @@
+"""One small lab for all notebooks, and a way to run them in it."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from mlops_lab.small_lab import small_lab
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def runner():
+    """`notebooks/execute.py`; its folder is no package."""
+    spec = importlib.util.spec_from_file_location("execute_notebooks", ROOT / "notebooks" / "execute.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """A running lab after the housing loop's first two batches."""
+    with small_lab(["housing"], batches=2) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def executed(runner, settings, tmp_path_factory):
+    """Every notebook by name, executed in order as `make notebooks` does."""
+    out = tmp_path_factory.mktemp("notebooks")
+    variables = runner.environment(settings)
+    return {path.stem: runner.execute(path, out / path.name, variables) for path in runner.NOTEBOOKS}
