@@ -36,7 +36,7 @@ ENVIRONMENT = {
     ("airflow-worker", "LAB_INFERENCE_URL"): "http://inference-replicas:8085",
 }
 # MLflow asks for a login, so whoever reads it has one.
-LOGINS = {"streamlit", "gradio"} & set(services())
+LOGINS = {"streamlit"}
 PROBED_OTHERWISE = {"mlflow"}
 NODE_PORTS = {
     "airflow-api-server": (8080, 30080),
