@@ -481,10 +481,10 @@ def pipeline() -> Dashboard:
     )
     _lines(
         page,
-        "Rows that the Data API served",
-        "By data set.",
+        "Batches that the Data API served",
+        "By data set, to the group that has come furthest.",
         "short",
-        [("sum by (dataset) (datos_rows_served_total)", "{{dataset}}")],
+        [("max by (dataset) (datos_position)", "{{dataset}}")],
     )
     return page
 
