@@ -1,0 +1,156 @@
+"""The lab on a real three-node Kubernetes: what a person does by docs/cluster.md, done by a program."""
+
+import json
+import os
+import shlex
+import subprocess
+import threading
+import time
+from functools import cached_property
+from pathlib import Path
+
+import httpx
+
+from mlops_lab.airflow_client import AirflowClient
+from mlops_lab.settings import REPOSITORY
+
+MACHINES = REPOSITORY.parent / "shared" / "cluster"
+ROLES = {"vm1": "server1", "vm2": "server2", "vm3": "server3"}
+SMALL = REPOSITORY / "k8s-export" / "overlays" / "small"
+PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 1800))  # seconds: the nodes share two cores
+
+
+class Cluster:
+    """Three machines, and the lab on them."""
+
+    def __init__(self) -> None:
+        script = f". {shlex.quote(str(MACHINES / 'settings.sh'))}; echo $BIN; echo $KUBECONFIG; echo $LAN"
+        programs, config, self.lan = self._run("bash", "-c", script).split()
+        self.programs = Path(programs)
+        self._environment = os.environ | {
+            "KUBECONFIG": config,
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "KUBECTL": "kubectl",
+        }
+
+    @property
+    def built(self) -> bool:
+        return (self.programs / "kubelet").exists()
+
+    def up(self) -> None:
+        self._run(MACHINES / "up", timeout=600)
+        for node, role in ROLES.items():
+            self.kubectl("label", "node", node, f"lab-role={role}", "--overwrite")
+
+    def down(self) -> None:
+        self._run(MACHINES / "down", timeout=300)
+
+    def stop_node(self, node: str) -> None:
+        self._run(MACHINES / "machine", "stop", node)
+
+    def start_node(self, node: str) -> None:
+        self._run(MACHINES / "up", node, timeout=300)
+
+    def load(self, image: str, *nodes: str) -> None:
+        self._run(MACHINES / "load", image, *nodes, timeout=900)
+
+    def kubectl(self, *command: str | Path, timeout: float = 120, check: bool = True) -> str:
+        return self._run("kubectl", *command, timeout=timeout, check=check)
+
+    def lab(self, *command: str | Path, timeout: float = 120, check: bool = True) -> str:
+        """`kubectl` in the lab's namespace."""
+        return self.kubectl("--namespace", "mlops-lab", *command, timeout=timeout, check=check)
+
+    def get(self, kind: str, *options: str) -> list[dict]:
+        return json.loads(self.lab("get", kind, "--output", "json", *options))["items"]
+
+    def apply(self, folder: Path = SMALL) -> None:
+        self.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", folder)
+
+    def secrets(self, command: str) -> str:
+        return self._run(REPOSITORY / "k8s-export" / "secrets", command, timeout=300)
+
+    @cached_property
+    def logins(self) -> dict[str, tuple[str, str]]:
+        """Service → (user, password)."""
+        rows = [line.split() for line in self.secrets("show").splitlines()[1:]]
+        return {f"{service} {user}": (user, password) for service, user, password in rows}
+
+    def pods(self, service: str) -> list[dict]:
+        """The service's pods that nobody has asked to leave."""
+        found = self.get("pods", "--selector", f"io.kompose.service={service}")
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def ready(self, service: str) -> list[dict]:
+        return [
+            pod
+            for pod in self.pods(service)
+            if {"type": "Ready", "status": "True"}.items()
+            <= next((c for c in pod["status"].get("conditions", []) if c["type"] == "Ready"), {}).items()
+        ]
+
+    def url(self, node_port: int, node: str = "vm1") -> str:
+        return f"http://{self.lan}.1{node[-1]}:{node_port}"
+
+    def airflow(self) -> AirflowClient:
+        return AirflowClient(self.url(30080), *self.logins["Airflow admin"])
+
+    def champion(self) -> str | None:
+        models = httpx.get(f"{self.url(30800)}/models", timeout=30).json()["models"]
+        return next((model["version"] for model in models if model["use_case"] == "housing"), None)
+
+    @cached_property
+    def example(self) -> dict:
+        contract = httpx.get(f"{self.url(30800)}/models/housing", timeout=30).json()
+        return {feature["name"]: feature["example"] for feature in contract["features"]}
+
+    def predict(self, node: str = "vm1", **options) -> httpx.Response:
+        return httpx.post(
+            f"{self.url(30800, node)}/predict/housing", json=self.example, timeout=30, **options
+        )
+
+    def sql(self, query: str) -> str:
+        """Rows, read by MySQL's own client in its pod with the people's read-only account."""
+        user, password = self.logins["MySQL reader"]
+        client = f"MYSQL_PWD={password} mysql -h 127.0.0.1 -u {user} -N -B -e {shlex.quote(query)}"
+        return self.lab("exec", "deployment/mysql", "--", "sh", "-c", client).strip()
+
+    def _run(self, *command: str | Path, timeout: float = 120, check: bool = True) -> str:
+        environment = getattr(self, "_environment", os.environ)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        said = done.stdout + done.stderr
+        assert not check or done.returncode == 0, f"{shlex.join(map(str, command))}:\n{said[-4000:]}"
+        return done.stdout if check else said
+
+
+class Callers:
+    """Predictions without a pause while the block runs; what failed is in `failures`."""
+
+    def __init__(self, cluster: Cluster, count: int = 2, nodes: tuple[str, ...] = ("vm1", "vm2")):
+        self.answered, self.failures, self.versions = 0, [], set()
+        self._cluster, self._nodes, self._over = cluster, nodes, threading.Event()
+        self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(count)]
+
+    def __enter__(self) -> "Callers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def _call(self) -> None:
+        number = 0
+        while not self._over.is_set():
+            number += 1
+            try:
+                reply = self._cluster.predict(self._nodes[number % len(self._nodes)])
+                reply.raise_for_status()
+                self.answered += 1
+                self.versions.add(reply.json()["model"]["version"])
+            except httpx.HTTPError as error:
+                self.failures.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")

@@ -1,0 +1,166 @@
+"""`kubectl apply -k k8s-export` on three nodes: everything runs, a champion is served, and faults mend themselves.
+
+The tests run in this order on one cluster: what comes later uses what came before.
+"""
+
+import shutil
+import subprocess
+
+import httpx
+import pytest
+
+from mlops_lab.settings import REPOSITORY
+from tests.cluster.cluster import PATIENCE, ROLES, SMALL, Callers
+from tests.k8s.export import rendered
+from tests.stack.stack import eventually
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3 * PATIENCE)]
+
+DEPLOYMENTS = sorted(rendered(SMALL).all("Deployment"))
+JOBS = sorted(rendered(SMALL).all("Job"))
+
+
+def test_everything_starts(cluster):
+    for job in JOBS:
+        cluster.lab(
+            "wait",
+            "--for=condition=complete",
+            f"job/{job}",
+            f"--timeout={PATIENCE:.0f}s",
+            timeout=PATIENCE + 60,
+        )
+    for name in DEPLOYMENTS:
+        if name != "inference":  # ready once it serves a model
+            cluster.lab(
+                "rollout", "status", f"deployment/{name}", f"--timeout={PATIENCE:.0f}s", timeout=PATIENCE + 60
+            )
+
+
+def test_each_pod_is_on_its_server(cluster):
+    for name in DEPLOYMENTS:
+        affinity = rendered(SMALL).pod(name)["affinity"]["nodeAffinity"]
+        required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+        if required:
+            [role] = required["nodeSelectorTerms"][0]["matchExpressions"][0]["values"]
+            assert {ROLES[pod["spec"]["nodeName"]] for pod in cluster.pods(name)} == {role}, name
+    spread = {pod["spec"]["nodeName"] for pod in cluster.pods("inference")}
+    assert len(spread) == 2, "both replicas of inference are on one node"
+
+
+def test_pod_security_refuses_what_is_not_restricted(cluster):
+    said = cluster.lab(
+        "run", "bad", "--image=localhost:32000/mlops-lab/inference:1.0.0", "--privileged", check=False
+    )
+    assert "violates PodSecurity" in said
+    said = cluster.lab("run", "root", "--image=localhost:32000/mlops-lab/inference:1.0.0", check=False)
+    assert "violates PodSecurity" in said
+
+
+def test_housing_reaches_a_champion_through_airflow(cluster, record_property):
+    cluster.airflow().wait_for_dag("housing_training", timeout=PATIENCE)
+    version = eventually(lambda: cluster.champion(), "a champion at the inference service", 2 * PATIENCE, 5)
+    record_property("first champion", version)
+    eventually(lambda: len(cluster.ready("inference")) >= 2, "both replicas ready")
+
+
+def test_predictions_come_through_every_nodes_port_and_are_logged(cluster):
+    for node in ROLES:
+        reply = cluster.predict(node)
+        assert reply.status_code == 200, reply.text
+    known = reply.json()["prediction_ids"][0]
+    query = f"SELECT COUNT(*) FROM RawData.predictions WHERE id = '{known}'"
+    eventually(lambda: cluster.sql(query) == "1", "the logged prediction", 120)
+    assert httpx.get(cluster.url(30860), timeout=60).status_code == 200
+    assert httpx.get(f"{cluster.url(30300)}/api/health", timeout=60).status_code == 200
+
+
+def test_mlflow_asks_for_a_login(cluster):
+    path = f"{cluster.url(30500)}/api/2.0/mlflow/registered-models/alias?name=housing&alias=champion"
+    assert httpx.get(path, timeout=60).status_code == 401
+    assert httpx.get(path, auth=cluster.logins["MLflow reader"], timeout=60).status_code == 200
+    moved = {"name": "housing", "alias": "champion", "version": "1"}
+    reply = httpx.post(path.split("?")[0], json=moved, auth=cluster.logins["MLflow reader"], timeout=60)
+    assert reply.status_code == 403
+
+
+def test_networks_hold(cluster):
+    program = (
+        "import socket, sys\n"
+        "for target in sys.argv[1:]:\n"
+        "    host, port = target.split(':')\n"
+        "    try: socket.create_connection((host, int(port)), 3).close(); print('open', target)\n"
+        "    except OSError: print('shut', target)\n"
+    )
+
+    def tried(service: str, *targets: str) -> dict[str, str]:
+        said = cluster.lab("exec", f"deployment/{service}", "--", "python", "-c", program, *targets)
+        return {line.split()[1]: line.split()[0] for line in said.splitlines()}
+
+    closed = ("mysql:3306", "postgres:5432", "redis:6379", "minio:9000", "data-api:8081")
+    page = tried("streamlit", *closed, "mlflow:5000", "inference:8085")
+    assert page == dict.fromkeys(closed, "shut") | {"mlflow:5000": "open", "inference:8085": "open"}
+    assert tried("inference", "mysql:3306", "postgres:5432", "minio:9000") == {
+        "mysql:3306": "open",
+        "postgres:5432": "shut",
+        "minio:9000": "shut",
+    }
+    shut_in = tried("airflow-scheduler", "kubernetes.default.svc:443", "mysql:3306", "postgres:5432")
+    assert shut_in == {"kubernetes.default.svc:443": "shut", "mysql:3306": "shut", "postgres:5432": "open"}
+
+
+def test_volumes_outlive_their_pods(cluster):
+    before = int(cluster.sql("SELECT COUNT(*) FROM RawData.housing_raw"))
+    old = cluster.pods("mysql")[0]["metadata"]["name"]
+    cluster.lab("delete", "pod", old)
+    eventually(
+        lambda: int(cluster.sql("SELECT COUNT(*) FROM RawData.housing_raw")) >= before > 0, "the rows again"
+    )
+    assert cluster.pods("mysql")[0]["metadata"]["name"] != old
+
+
+def test_a_new_image_rolls_out_without_a_failed_prediction(cluster, tmp_path, record_property):
+    old, new = (f"localhost:32000/mlops-lab/inference:{tag}" for tag in ("1.0.0", "1.0.1"))
+    subprocess.run(["docker", "tag", old, new], env=cluster._environment, timeout=60, check=True)
+    cluster.load(new)
+    export = shutil.copytree(REPOSITORY / "k8s-export", tmp_path / "k8s-export")
+    settings = export / "lab" / "kustomization.yaml"
+    text = settings.read_text()
+    line = next(line for line in text.splitlines() if "name: localhost/mlops-lab/inference," in line)
+    settings.write_text(text.replace(line, line.replace("*tag", '"1.0.1"')))
+    with Callers(cluster) as callers:
+        cluster.apply(export / "overlays" / "small")
+        cluster.lab("rollout", "status", "deployment/inference", "--timeout=900s", timeout=960)
+    images = {pod["spec"]["containers"][0]["image"] for pod in cluster.ready("inference")}
+    record_property("predictions during the roll-out", callers.answered)
+    assert images == {new}
+    assert callers.answered > 20
+    assert callers.failures == []
+
+
+def test_load_brings_replicas(cluster, record_property):
+    with Callers(cluster, count=6):
+        eventually(lambda: len(cluster.pods("inference")) > 2, "a third replica by the autoscaler", 600, 5)
+    record_property("replicas", len(cluster.pods("inference")))
+
+
+def test_a_lost_node_takes_no_service_that_can_move(cluster, record_property):
+    """server3 goes: pages and inference move, what has its data there waits for it, and nothing of it is lost."""
+    cluster.stop_node("vm3")
+    try:
+        # Half a minute until the node counts as lost, half a minute of patience with it.
+        for service in ("streamlit", "inference", "gradio"):
+            eventually(
+                lambda service=service: [
+                    pod for pod in cluster.ready(service) if pod["spec"]["nodeName"] != "vm3"
+                ],
+                f"{service} on another node",
+                600,
+                5,
+            )
+        eventually(lambda: cluster.predict("vm1").status_code == 200, "a prediction without vm3", 300)
+        assert httpx.get(cluster.url(30860), timeout=60).status_code == 200
+    finally:
+        cluster.start_node("vm3")
+    for service in ("data-api", "prometheus", "grafana"):
+        eventually(lambda service=service: cluster.ready(service), f"{service} again", PATIENCE, 5)
+    eventually(lambda: cluster.predict("vm3").status_code == 200, "a prediction through vm3", 300)
