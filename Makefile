@@ -83,7 +83,7 @@ lint: setup ## style, imports, locks
 
 .PHONY: test
 test: setup browser ## every test that needs no Docker
-	@$(BIN)/pytest -m "not stack and not cluster" $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not stack and not alerts and not cluster" $(PYTEST_ARGS)
 
 .PHONY: browser
 browser: # Chromium for the page tests, where it is missing and can be installed
@@ -122,6 +122,10 @@ rotate-secrets: ## every secret of the stack anew; restarts its services
 .PHONY: stack-test
 stack-test: setup browser ## boots the compose file under a name and ports of its own and tests it
 	@$(ENGINE) && $(BIN)/pytest -m stack tests/stack $(PYTEST_ARGS)
+
+.PHONY: alerts-test
+alerts-test: setup browser ## boots the compose file, breaks it, and waits for the alerts
+	@$(ENGINE) && $(BIN)/pytest -m alerts tests/stack $(PYTEST_ARGS)
 
 .PHONY: lint-stack
 lint-stack: setup .venv/checkov/installed # Dockerfiles, compose file, YAML

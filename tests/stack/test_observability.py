@@ -12,7 +12,7 @@ import yaml
 
 from tests.stack.stack import PATIENCE, REPOSITORY, eventually
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(4 * PATIENCE)]
+pytestmark = [pytest.mark.alerts, pytest.mark.timeout(4 * PATIENCE)]
 
 PROMPT = 120  # seconds in which a fault must be an alert
 RULES = REPOSITORY / "observability" / "prometheus" / "rules"
