@@ -26,7 +26,7 @@ THEME = gr.themes.Default(
 STYLE = """
 .gradio-container {max-width: 1240px !important}
 #answer h2 {margin: 0; font-size: 2rem}
-#table td, #table th {font-family: system-ui, sans-serif}
+#table * {font-family: system-ui, sans-serif}
 """
 
 

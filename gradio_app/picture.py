@@ -51,7 +51,7 @@ def waterfall(contract: Contract, row: Mapping[str, Any], explanation: Explanati
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlabel(_what(contract, explanation), fontsize=9)
     axes.set_title(
-        f"What moved it (SHAP): {_amount(contract, explanation.base_value)} on average, "
+        f"What moved it (SHAP)\n{_amount(contract, explanation.base_value)} on average, "
         f"{_amount(contract, explanation.explained)} here",
         fontsize=10,
         loc="left",

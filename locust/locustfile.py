@@ -35,6 +35,7 @@ def learn() -> list[Contract]:
 
 @events.test_start.add_listener
 def _learn(environment, **_) -> None:
+    environment.host = URL  # what the page shows, too
     try:
         learn()
     except LabError as error:

@@ -45,7 +45,7 @@ def saved_answers(lab: Lab, use_case: UseCase, count: int = 2) -> list[Path]:
 
     Raises `SourceError`, and `EndOfDataError` when there are fewer.
     """
-    folder = lab.settings.home / "notebooks" / use_case.name
+    folder = lab.settings.home / "answers" / use_case.name
     files = [folder / f"answer-{number}.json" for number in range(1, count + 1)]
     if not all(file.exists() for file in files):
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ def open_page(tab: Page, service: Service, use_case: str = "housing") -> None:
 
 
 def fill(tab: Page, label: str, text: str) -> None:
-    box = tab.get_by_label(re.compile(f"^{re.escape(label)}")).first
+    box = tab.get_by_label(re.compile(re.escape(label))).first
     box.fill(text)
     box.press("Tab")
 

@@ -137,7 +137,7 @@ def swarm(page: Service) -> dict:
         if shown["stats"][-1]["num_requests"] >= 3 or shown["errors"]:
             break
         time.sleep(0.5)
-    httpx.get(f"{page.url}/stop", timeout=30)
+    assert httpx.post(f"{page.url}/stop", timeout=30).json()["success"]
     return shown
 
 

@@ -72,7 +72,7 @@ def test_experiments_are_in_an_experiment_of_their_own_and_register_nothing(exec
 def test_exploring_takes_no_batch_away_from_the_pipeline(executed, settings):
     url = settings.data_api_url.replace("{dataset}", "realtor")
     assert httpx.get(f"{url}/data", params={"group_number": 1}, timeout=60).json()["batch_number"] == 3
-    answers = settings.home / "notebooks" / "housing"
+    answers = settings.home / "answers" / "housing"
     assert len(list(answers.glob("answer-*.json"))) == 2
 
 
