@@ -8,13 +8,17 @@ import gradio as gr
 
 from gradio_app import picture
 from gradio_app.form import FEW, form, row
-from mlops_lab.api_client import InferenceClient, NotReady, Predictions, RequestRefused, Served
+from mlops_lab.api_client import InferenceClient, NotReady, Predictions, RequestRefused
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
 from mlops_lab.wording import number, show
 
 HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
 HINT = "Fill in what is known and press Predict. It starts as an example; an empty field means unknown."
+NO_MODEL = (
+    "**No model is served yet.** Let a training run in Airflow (or `lab run`); as soon as its model is promoted, "
+    "this page shows it by itself."
+)
 COLUMNS = ["Version", "Aliases", "Candidate", "Validation", "Test", "Baseline", "Outcome", "Reason"]
 WIDTHS = [85, 110, 170, 105, 90, 95, 110, 395]
 # Gradio's own fonts come from elsewhere; a page of the lab loads nothing from beyond this machine.
@@ -34,6 +38,10 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
     """The page over one prediction API; every `refresh` seconds an open page looks for news."""
     page = _Page(client)
     with gr.Blocks(title="MLOps lab", analytics_enabled=False) as blocks:
+        chosen = gr.State(
+            None
+        )  # the use case; not the box itself, whose choices Gradio checks against older ones
+        models = gr.State(())  # what the service knew at the last look
         served = gr.State(None)  # (use case, version) that the form is made for
         asked = gr.State(None)  # the use case that a new page's address named
         typed = gr.State({})  # use case → row: what was typed outlives a new champion and another use case
@@ -43,6 +51,7 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
                 [], label="Use case", interactive=True, filterable=False, elem_id="use-case"
             )
         notice = gr.Markdown(visible=False, elem_id="notice")
+        trouble = gr.Markdown(visible=False, elem_id="trouble")
         with gr.Tab("Predict"), gr.Row():
             with gr.Column(scale=3):
                 place = gr.Column()
@@ -61,11 +70,19 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
                 elem_id="table",
             )
 
-        look = {"inputs": [use_case, served, asked], "outputs": [use_case, served, notice], **HIDDEN}
+        # A look never says which use case is chosen: one that was under way while the person chose would undo it.
+        look = {"inputs": [models, asked], "outputs": [use_case, chosen, models, notice], **HIDDEN}
         blocks.load(_asked, None, asked, **HIDDEN).then(page.look, **look)
         gr.Timer(refresh).tick(page.look, **look)
-        use_case.input(page.look, **look)
-        use_case.input(lambda: (HINT, gr.Plot(visible=False)), None, [answer, moved], **HIDDEN)
+        gr.on(
+            [chosen.change, models.change],
+            choose,
+            [chosen, models, served],
+            [served, trouble],
+            concurrency_limit=1,  # in the order in which they came
+            **HIDDEN,
+        )
+        use_case.select(_chosen, None, [chosen, answer, moved], **HIDDEN)
         gr.on([served.change], page.history, served, [about, scores, table], **HIDDEN)
         gr.Timer(refresh).tick(page.history, served, [about, scores, table], **HIDDEN)
 
@@ -87,27 +104,26 @@ class _Page:
         self._contract = lru_cache(maxsize=50)(self._fetch_contract)
         self._weights = lru_cache(maxsize=50)(self._example_moved)
 
-    def look(self, chosen: str | None, served: tuple[str, int] | None, asked: str | None) -> tuple:
-        """The choice of use cases, the served version of the chosen one, and what is wrong, if anything.
+    def look(self, before: tuple, asked: str | None) -> tuple:
+        """The choice of use cases, what is served, and what is wrong, if anything.
 
         While the service is away everything stays, and with it what was typed.
         """
         try:
-            models = self._client.models()
+            found = self._client.models()
         except LabError as error:
-            return gr.skip(), gr.skip(), _notice(fault(error))
-        known = {model.use_case: model for model in models}
-        if chosen not in known:
-            first = next((m.use_case for m in models if m.version), next(iter(known), None))
-            chosen = asked if asked in known else first
-        choices = [(model.title or _title(model.use_case), model.use_case) for model in models]
-        box = gr.Dropdown(choices=choices, value=chosen)
-        model = known.get(chosen)
-        if model is None or model.version is None:
-            same_use_case = served and served[0] == chosen
-            return box, served if same_use_case else None, _notice(_no_model(model))
-        trouble = f"**The newest champion can't be served:** {model.error}" if model.error else ""
-        return box, (chosen, model.version), _notice(trouble)
+            return gr.skip(), gr.skip(), gr.skip(), _notice(fault(error))
+        models = tuple((m.use_case, m.title or _title(m.use_case), m.version, m.error) for m in found)
+        notice = _notice("" if models else NO_MODEL)
+        if models == before:
+            return gr.skip(), gr.skip(), gr.skip(), notice
+        choices = [(title, name) for name, title, _, _ in models]
+        if before:
+            return gr.Dropdown(choices=choices), gr.skip(), models, notice
+        names = [name for name, *_ in models]
+        first = next((name for name, _, version, _ in models if version), names[0] if names else None)
+        first = asked if asked in names else first
+        return gr.Dropdown(choices=choices, value=first), first, models, notice
 
     def form(
         self,
@@ -191,6 +207,19 @@ class _Page:
         return self._client.explain(use_case, self._contract(use_case, version).example).values
 
 
+def choose(use_case: str | None, models: tuple, served: tuple[str, int] | None) -> tuple:
+    """The version that the form is made for, and why there is none, if so."""
+    version, error = next(((v, e) for name, _, v, e in models if name == use_case), (None, None))
+    if version is not None:
+        trouble = f"**The newest champion can't be served:** {error}" if error else ""
+        return (use_case, version), _notice(trouble)
+    # A service that has just come back may not serve yet: the form stays while it loads.
+    kept = served if served and served[0] == use_case else None
+    return kept, _notice(
+        "" if use_case is None else f"**No model is served:** {error}" if error else NO_MODEL
+    )
+
+
 def said(contract: Contract, reply: Predictions) -> str:
     """A prediction with its probabilities and the model that made it, as Markdown."""
     target, value = contract.target, reply.predictions[0]
@@ -229,21 +258,17 @@ def fault(error: LabError) -> str:
     )
 
 
-def _no_model(model: Served | None) -> str:
-    if model and model.error:
-        return f"**No model is served:** {model.error}"
-    return (
-        "**No model is served yet.** Let a training run in Airflow (or `lab run`); as soon as its model is promoted, "
-        "this page shows it by itself."
-    )
-
-
 def _notice(text: str) -> gr.Markdown:
     return gr.Markdown(text, visible=bool(text))
 
 
 def _asked(request: gr.Request) -> str | None:
     return request.query_params.get("use_case")
+
+
+def _chosen(event: gr.SelectData) -> tuple:
+    """The chosen use case; the answer for another one goes."""
+    return event.value, HINT, gr.Plot(visible=False)
 
 
 def _title(use_case: str) -> str:
