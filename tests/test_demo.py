@@ -34,9 +34,14 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def left_behind(home: Path) -> list[str]:
-    """Processes that still belong to a lab."""
-    found = []
+def left_behind(home: Path, env: dict[str, str]) -> list[str]:
+    """Processes that still belong to a lab, and ports of it that something listens on.
+
+    The ports count too, since a process that renames itself, as Airflow's do, may hide its environment.
+    """
+    ports = {int(value) for key, value in env.items() if key.startswith("LAB_") and key.endswith("_PORT")}
+    listening = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    found = [f"port {port}" for port in sorted(ports & listening)]
     for process in psutil.process_iter():
         try:
             if process.environ().get("LAB_HOME") == str(home):
@@ -86,7 +91,7 @@ def test_it_tells_what_it_does_and_reports(said, env):
         f"http://127.0.0.1:{env['LAB_STREAMLIT_PORT']}",
     ):
         assert words in said, said
-    assert left_behind(Path(env["LAB_HOME"])) == []
+    assert left_behind(Path(env["LAB_HOME"]), env) == []
 
 
 def test_every_batch_is_stored_once_and_the_last_one_is_skipped(status):
@@ -136,7 +141,7 @@ def test_a_second_start_goes_on_and_a_new_file_becomes_a_use_case_while_it_runs(
     finally:
         demo.send_signal(signal.SIGTERM)
         demo.wait(60)
-    assert left_behind(Path(env["LAB_HOME"])) == []
+    assert left_behind(Path(env["LAB_HOME"]), env) == []
 
 
 def test_a_taken_port_is_one_clear_line(env, tmp_path):
@@ -151,7 +156,7 @@ def test_a_taken_port_is_one_clear_line(env, tmp_path):
         done.stderr.strip()
         == f"error: port {port} (MLflow) is taken; stop what listens there or set LAB_MLFLOW_PORT"
     )
-    assert left_behind(tmp_path / "lab") == []
+    assert left_behind(tmp_path / "lab", env) == []
 
 
 @pytest.mark.parametrize(
@@ -161,12 +166,12 @@ def test_a_stop_in_the_middle_of_the_start_leaves_no_process(env, tmp_path, sign
     home = tmp_path / "lab"
     own = env | {"LAB_HOME": str(home)}
     demo = subprocess.Popen([LAB, "demo"], env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _until(lambda: len(left_behind(home)) >= 4, demo, 120)
+    _until(lambda: len(left_behind(home, own)) >= 4, demo, 120)
     for number in signals:  # an impatient person presses twice
         demo.send_signal(number)
         time.sleep(0.3)
     assert demo.wait(60) == 130
-    assert left_behind(home) == []
+    assert left_behind(home, own) == []
 
 
 def test_a_service_that_dies_ends_the_demo_with_its_name_and_no_process(env, tmp_path):
@@ -175,7 +180,7 @@ def test_a_service_that_dies_ends_the_demo_with_its_name_and_no_process(env, tmp
     done = subprocess.run([LAB, "demo"], env=own, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1
     assert "Data API ended with status 2; see " in done.stderr
-    assert left_behind(home) == []
+    assert left_behind(home, own) == []
 
 
 def _until(holds, process: subprocess.Popen, timeout: float) -> None:
