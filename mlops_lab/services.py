@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ class Services:
                     ) from None
 
     def start(self, service: Service) -> None:
-        with self._log(service.name).open("ab") as log:
+        with self._log(service.name).open("ab") as log, _uninterrupted():
             process = subprocess.Popen(
                 service.command,
                 env=os.environ | service.env,
@@ -84,7 +85,7 @@ class Services:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._running[service.name] = (service, process)
+            self._running[service.name] = (service, process)
 
     def run(self, service: Service, timeout: float = 300) -> None:
         """Runs a one-shot to its end. Raises `ServiceError` when it fails."""
@@ -164,6 +165,23 @@ def ended_by_signal() -> Iterator[None]:
     yield  # after an interrupt the process ends, and what is sent meanwhile stays ignored
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A stop waits until the process that is being started is on the list of those to end."""
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOPS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        os.kill(os.getpid(), came[0])
 
 
 def _family(pid: int) -> list[psutil.Process]:
