@@ -4,18 +4,13 @@ import math
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 from mlops_lab.errors import LabError
 from mlops_lab.model.predictor import Predictor
-from mlops_lab.model.registry import Version
 from mlops_lab.settings import Settings
-
-if TYPE_CHECKING:
-    from mlops_lab.lab import Lab
 
 
 class RolloutError(LabError):
@@ -48,11 +43,6 @@ def check_replicas(
                 f"{use_case} version {version} isn't served within {settings.rollout_timeout:g} s: {fault}"
             )
         time.sleep(1)
-
-
-def check_version(lab: "Lab", version: Version) -> None:
-    """Loads a version from the registry and predicts its example. Raises `ModelError`."""
-    lab.predictor(version).check_example()
 
 
 def _replicas(url: str) -> list[str]:

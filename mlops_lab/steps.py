@@ -26,7 +26,7 @@ from mlops_lab.lab import Lab
 from mlops_lab.model.drift import psi
 from mlops_lab.model.promote import judge
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
-from mlops_lab.rollout import RolloutError, check_replicas, check_version
+from mlops_lab.rollout import RolloutError, check_replicas
 from mlops_lab.use_case import UseCase
 
 QUARANTINE_SHOWN = 1000  # rows of the quarantine table in MLflow; all of them are in RawData
@@ -325,7 +325,7 @@ def roll_back(lab: Lab, use_case: UseCase, version: int | None = None) -> int:
         raise ModelError(f"{use_case.name} has no previous champion to go back to")
     if current is not None and current.version == target.version:
         raise ModelError(f"version {target.version} of {use_case.name} is the champion already")
-    check_version(lab, target)
+    lab.predictor(target).check_example()
     _step_back(lab, use_case, current.version if current else target.version, target, "rolled back by hand")
     return target.version
 
