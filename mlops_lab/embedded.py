@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import socket
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from mlops_lab.services import Service, Services
+from mlops_lab.services import Service, Services, free_ports
 from mlops_lab.settings import REPOSITORY, Settings
 
 QUIET = {
@@ -174,7 +173,7 @@ def data_api(settings: Settings, say: Callable[[str], None]) -> Iterator[Setting
     if "data_api_url" in settings.model_fields_set or _answers(_url(settings, settings.data_api_port)):
         yield settings
         return
-    service = data_api_service(settings, _free_port())
+    service = data_api_service(settings, free_ports(1)[0])
     with Services(settings.home / "logs", settings.bind) as services:
         services.start(service)
         services.wait(service, 60)
@@ -194,12 +193,6 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/health", timeout=2).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _url(settings: Settings, port: int) -> str:

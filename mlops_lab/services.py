@@ -152,6 +152,17 @@ class Services:
         return self._logs / f"{name.lower().replace(' ', '-')}.log"
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nothing listens on now, each another one."""
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
 @contextmanager
 def ended_by_signal() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block like Ctrl-C does, so that its clean-up runs; a second one changes nothing."""

@@ -1,7 +1,6 @@
 """A small embedded lab for one command: a folder of its own, free ports, champions on little data, gone at the end."""
 
 import os
-import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pydantic import SecretStr
 from mlops_lab import embedded
 from mlops_lab.lab import Lab
 from mlops_lab.loop import run_batch
-from mlops_lab.services import Services
+from mlops_lab.services import Services, free_ports
 from mlops_lab.settings import REPOSITORY, Settings
 
 PORTS = ("data_api_port", "mlflow_port", "inference_port")
@@ -60,7 +59,7 @@ def small_lab(
 
 
 def _settings(home: Path, use_cases: Path, default: str) -> Settings:
-    ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     home.mkdir(parents=True)
     settings = Settings(home=home, use_cases=use_cases, default_use_case=default, **ports)
     at = f"http://{settings.bind}"
@@ -83,13 +82,3 @@ def _without_lab_variables() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("LAB_")]:
             del os.environ[name]
         os.environ.update(before)
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

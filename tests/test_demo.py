@@ -15,6 +15,7 @@ import pytest
 
 from datos.synthetic.market import SIGMA, Market
 from mlops_lab.airflow_client import AirflowClient
+from mlops_lab.services import free_ports
 from tests.conftest import FLATS
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(1500)]
@@ -22,16 +23,6 @@ pytestmark = [pytest.mark.demo, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).parent.parent
 LAB = str(Path(sys.executable).parent / "lab")
 PORTS = ("AIRFLOW", "DATA_API", "MLFLOW", "INFERENCE", "STREAMLIT")
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def left_behind(home: Path, env: dict[str, str]) -> list[str]:

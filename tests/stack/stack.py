@@ -4,7 +4,6 @@ import json
 import os
 import re
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import httpx
 import pymysql
 
 from mlops_lab.airflow_client import AirflowClient
+from mlops_lab.services import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PORTS = {
@@ -39,7 +39,7 @@ class Stack:
 
     def __init__(self, use_cases: Path):
         self.project = f"lab-test-{secrets.token_hex(3)}"
-        self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         variables = {f"LAB_{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         self._environment = (
             {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "COMPOSE_"))}
@@ -174,13 +174,3 @@ def _docker(*command: str) -> str:
     return subprocess.run(
         ["docker", *command], capture_output=True, text=True, timeout=120, check=True
     ).stdout
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    for found in held:
-        found.bind(("127.0.0.1", 0))
-    ports = [found.getsockname()[1] for found in held]
-    for found in held:
-        found.close()
-    return ports
