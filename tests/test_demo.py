@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from playwright.sync_api import expect
 
 from datos.synthetic.market import SIGMA, Market
 from mlops_lab.airflow_client import AirflowClient
@@ -101,7 +102,7 @@ def test_the_champion_is_near_the_best_possible_and_beats_ridge_and_naive(status
     assert champion["test"] < ridge
 
 
-def test_a_second_start_goes_on_and_a_new_file_becomes_a_use_case_while_it_runs(said, env, tmp_path):
+def test_a_second_start_goes_on_and_a_new_file_becomes_a_use_case_while_it_runs(said, env, tmp_path, request):
     folder = tmp_path / "use_cases"
     folder.mkdir()
     for file in (ROOT / "use_cases").glob("*.py"):
@@ -129,6 +130,12 @@ def test_a_second_start_goes_on_and_a_new_file_becomes_a_use_case_while_it_runs(
         reply = httpx.post(f"{inference}/predict/flats", json=row).json()
         assert 300 < reply["predictions"][0] < 900
         assert "/predict/flats" in httpx.get(f"{inference}/openapi.json").json()["paths"]
+        page = request.getfixturevalue("browser").new_page()
+        page.goto(f"http://127.0.0.1:{env['LAB_STREAMLIT_PORT']}/?use_case=flats")
+        page.get_by_label("Living area (m²)", exact=True).fill("50")
+        page.get_by_role("button", name="Predict", exact=True).click()
+        expect(page.get_by_text("By version 1 of flats")).to_be_visible(timeout=60_000)
+        page.close()
     finally:
         demo.send_signal(signal.SIGTERM)
         demo.wait(60)
