@@ -1,14 +1,15 @@
 """MLflow's logins where it asks for one: the names and passwords of the secrets folder, in MLflow's own user tables.
 
 `python logins.py FOLDER CONFIG` writes the configuration of MLflow's login to the file CONFIG. Whoever has a login
-reads everything; `pipeline` also owns what it makes (experiments, models and their aliases); `admin` may do all.
+reads everything and owns what it makes: `pipeline` its experiments, models and their aliases, `notebooks`
+experiments by hand; `admin` may do all.
 Runs before every start, so that rotated passwords arrive.
 """
 
 import sys
 from pathlib import Path
 
-LOGINS = {"admin": True, "pipeline": False, "reader": False}  # name: may do all
+LOGINS = {"admin": True, "pipeline": False, "notebooks": False, "reader": False}  # name: may do all
 
 
 def main(folder: Path, config: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mlops_lab.settings import REPOSITORY
 from tests.cluster.cluster import MACHINES, ROLES, SMALL, Cluster
-from tests.k8s.export import rendered
+from tests.k8s.export import rendered, services
 
 
 def pytest_configure(config):
@@ -32,7 +32,8 @@ def machines() -> Iterator[Cluster]:
 def cluster(machines, request) -> Cluster:
     """The lab, applied as docs/cluster.md says: labels, images, secrets, and the export."""
     cluster = machines
-    build_and_load(cluster)
+    off = {name for name, found in rendered(SMALL).workloads.items() if found["spec"].get("replicas") == 0}
+    build_and_load(cluster, *sorted(set(rendered(SMALL).workloads) - off))
     cluster.secrets("init")
     cluster.apply()
     # An operator's setting: a small market, since two cores carry three nodes and the trainings.
@@ -40,14 +41,14 @@ def cluster(machines, request) -> Cluster:
     return cluster
 
 
-def build_and_load(cluster: Cluster) -> None:
-    """Each image onto the nodes where its pods may run."""
+def build_and_load(cluster: Cluster, *names: str) -> None:
+    """The images of these services, each onto the nodes where its pods may run."""
     tags = {"LAB_IMAGES": "localhost:32000/mlops-lab", "LAB_TAG": "1.0.0"}
-    command = ["docker", "compose", "--profile", "gradio", "build"]
+    command = ["docker", "compose", "build", *(name for name in names if "build" in services()[name])]
     subprocess.run(command, cwd=REPOSITORY, env=cluster._environment | tags, timeout=3600, check=True)
     nodes: dict[str, set[str]] = {}
-    for found in rendered(SMALL).workloads.values():
-        pod = found["spec"]["template"]["spec"]
+    for name in names:
+        pod = rendered(SMALL).pod(name)
         required = pod["affinity"]["nodeAffinity"].get("requiredDuringSchedulingIgnoredDuringExecution")
         roles = (
             required["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] if required else ROLES.values()

@@ -11,6 +11,7 @@ import pytest
 
 from mlops_lab.settings import REPOSITORY
 from tests.cluster.cluster import PATIENCE, ROLES, SMALL, Callers
+from tests.cluster.conftest import build_and_load
 from tests.k8s.export import rendered
 from tests.stack.stack import eventually
 
@@ -106,6 +107,20 @@ def test_networks_hold(cluster):
     }
     shut_in = tried("airflow-scheduler", "kubernetes.default.svc:443", "mysql:3306", "postgres:5432")
     assert shut_in == {"kubernetes.default.svc:443": "shut", "mysql:3306": "shut", "postgres:5432": "open"}
+
+
+def test_tools_that_are_off_start_when_somebody_scales_them(cluster):
+    assert not cluster.pods("notebooks") + cluster.pods("locust")
+    build_and_load(cluster, "notebooks", "locust")
+    cluster.lab("scale", "deployment/notebooks", "deployment/locust", "--replicas=1")
+    for name in ("notebooks", "locust"):
+        eventually(lambda name=name: cluster.ready(name), f"{name} ready", PATIENCE, 5)
+    page = f"{cluster.url(30880)}/api/contents"
+    assert httpx.get(page, timeout=60).status_code == 403
+    token = {"Authorization": f"token {cluster.logins['JupyterLab token'][1]}"}
+    found = httpx.get(page, headers=token, timeout=60).json()["content"]
+    assert "04_experiments.ipynb" in {entry["name"] for entry in found}
+    cluster.lab("scale", "deployment/notebooks", "deployment/locust", "--replicas=0")
 
 
 def test_volumes_outlive_their_pods(cluster):

@@ -14,7 +14,6 @@ from mlops_lab.settings import REPOSITORY
 
 EXPORT = REPOSITORY / "k8s-export"
 TOOLS = REPOSITORY / ".venv" / "k8s" / "bin"
-PROFILES = {"gradio"}  # what the cluster runs of the services that compose starts by profile
 
 
 def kubectl() -> str:
@@ -72,9 +71,5 @@ def compose() -> dict:
 
 
 def services() -> dict[str, dict]:
-    """The services that belong into the cluster."""
-    return {
-        name: service
-        for name, service in compose()["services"].items()
-        if set(service.get("profiles", PROFILES)) & PROFILES
-    }
+    """Every service, also what compose starts by profile."""
+    return compose()["services"]

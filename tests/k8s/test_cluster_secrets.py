@@ -102,6 +102,10 @@ def test_mlflow_knows_the_logins_that_its_readers_have(cluster):
             secrets[f"secrets-{service}"]["lab_mlflow_password"]
             == secrets["secrets-mlflow"]["reader-password"]
         )
+    assert secrets["secrets-notebooks"]["lab_mlflow_username"] == "notebooks"
+    assert (
+        secrets["secrets-notebooks"]["lab_mlflow_password"] == secrets["secrets-mlflow"]["notebooks-password"]
+    )
     shown = run(cluster, "show")
     for login in ("airflow-admin", "grafana-admin", "minio-root", "mlflow-admin"):
         assert secrets["secrets-store"][login] in shown

@@ -16,7 +16,7 @@ from werkzeug.security import check_password_hash
 from mlops_lab.settings import REPOSITORY
 from tests.lab_services import free_port
 
-PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeline", "reader")}
+PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeline", "notebooks", "reader")}
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,11 @@ def test_who_may_do_what(server):
     for login in ("reader", "admin"):
         found = ask(server, login, "GET", "registered-models/alias?name=housing&alias=champion")
         assert found.json()["model_version"]["version"] == "1"
+    assert ask(server, "notebooks", "POST", "registered-models/alias", json=alias).status_code == 403
+    by_hand = ask(server, "notebooks", "POST", "experiments/create", json={"name": "housing-experiments"})
+    for login, allowed in (("reader", 403), ("notebooks", 200)):
+        assert ask(server, login, "POST", "runs/create", json=by_hand.json()).status_code == allowed
+    assert ask(server, "notebooks", "POST", "runs/create", json=experiment).status_code == 403
     assert ask(server, "reader", "GET", "experiments/get?experiment_id=0").status_code == 200
     assert (
         ask(server, "reader", "DELETE", "registered-models/delete", json={"name": "housing"}).status_code

@@ -35,7 +35,9 @@ ENVIRONMENT = {
     # the roll-out asks every replica
     ("airflow-worker", "LAB_INFERENCE_URL"): "http://inference-replicas:8085",
 }
-# MLflow asks for a login, so whoever reads it has one.
+# Started by profile, and by hand in the cluster, too.
+OFF = {"locust", "notebooks"}
+# MLflow asks for a login, so whoever reads it has one; these have no secret in compose.
 LOGINS = {"streamlit"}
 PROBED_OTHERWISE = {"mlflow"}
 NODE_PORTS = {
@@ -44,6 +46,7 @@ NODE_PORTS = {
     "inference": (8085, 30800),
     "streamlit": (8086, 30860),
     "gradio": (8087, 30850),
+    "notebooks": (8088, 30880),
     "minio": (9001, 30901),
     "prometheus": (9090, 30910),
     "grafana": (3000, 30300),
@@ -78,6 +81,13 @@ def test_every_service_has_its_workload():
     assert set(rendered().all("Job")) == jobs
     assert set(rendered().all("Deployment")) == set(IN_CLUSTER) - jobs
     assert not rendered().all("Pod")
+
+
+def test_what_is_off_stands_at_no_replica():
+    found = {name: found["spec"].get("replicas") for name, found in rendered().all("Deployment").items()}
+    assert found.pop("inference") is None, "the autoscaler says how many"
+    assert found == {name: 0 if name in OFF else 1 for name in found}
+    assert all("profiles" in services()[name] for name in OFF)
 
 
 @each_service
@@ -293,7 +303,7 @@ def test_people_reach_each_page_by_its_node_port():
 
 
 def test_use_cases_are_one_config_map():
-    for name in ("airflow-init", "airflow-dag-processor", "airflow-worker"):
+    for name in ("airflow-init", "airflow-dag-processor", "airflow-worker", "notebooks"):
         mounts = {mount["mountPath"]: mount["name"] for mount in rendered().container(name)["volumeMounts"]}
         volumes = {volume["name"]: volume for volume in rendered().pod(name)["volumes"]}
         assert volumes[mounts["/opt/lab/use_cases"]]["configMap"]["name"] == "use-cases"
