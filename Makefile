@@ -114,7 +114,9 @@ passwords: ## the stack's logins
 .PHONY: rotate-secrets
 rotate-secrets: ## every secret of the stack anew; restarts its services
 	@$(COMPOSE) run --rm --no-deps secrets-init rotate
-	@$(COMPOSE) up --detach --wait --force-recreate
+	@# Also of those that run by a profile, each of which is named as its service.
+	@$(ENGINE) && COMPOSE_PROFILES=$$(docker compose --profile '*' ps --services | paste -sd,) \
+		docker compose up --detach --wait --force-recreate
 	@# Grafana reads its password from the file only when it makes its database.
 	@$(COMPOSE) exec -T grafana sh -c 'test ! -x /usr/share/grafana/bin/grafana \
 		|| /usr/share/grafana/bin/grafana cli admin reset-admin-password --password-from-stdin < /secrets/admin-password'

@@ -27,6 +27,9 @@ PORTS = {
     "mlflow": 8084,
     "inference": 8085,
     "streamlit": 8086,
+    "gradio": 8087,
+    "notebooks": 8088,
+    "locust": 8089,
     "prometheus": 9090,
     "alertmanager": 9093,
     "grafana": 3000,
@@ -83,6 +86,15 @@ class Stack:
 
     def down(self, *options: str) -> None:
         self.compose("--profile", "*", "down", "--timeout", "30", *options)
+
+    def make(self, target: str) -> None:
+        """A target of the Makefile, for this project."""
+        whole = ["make", "--silent", target, "ENGINE=:"]  # the engine is up
+        environment = self._environment | {"COMPOSE_PROJECT_NAME": self.project}
+        done = subprocess.run(
+            whole, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert done.returncode == 0, f"make {target}:\n{(done.stdout + done.stderr)[-4000:]}"
 
     def run_in(self, service: str, *command: str, check: bool = True) -> str:
         return self.compose("exec", "--no-TTY", service, *command, check=check)

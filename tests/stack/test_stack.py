@@ -52,7 +52,8 @@ def test_listens_on_loopback_alone(stack):
         for bindings in container["HostConfig"]["PortBindings"].values()
         for binding in bindings or []
     ]
-    assert {int(binding["HostPort"]) for _, binding in bound} == set(stack.ports.values())
+    by_profile = {stack.ports[name] for name in ("gradio", "notebooks", "locust")}
+    assert {int(binding["HostPort"]) for _, binding in bound} == set(stack.ports.values()) - by_profile
     assert {binding["HostIp"] for _, binding in bound} == {"127.0.0.1"}
 
 
@@ -329,13 +330,18 @@ def test_down_and_up_keep_everything(stack):
 
 def test_rotated_secrets_reach_every_service(stack):
     before = stack.logins()
-    stack.compose("run", "--rm", "--no-deps", "--no-TTY", "secrets-init", "rotate")
-    stack.up("--force-recreate")
+    stack.up("notebooks")  # by its profile; Gradio and Locust stay away
+    stack.make("rotate-secrets")
     after = stack.logins()
     assert all(after[service][1] != before[service][1] for service in before)
     with pytest.raises(AirflowError):
         type(stack.airflow())(stack.url("airflow"), *before["Airflow"]).runs("housing_training")
     assert stack.airflow().runs("housing_training")
+    files = f"{stack.url('notebooks')}/api/contents"
+    for logins, allowed in ((before, 403), (after, 200)):
+        token = {"Authorization": f"token {logins['JupyterLab'][1]}"}
+        assert httpx.get(files, headers=token, timeout=30).status_code == allowed
+    assert not stack.containers("gradio") + stack.containers("locust")
     assert stack.sql("SELECT 1") == [(1,)]
     eventually(lambda: stack.champion(), "a champion after the rotation")
     [known] = stack.predict()["prediction_ids"]
