@@ -13,7 +13,7 @@ from mlops_lab.api_client import InferenceClient
 from mlops_lab.errors import LabError
 from mlops_lab.services import ended_by_signal
 
-USUAL = "http://127.0.0.1:8085"
+USUAL = f"http://127.0.0.1:{os.environ.get('LAB_INFERENCE_PORT', 8085)}"
 HERE = {"127.0.0.1", "localhost", "::1"}
 SEARCH = Path(__file__).parent / "load_search.py"
 OPTIONS = ("bound", "minutes", "hold", "most", "out")  # what the search is told

@@ -1,6 +1,7 @@
 """The load test against the real prediction API: what it finds, and what it says when there is nothing to load."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import httpx
+import psutil
 import pytest
 
 from tests import lab_history
@@ -57,6 +59,57 @@ def test_the_report_names_the_users_held_for_every_use_case(inference, tmp_path)
     page = (tmp_path / "report.html").read_text()
     for use_case in ("housing", "diabetes", "covertype"):
         assert f"{use_case}: one row" in page
+
+
+def test_without_a_lab_it_boots_its_own_and_leaves_nothing(tmp_path):
+    own = {"LAB_INFERENCE_PORT": str(free_port()), "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    rules = f"LOAD_ARGS=--use-cases housing {' '.join(SHORT)} --bound 5000 --out {tmp_path / 'out'}"
+    environment = Service("", [], "", Path(), 0, **own).environment
+    done = subprocess.run(
+        ["make", "-s", "load-test", rules],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=290,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no lab runs here" in done.stdout
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["use_cases"] == ["housing"]
+    assert left_behind(tmp_path) == []
+    assert list((tmp_path / "tmp").glob("lab-*")) == []
+
+
+def test_a_stop_in_the_middle_of_the_load_leaves_no_process(inference, tmp_path):
+    command = [sys.executable, str(FOLDER / "load_test.py"), "--url", inference.url]
+    command += ["--hold", "60", "--out", str(tmp_path / "out")]
+    environment = Service("", [], "", Path(), 0).environment
+    test = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 120
+        while len(left_behind(tmp_path)) < 2:  # itself and the search
+            assert test.poll() is None
+            assert time.monotonic() < end, "no search was started"
+            time.sleep(0.2)
+        test.send_signal(signal.SIGTERM)
+        assert test.wait(60) == 130
+    finally:
+        test.kill()
+    assert left_behind(tmp_path) == []
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Processes that have something in the folder in their command or as their lab."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            whole = " ".join([*process.cmdline(), process.environ().get("LAB_HOME", "")])
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+        if str(folder) in whole:
+            found.append(whole)
+    return found
 
 
 def test_a_bound_that_nothing_keeps_says_what_broke(inference, tmp_path):
