@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from datos.app import create_app
 from datos.positions import PositionsError
 from datos.settings import DatosSettings
+from mlops_lab import logs
 
 
 def main() -> int:
@@ -40,7 +41,8 @@ def main() -> int:
     except PositionsError as error:
         print(f"datos: {error}", file=sys.stderr)
         return 2
-    uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="info")
+    logs.setup()
+    uvicorn.run(app, host=arguments.host, port=arguments.port, log_config=None, access_log=False)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Annotated
@@ -23,6 +24,9 @@ from datos.catalog import Catalog, UnknownDatasetError
 from datos.dataset import Dataset, DatasetError, as_objects
 from datos.positions import Positions, PositionsError
 from datos.settings import DatosSettings
+from mlops_lab.logs import RequestId
+
+logger = logging.getLogger("datos")
 
 DAYS = frozenset(
     [
@@ -76,6 +80,8 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
         metrics.requests.labels(getattr(request.state, "dataset", ""), str(response.status_code)).inc()
         return response
 
+    app.add_middleware(RequestId)
+
     @app.get("/")
     def index() -> JSONResponse:
         """The data sets, with their rows, batches and columns; a broken one with its error."""
@@ -114,6 +120,11 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
                 )
             rows = found.read(turn.number)
         metrics.rows.labels(dataset).inc(len(rows))
+        logger.info(
+            "batch %d of %s for group %d",
+            turn.number, dataset, group_number,
+            extra={"data": {"dataset": dataset, "batch": turn.number, "group": group_number, "rows": len(rows)}},
+        )  # fmt: skip
         reply: dict = {"group_number": group_number}
         if day is not None:
             reply["day"] = day
@@ -208,10 +219,12 @@ def _answer_errors(app: FastAPI) -> None:
     # 503, not 400: to callers 400 is the end of the data, and a file may be in the middle of being copied.
     @app.exception_handler(DatasetError)
     def broken(request: Request, error: DatasetError) -> JSONResponse:
+        logger.error("%s", error)
         return JSONResponse({"detail": str(error)}, 503)
 
     @app.exception_handler(PositionsError)
     def stuck(request: Request, error: PositionsError) -> JSONResponse:
+        logger.error("%s", error)
         return JSONResponse({"detail": str(error)}, 503)
 
 

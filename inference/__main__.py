@@ -8,9 +8,9 @@ import sys
 import uvicorn
 from pydantic import ValidationError
 
-from inference import logs
 from inference.app import create_app
 from inference.settings import InferenceSettings
+from mlops_lab import logs
 from mlops_lab.errors import LabError
 
 GRACE = 20  # seconds that requests under way may still take once the service is told to stop

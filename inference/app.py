@@ -13,9 +13,9 @@ from fastapi.responses import Response
 from sqlalchemy import Engine, create_engine
 from starlette.routing import Route
 
-from inference import logs, models
+from inference import models
 from inference.champions import Champions
-from inference.endpoint import RequestId, Service
+from inference.endpoint import Service
 from inference.errors import answer
 from inference.explain import Explain
 from inference.feedback import Feedback
@@ -25,6 +25,7 @@ from inference.predict import Predict
 from inference.prediction_log import PredictionLog
 from inference.settings import InferenceSettings
 from inference.work import Workers
+from mlops_lab import logs
 from mlops_lab.errors import ContractError, LabError
 
 logger = logging.getLogger("inference")
@@ -62,7 +63,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     app.add_exception_handler(LabError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_exception_handler(Exception, _fail)
-    app.add_middleware(RequestId)
+    app.add_middleware(logs.RequestId)
     return app
 
 

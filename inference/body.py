@@ -1,26 +1,14 @@
 """What comes in, at the lowest cost: the body, its size and type, and the rows in it."""
 
-import re
-import uuid
 from typing import Any
 
 import orjson
 
 from inference.errors import BadBody, TooLarge, WrongContentType, problem
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-
 
 class Disconnected(Exception):
     """The caller went away before its request was whole; there is nobody to answer."""
-
-
-def request_id_of(scope: dict) -> str:
-    """The caller's `X-Request-ID` when it is a plain word of at most 64 characters, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return uuid.uuid4().hex
 
 
 async def read_body(scope: dict, receive: Any, limit: int) -> bytes:

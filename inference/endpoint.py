@@ -8,10 +8,9 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from inference.body import Disconnected, read_body, request_id_of
+from inference.body import Disconnected, read_body
 from inference.champions import Champion, Champions
 from inference.errors import answer
-from inference.logs import request_id
 from inference.metrics import UNKNOWN, Metrics
 from inference.prediction_log import PredictionLog
 from inference.settings import InferenceSettings
@@ -92,25 +91,3 @@ class Endpoint(ABC):
         service.metrics.answered(use_case, version, self.kind, call.status, seconds, call.rows)
         if error_kind:
             service.metrics.refused(use_case, error_kind)
-
-
-class RequestId:
-    """ASGI middleware: every reply carries `X-Request-ID`, the caller's or a new one, and so does every log line."""
-
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        value = request_id_of(scope)
-        request_id.set(value)
-        header = (b"x-request-id", value.encode())
-
-        async def send_with_id(message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), header]
-            await send(message)
-
-        await self.app(scope, receive, send_with_id)

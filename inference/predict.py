@@ -10,7 +10,7 @@ import orjson
 from inference.body import parse, rows_of
 from inference.champions import Champion
 from inference.endpoint import Call, Endpoint
-from inference.logs import request_id
+from mlops_lab.logs import request_id
 from mlops_lab.model.predictor import Predictions
 
 

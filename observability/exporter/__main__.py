@@ -9,7 +9,8 @@ import threading
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from pydantic import ValidationError
 
-from observability.exporter.collect import Collector, JsonLines
+from mlops_lab import logs
+from observability.exporter.collect import Collector
 from observability.exporter.settings import ExporterSettings
 
 
@@ -19,10 +20,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=9108, help="port to listen on (default: %(default)s)")
     arguments = parser.parse_args()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.setup()
     try:
         collector = Collector(ExporterSettings())
     except ValidationError as error:

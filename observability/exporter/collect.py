@@ -1,11 +1,9 @@
 """Looks at everything side by side each time Prometheus asks; what doesn't answer in time is down."""
 
-import json
 import logging
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from threading import Lock
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -58,16 +56,6 @@ class Collector:
                 logger.warning("%s is down: %s", service, fault)
         elif before:
             logger.info("%s is up again", service)
-
-
-class JsonLines(logging.Formatter):
-    """One record as one JSON line, as the lab's other services write theirs."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return json.dumps({
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
-        })  # fmt: skip
 
 
 def _timed(look: Look) -> tuple[list[Metric], float]:

@@ -237,6 +237,24 @@ class Process:
 
 
 @pytest.mark.timeout(120)
+def test_log_lines_are_json_with_the_requests_id(tmp_path):
+    (tmp_path / "houses.csv").write_text("")
+    with Process(scale=0.005, folder=tmp_path) as api:
+        call = {"X-Request-ID": "find-me"}
+        reply = httpx.get(f"{api.url}/covertype/data?group_number=4", headers=call)
+        httpx.get(f"{api.url}/houses/data?group_number=4", headers={"X-Request-ID": "and me"})
+        api.process.terminate()
+        lines = [json.loads(line) for line in api.process.communicate(timeout=20)[0].splitlines()]
+    assert reply.headers["x-request-id"] == "find-me"
+    [served] = [line for line in lines if line.get("request_id") == "find-me"]
+    assert (served["dataset"], served["batch"], served["group"]) == ("covertype", 1, 4)
+    assert served["rows"] == len(reply.json()["data"])
+    [broken] = [line for line in lines if line["logger"] == "datos" and line["level"] == "error"]
+    assert "houses.csv" in broken["message"]
+    assert len(broken["request_id"]) == 32  # what is no plain word never gets into a log
+
+
+@pytest.mark.timeout(120)
 def test_a_killed_service_goes_on_where_it_was(tmp_path):
     settings = {"state": tmp_path / "deep" / "positions.json", "scale": 0.005}
     with Process(**settings) as api:
