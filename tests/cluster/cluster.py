@@ -37,8 +37,18 @@ class Cluster:
     def built(self) -> bool:
         return (self.programs / "kubelet").exists()
 
+    @property
+    def running(self) -> bool:
+        return Path(self._environment["KUBECONFIG"]).exists()
+
+    @property
+    def has_the_lab(self) -> bool:
+        return bool(self.get("deployments"))
+
     def up(self) -> None:
         self._run(MACHINES / "up", timeout=600)
+
+    def label(self) -> None:
         for node, role in ROLES.items():
             self.kubectl("label", "node", node, f"lab-role={role}", "--overwrite")
 

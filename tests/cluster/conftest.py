@@ -21,6 +21,9 @@ def machines() -> Iterator[Cluster]:
     cluster = Cluster()
     if not cluster.built:
         pytest.skip("the cluster's programs are not built: run ../shared/cluster/build (25 minutes) once")
+    if cluster.running:  # whoever brought it up looks at it afterwards, and takes it down
+        yield cluster
+        return
     try:
         cluster.up()
         yield cluster
@@ -29,9 +32,12 @@ def machines() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def cluster(machines, request) -> Cluster:
+def cluster(machines) -> Cluster:
     """The lab, applied as docs/cluster.md says: labels, images, secrets, and the export."""
     cluster = machines
+    if cluster.has_the_lab:
+        return cluster
+    cluster.label()
     off = {name for name, found in rendered(SMALL).workloads.items() if found["spec"].get("replicas") == 0}
     build_and_load(cluster, *sorted(set(rendered(SMALL).workloads) - off))
     cluster.secrets("init")
