@@ -9,6 +9,10 @@ Runs before every start, so that rotated passwords arrive.
 import sys
 from pathlib import Path
 
+from alembic.command import stamp
+from alembic.config import Config
+from sqlalchemy import create_engine, inspect
+
 LOGINS = {"admin": True, "pipeline": False, "notebooks": False, "reader": False}  # name: may do all
 
 
@@ -24,10 +28,10 @@ def main(folder: Path, config: Path) -> None:
         "auth_cache_ttl_seconds = 60\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
-    from mlflow.server.auth.sqlalchemy_store import (
-        SqlAlchemyStore,
-    )  # reads the configuration when it is imported
+    # What follows reads the configuration when it is imported.
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
+    make_tables(database)
     users = SqlAlchemyStore()
     users.init_db(database)
     for name, is_admin in LOGINS.items():
@@ -36,6 +40,26 @@ def main(folder: Path, config: Path) -> None:
             users.create_user(name, password, is_admin=is_admin)
         elif not users.authenticate_user(name, password):
             users.update_user(name, password=password)
+
+
+def make_tables(database: str) -> None:
+    """MLflow's user tables.
+
+    Its own first migrations don't run on MySQL: two keys of the same name (mlflow/mlflow#9642), and a look at the
+    version that locks out the migration (mlflow/mlflow#15108). So a new database gets the present tables at once and
+    the mark from which later migrations go on.
+    """
+    from mlflow.server.auth.db import models, utils
+
+    engine = create_engine(database)
+    if not inspect(engine).has_table("alembic_version_auth"):
+        models.Base.metadata.create_all(engine)
+        migrations = Config()
+        migrations.set_main_option("script_location", str(Path(utils.__file__).parent / "migrations"))
+        migrations.set_main_option("sqlalchemy.url", database.replace("%", "%%"))
+        stamp(migrations, "head")
+    utils.migrate(engine, "head")
+    engine.dispose()
 
 
 if __name__ == "__main__":
