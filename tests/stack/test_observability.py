@@ -58,13 +58,15 @@ def ask(stack, requests: int) -> list[str]:
 def no_training(stack) -> Iterator[None]:
     """Trainings wait meanwhile: each would make a champion of its own, which counts its drift anew."""
     airflow = stack.airflow()
-    airflow.pause("housing_training")
+
+    def still() -> bool:
+        runs = [run["dag_run_id"] for run in airflow.runs("housing_training") if run["state"] == "running"]
+        tasks = [task for run in runs for task in airflow.tasks("housing_training", run)]
+        return all(task["state"] not in ("running", "queued") for task in tasks)
+
+    airflow.pause("housing_training")  # begins no further task, not even of a run that is under way
     try:
-        eventually(
-            lambda: all(run["state"] != "running" for run in airflow.runs("housing_training")),
-            "the end of the training under way",
-            pause=5,
-        )
+        eventually(still, "the end of the tasks under way", pause=5)
         yield
     finally:
         airflow.unpause("housing_training")
