@@ -12,6 +12,7 @@ IN_BROWSER = 5000  # values of a category that the page sends, to be searched th
 FEW = 16  # up to so many fields are shown at once
 FIRST = 12  # of more fields, so many stand before the fold
 COLUMNS = 2
+NARROW = 240  # pixels: a field has its own row where two would be narrower, as on a phone
 UNKNOWN = ("unknown", "")  # a choice of every field that may be left out
 
 
@@ -57,6 +58,7 @@ def _field(feature: Feature, value: Any) -> gr.components.Component:
         "label": f"{feature.title} ({feature.unit})" if feature.unit else feature.title,
         "info": " ".join(part for part in (feature.description, bounds(feature)) if part) or None,
         "interactive": True,
+        "min_width": NARROW,
     }
     unknown = [] if feature.required else [UNKNOWN]
     match feature:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from gradio_app import picture
-from gradio_app.form import FEW, form, row
+from gradio_app.form import FEW, NARROW, form, row
 from mlops_lab.api_client import InferenceClient, NotReady, Predictions, RequestRefused
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
@@ -46,9 +46,10 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
         asked = gr.State(None)  # the use case that a new page's address named
         typed = gr.State({})  # use case → row: what was typed outlives a new champion and another use case
         with gr.Row(equal_height=True):
-            gr.Markdown("# MLOps lab")
+            with gr.Column(min_width=NARROW):
+                gr.Markdown("# MLOps lab")
             use_case = gr.Dropdown(
-                [], label="Use case", interactive=True, filterable=False, elem_id="use-case"
+                [], label="Use case", interactive=True, filterable=False, elem_id="use-case", min_width=NARROW
             )
         notice = gr.Markdown(visible=False, elem_id="notice")
         trouble = gr.Markdown(visible=False, elem_id="trouble")
@@ -234,6 +235,8 @@ def said(contract: Contract, reply: Predictions) -> str:
         else:
             ranked = sorted(shares.items(), key=lambda pair: -pair[1])
             lines.append(", ".join(f"{name} {share:.1%}" for name, share in ranked if share >= 0.0005))
+    if target.description:
+        lines.append(target.description)
     lines.append(
         f"By version {reply.model.version} of {reply.model.name}. Prediction `{reply.prediction_ids[0]}`"
     )

@@ -27,6 +27,7 @@ def waterfall(contract: Contract, row: Mapping[str, Any], explanation: Explanati
         bars.append((f"{len(rest)} other fields", sum(value for _, value in rest)))
 
     figure = Figure(figsize=(7, 1.3 + 0.36 * len(bars)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12)  # inches
     axes = figure.subplots()
     axes.use_sticky_edges = False
     start = explanation.base_value
@@ -46,7 +47,7 @@ def waterfall(contract: Contract, row: Mapping[str, Any], explanation: Explanati
     axes.axvline(explanation.base_value, color=STILL, linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(bars)), [label for label, _ in reversed(bars)], fontsize=9)
     axes.margins(x=0.16)
-    axes.xaxis.set_major_formatter(lambda value, _: _amount(contract, value, unit=False))
+    axes.xaxis.set_major_formatter(lambda value, _: _tick(contract, value))
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlabel(_what(contract, explanation), fontsize=9)
@@ -65,7 +66,7 @@ def history(versions: Sequence[Mapping[str, Any]], metric: str, greater_is_bette
     versions: oldest first; `version`, `outcome`, `test` and `baseline` (numbers or None).
     """
     scored = [v for v in versions if v["test"] is not None]
-    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     if naive := [v for v in scored if v["baseline"] is not None]:
         axes.plot(
@@ -95,7 +96,7 @@ def history(versions: Sequence[Mapping[str, Any]], metric: str, greater_is_bette
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     if scored:
-        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -110,6 +111,12 @@ def _amount(contract: Contract, value: float, unit: bool = True) -> str:
     if contract.task != "regression":
         return f"{value:.1%}"
     return f"{number(value)} {contract.target.unit or ''}".strip() if unit else number(value)
+
+
+def _tick(contract: Contract, value: float) -> str:
+    """A probability's axis has room beyond 0 and 1 for the bars' labels, but no values."""
+    beyond = contract.task != "regression" and not -1e-9 <= value <= 1 + 1e-9
+    return "" if beyond else _amount(contract, value, unit=False)
 
 
 def _short(text: str) -> str:

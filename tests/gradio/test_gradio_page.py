@@ -63,6 +63,25 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, page, infer
     assert [url for url in beyond if not url.startswith(("data:", "blob:"))] == []
 
 
+def test_on_a_phone_each_field_has_its_row_and_nothing_is_beyond_the_edge(tab, page):
+    tab.set_viewport_size({"width": 390, "height": 844})
+    open_page(tab, page)
+    predict(tab)
+    labels = (
+        "MLOps lab",
+        "Use case",
+        "Bedrooms",
+        "Bathrooms",
+        "Lot size (acre)",
+        "State or territory",
+        "City",
+    )
+    tops = [tab.get_by_text(label, exact=True).first.bounding_box()["y"] for label in labels]
+    assert tops == sorted(set(tops))
+    assert tab.get_by_role("heading", name="MLOps lab").bounding_box()["height"] < 50  # one line
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_another_use_case_brings_its_form_and_takes_the_answer_away(tab, page):
     open_page(tab, page)
     predict(tab)
