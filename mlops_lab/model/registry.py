@@ -67,12 +67,13 @@ class Registry:
     def by_alias(self, use_case: str, alias: str) -> Version | None:
         """The version that carries the alias, or None when there is none (yet)."""
         try:
-            found = self.client.get_model_version_by_alias(use_case, alias)
+            # Not the alias's own call: behind a login MLflow refuses it (403) for a model that isn't there yet.
+            number = self.client.get_registered_model(use_case).aliases.get(alias)
         except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return self._version(found)
+        return None if number is None else self.version(use_case, int(number))
 
     def version(self, use_case: str, version: int) -> Version:
         """One version. Raises `ModelError` when it doesn't exist."""

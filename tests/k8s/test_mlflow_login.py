@@ -13,6 +13,7 @@ import httpx
 import pytest
 from werkzeug.security import check_password_hash
 
+from mlops_lab.model.registry import Registry
 from mlops_lab.settings import REPOSITORY
 from tests.lab_services import free_port
 
@@ -66,12 +67,15 @@ def ask(server: str, login: str | None, method: str, path: str, **options) -> ht
     return httpx.request(method, f"{server}/api/2.0/mlflow/{path}", auth=auth, timeout=60, **options)
 
 
-def test_who_may_do_what(server):
+def test_who_may_do_what(server, monkeypatch):
     assert httpx.get(server, timeout=60).status_code == 401
     assert ask(server, None, "GET", "experiments/get?experiment_id=0").status_code == 401
     wrong = httpx.get(f"{server}/api/2.0/mlflow/experiments/get?experiment_id=0", auth=("admin", "password"))
     assert wrong.status_code == 401
 
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")  # what the registry sets goes with the test
+    assert Registry(server, "pipeline", PASSWORDS["pipeline"]).by_alias("housing", "champion") is None
     made = ask(server, "pipeline", "POST", "registered-models/create", json={"name": "housing"})
     assert made.status_code == 200, made.text
     experiment = ask(server, "pipeline", "POST", "experiments/create", json={"name": "housing"}).json()
