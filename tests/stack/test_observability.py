@@ -243,7 +243,7 @@ def read_by(stack, expression: str) -> set[str]:
     while parts:
         part = parts.pop()
         if isinstance(part, dict):
-            found |= {part["name"]} if part.get("type") == "vectorSelector" else set()
+            found |= {part["name"]} if part.get("type") in ("vectorSelector", "matrixSelector") else set()
             parts += part.values()
         elif isinstance(part, list):
             parts += part
