@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.demo, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parent.parent
 LAB = str(Path(sys.executable).parent / "lab")
-PORTS = ("AIRFLOW", "DATA_API", "MLFLOW", "INFERENCE", "STREAMLIT")
+PORTS = ("AIRFLOW", "DATA_API", "MLFLOW", "INFERENCE", "STREAMLIT", "GRADIO")
 
 
 def left_behind(home: Path, env: dict[str, str]) -> list[str]:
@@ -54,10 +55,9 @@ def env(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def said(env) -> str:
-    """What one whole `make demo ONCE=1` prints."""
-    done = subprocess.run(
-        ["make", "-s", "demo", "ONCE=1"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=1400
-    )
+    """What one whole `make demo ONCE=1 GRADIO=1` prints."""
+    command = ["make", "-s", "demo", "ONCE=1", "GRADIO=1"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout
@@ -81,6 +81,7 @@ def test_it_tells_what_it_does_and_reports(said, env):
         "the loop is over",
         "naive baseline",
         f"http://127.0.0.1:{env['LAB_STREAMLIT_PORT']}",
+        f"http://127.0.0.1:{env['LAB_GRADIO_PORT']}",
     ):
         assert words in said, said
     assert left_behind(Path(env["LAB_HOME"]), env) == []
@@ -110,7 +111,7 @@ def test_a_second_start_goes_on_and_a_new_file_becomes_a_use_case_while_it_runs(
     output = tmp_path / "out.txt"
     with output.open("w") as out:
         demo = subprocess.Popen(
-            [LAB, "demo"], env=env | {"LAB_USE_CASES": str(folder)}, stdout=out, stderr=out
+            [LAB, "demo", "--gradio"], env=env | {"LAB_USE_CASES": str(folder)}, stdout=out, stderr=out
         )
     try:
         _until(lambda: "the lab is up" in output.read_text(), demo, 400)
@@ -131,10 +132,13 @@ def test_a_second_start_goes_on_and_a_new_file_becomes_a_use_case_while_it_runs(
         assert 300 < reply["predictions"][0] < 900
         assert "/predict/flats" in httpx.get(f"{inference}/openapi.json").json()["paths"]
         page = request.getfixturevalue("browser").new_page()
-        page.goto(f"http://127.0.0.1:{env['LAB_STREAMLIT_PORT']}/?use_case=flats")
-        page.get_by_label("Living area (m²)", exact=True).fill("50")
-        page.get_by_role("button", name="Predict", exact=True).click()
-        expect(page.get_by_text("By version 1 of flats")).to_be_visible(timeout=60_000)
+        for port in ("STREAMLIT", "GRADIO"):
+            page.goto(f"http://127.0.0.1:{env[f'LAB_{port}_PORT']}/?use_case=flats")
+            area = page.get_by_label("Living area (m²)", exact=True)
+            expect(area).to_be_visible(timeout=120_000)
+            area.fill("50")
+            page.get_by_role("button", name="Predict", exact=True).click()
+            expect(page.get_by_text(re.compile(r"By version \d+ of flats"))).to_be_visible(timeout=60_000)
         page.close()
     finally:
         demo.send_signal(signal.SIGTERM)
