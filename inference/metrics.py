@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from inference.prediction_log import PredictionLog
 
 UNKNOWN = "unknown"
-TOGETHER = (
-    256  # replies counted at once: one by one, each finds the caches cold and costs twice as much
-)
+# Replies counted at once: one by one, each finds the caches cold and costs twice as much.
+TOGETHER = 256
 _LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROWS = (1, 2, 5, 10, 50, 100, 500, 1000, 5000, 10_000)
 
