@@ -112,7 +112,9 @@ def covertype() -> Contract:
         "covertype",
         "Forest cover",
         "multiclass",
-        Category("cover_type", "Cover type", allowed=kinds, codes=kinds),
+        Category(
+            "cover_type", "Cover type", description="What grows there most.", allowed=kinds, codes=kinds
+        ),
         [
             Number("elevation", "Elevation", unit="m", minimum=0, maximum=9000, example=2800.0),
             Number("slope", "Slope", unit="degree", minimum=0, maximum=90, example=12.0),

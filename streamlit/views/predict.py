@@ -83,6 +83,8 @@ def _prediction(contract: Contract, reply: Predictions) -> None:
     target, value = contract.target, reply.predictions[0]
     label = f"{target.title} ({target.unit})" if target.unit else target.title
     st.metric(label, show(target, value), border=True)
+    if target.description:  # what the classes of a number mean
+        st.caption(target.description)
     if reply.probabilities:
         shares = reply.probabilities[0]
         if contract.task == "binary":

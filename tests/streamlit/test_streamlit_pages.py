@@ -135,6 +135,7 @@ def test_classes_are_shown_with_their_probabilities(tab, pages):
     assert shown in lab_history.covertype().classes
     expect(tab.get_by_text(f"Probability of {shown.lower()}")).to_be_visible()
     expect(tab.get_by_text("Lodgepole Pine").first).to_be_visible()
+    expect(tab.get_by_text("What grows there most.")).to_be_visible()
 
 
 def test_a_true_value_reaches_the_database(tab, pages, folder):
