@@ -91,7 +91,7 @@ class Champions:
         self._known: frozenset[str] = frozenset()
         self._failures: dict[str, _Failure] = {}
         self._recent: dict[str, deque[str]] = {}
-        self.looked = False  # whether the registry has answered at least once
+        self.looked = False  # whether every champion of the registry was tried at least once
         self.registry_error: str | None = None
         self.generation = 0  # grows with every change of what is served
 
@@ -101,7 +101,8 @@ class Champions:
             return champion
         if not self.looked:
             raise NoModelYet(
-                "no model is served yet: the model registry has not answered so far; try again shortly"
+                "no model is served yet: the champions are being loaded, or the registry does not answer; "
+                "try again shortly"
             )
         if use_case in self._known:
             why = f" ({self._failures[use_case].error})" if use_case in self._failures else ""

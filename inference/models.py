@@ -34,9 +34,12 @@ def router(service: Service) -> APIRouter:
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @routes.get("/ready", summary="Whether a champion is served; 503 when none is", tags=["service"])
+    @routes.get("/ready", summary="Whether the champions are served; 503 when none is", tags=["service"])
     async def ready() -> dict[str, Any]:
         served = {champion.use_case: champion.version.version for champion in champions.served()}
+        # A new replica with the first of three champions must not get requests for the others.
+        if not champions.looked:
+            raise NoModelYet("the champions are not loaded yet; try again shortly")
         if not served:
             raise NoModelYet("no champion is served yet; try again after a training")
         return {"status": "ready", "models": served}

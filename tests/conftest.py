@@ -14,6 +14,17 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 pytest_plugins = ["tests.page_lab"]  # one set of services for the pages of Streamlit and of Gradio
 
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests measured by `record_property`: docs/stack.md, docs/cluster.md and the runbooks have it from here."""
+    passed = terminalreporter.stats.get("passed", [])
+    figures = [(report.location[2], *figure) for report in passed for figure in report.user_properties]
+    if figures:
+        terminalreporter.section("measured")
+    for test, name, value in figures:
+        terminalreporter.write_line(f"{test}: {name} {value}")
+
+
 REAL_DATA = Path(os.environ.get("LAB_TEST_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 
 # 30 lines that a person might write: the price of a flat.

@@ -24,6 +24,7 @@ class Cluster:
     """Three machines, and the lab on them."""
 
     def __init__(self) -> None:
+        self._applied = 0.0
         script = f". {shlex.quote(str(MACHINES / 'settings.sh'))}; echo $BIN; echo $KUBECONFIG; echo $LAN"
         programs, config, self.lan = self._run("bash", "-c", script).split()
         self.programs = Path(programs)
@@ -75,7 +76,12 @@ class Cluster:
         return json.loads(self.lab("get", kind, "--output", "json", *options))["items"]
 
     def apply(self, folder: Path = SMALL) -> None:
+        self._applied = time.monotonic()
         self.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", folder)
+
+    @property
+    def seconds_since_apply(self) -> str:
+        return f"{time.monotonic() - self._applied:.0f}" if self._applied else "unknown: it ran before"
 
     def secrets(self, command: str) -> str:
         return self._run(REPOSITORY / "k8s-export" / "secrets", command, timeout=300)
@@ -156,7 +162,10 @@ class Callers:
         while not self._over.is_set():
             number += 1
             try:
-                self._cluster.predict(("vm1", "vm2")[number % 2], self._path).raise_for_status()
-                self.answered += 1
+                reply = self._cluster.predict(("vm1", "vm2")[number % 2], self._path)
+                if reply.is_success:
+                    self.answered += 1
+                else:
+                    self.failures.append(f"{time.strftime('%H:%M:%S')} {reply.status_code}: {reply.text}")
             except httpx.HTTPError as error:
                 self.failures.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")

@@ -5,6 +5,7 @@ The tests run in this order on one cluster: what comes later uses what came befo
 
 import shutil
 import subprocess
+import time
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from mlops_lab.settings import REPOSITORY
 from tests.cluster.cluster import PATIENCE, ROLES, SMALL, Callers
 from tests.cluster.conftest import build_and_load
+from tests.conftest import FLATS
 from tests.k8s.export import rendered
 from tests.stack.stack import eventually
 
@@ -21,7 +23,7 @@ DEPLOYMENTS = sorted(rendered(SMALL).all("Deployment"))
 JOBS = sorted(rendered(SMALL).all("Job"))
 
 
-def test_everything_starts(cluster):
+def test_everything_starts(cluster, record_property):
     for job in JOBS:
         cluster.lab(
             "wait",
@@ -35,6 +37,7 @@ def test_everything_starts(cluster):
             cluster.lab(
                 "rollout", "status", f"deployment/{name}", f"--timeout={PATIENCE:.0f}s", timeout=PATIENCE + 60
             )
+    record_property("seconds from apply to all pods ready", cluster.seconds_since_apply)
 
 
 def test_each_pod_is_on_its_server(cluster):
@@ -62,6 +65,7 @@ def test_housing_reaches_a_champion_through_airflow(cluster, record_property):
     version = eventually(lambda: cluster.champion(), "a champion at the inference service", 2 * PATIENCE, 5)
     record_property("first champion", version)
     eventually(lambda: len(cluster.ready("inference")) >= 2, "both replicas ready")
+    record_property("seconds from apply to a champion on both replicas", cluster.seconds_since_apply)
 
 
 def test_predictions_come_through_every_nodes_port_and_are_logged(cluster):
@@ -116,11 +120,28 @@ def test_tools_that_are_off_start_when_somebody_scales_them(cluster):
     for name in ("notebooks", "locust"):
         eventually(lambda name=name: cluster.ready(name), f"{name} ready", PATIENCE, 5)
     page = f"{cluster.url(30880)}/api/contents"
-    assert httpx.get(page, timeout=60).status_code == 403
+    # A node's port follows a pod's readiness by a moment.
+    eventually(lambda: httpx.get(page, timeout=60).status_code == 403, "JupyterLab asking for its token", 60)
     token = {"Authorization": f"token {cluster.logins['JupyterLab token'][1]}"}
     found = httpx.get(page, headers=token, timeout=60).json()["content"]
     assert "04_experiments.ipynb" in {entry["name"] for entry in found}
     cluster.lab("scale", "deployment/notebooks", "deployment/locust", "--replicas=0")
+
+
+def test_a_use_case_of_ones_own_needs_no_image(cluster, tmp_path, record_property):
+    """As docs/cluster.md says: the folder as a ConfigMap."""
+    folder = shutil.copytree(
+        REPOSITORY / "use_cases", tmp_path / "use_cases", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (folder / "flats.py").write_text(FLATS)
+    made = cluster.lab(
+        "create", "configmap", "use-cases", f"--from-file={folder}", "--dry-run=client", "--output=yaml"
+    )
+    (tmp_path / "use-cases.yaml").write_text(made)
+    cluster.lab("apply", "--server-side", "--force-conflicts", "--filename", tmp_path / "use-cases.yaml")
+    started = time.monotonic()
+    cluster.airflow().wait_for_dag("flats_training", timeout=300)
+    record_property("seconds until its DAG", round(time.monotonic() - started))
 
 
 def test_volumes_outlive_their_pods(cluster):
@@ -133,7 +154,7 @@ def test_volumes_outlive_their_pods(cluster):
     assert cluster.pods("mysql")[0]["metadata"]["name"] != old
 
 
-def test_a_new_image_rolls_out_without_a_failed_prediction(cluster, tmp_path, record_property):
+def test_a_new_image_rolls_out_and_back_without_a_failed_prediction(cluster, tmp_path, record_property):
     old, new = (f"localhost:32000/mlops-lab/inference:{tag}" for tag in ("1.0.0", "1.0.1"))
     subprocess.run(["docker", "tag", old, new], env=cluster._environment, timeout=60, check=True)
     cluster.load(new)
@@ -145,22 +166,30 @@ def test_a_new_image_rolls_out_without_a_failed_prediction(cluster, tmp_path, re
     with Callers(cluster) as callers:
         cluster.apply(export / "overlays" / "small")
         cluster.lab("rollout", "status", "deployment/inference", "--timeout=900s", timeout=960)
-    images = {pod["spec"]["containers"][0]["image"] for pod in cluster.ready("inference")}
-    record_property("predictions during the roll-out", callers.answered)
-    assert images == {new}
+        assert _images(cluster) == {new}
+        cluster.apply()
+        cluster.lab("rollout", "status", "deployment/inference", "--timeout=900s", timeout=960)
+    assert _images(cluster) == {old}
+    record_property("predictions during the roll-out and back", callers.answered)
     assert callers.answered > 20
     assert callers.failures == []
 
 
+def _images(cluster) -> set[str]:
+    return {pod["spec"]["containers"][0]["image"] for pod in cluster.ready("inference")}
+
+
 def test_load_brings_replicas(cluster, record_property):
+    started = time.monotonic()
     with Callers(cluster, count=4, path="explain"):  # costs a hundred predictions, and logs none
         eventually(lambda: len(cluster.pods("inference")) > 2, "a third replica by the autoscaler", 600, 5)
-    record_property("replicas", len(cluster.pods("inference")))
+    record_property("seconds until a third replica", round(time.monotonic() - started))
 
 
 def test_a_lost_node_takes_no_service_that_can_move(cluster, record_property):
     """server3 goes: pages and inference move, what has its data there waits for it, and nothing of it is lost."""
     cluster.stop_node("vm3")
+    stopped = time.monotonic()
     try:
         # Half a minute until the node counts as lost, half a minute of patience with it.
         for service in ("streamlit", "inference", "gradio"):
@@ -174,6 +203,7 @@ def test_a_lost_node_takes_no_service_that_can_move(cluster, record_property):
             )
         eventually(lambda: cluster.predict("vm1").status_code == 200, "a prediction without vm3", 300)
         assert httpx.get(cluster.url(30860), timeout=60).status_code == 200
+        record_property("seconds until what can move has moved", round(time.monotonic() - stopped))
     finally:
         cluster.start_node("vm3")
     for service in ("data-api", "prometheus", "grafana"):

@@ -181,9 +181,7 @@ def shared(tmp_path_factory, empty_mlflow: Path) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def service(shared: Lab) -> Running:
-    running = shared.serve()
-    running.wait(lambda: len(running.http.get("/ready").json()["models"]) == len(small_models.TASKS))
-    return running
+    return shared.serve()
 
 
 def _lab(home: Path, empty_mlflow: Path) -> Iterator[Lab]:

@@ -84,6 +84,14 @@ def test_a_use_case_trained_later_appears_without_a_restart(lab):
     assert "/predict/forest" in service.http.get("/openapi.json").json()["paths"]
 
 
+def test_ready_only_when_every_champion_was_loaded(shared):
+    """Kubernetes sends a new replica requests for all of them as soon as it says ready."""
+    service = shared.serve(ready=False)
+    while (reply := service.http.get("/ready")).status_code == 503:
+        assert "not loaded yet" in reply.json()["detail"]
+    assert reply.json()["models"].keys() == small_models.TASKS.keys()
+
+
 def test_no_model_yet_is_503_and_not_ready(lab):
     service = lab.serve(ready=False)
     service.wait(lambda: service.http.get("/models").json()["registry"]["looked"])

@@ -5,7 +5,7 @@ import random
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -32,13 +32,11 @@ def firing(stack) -> dict[str, dict]:
     return {alert["labels"]["alertname"]: alert for alert in alerts if alert["status"]["state"] == "active"}
 
 
-def becomes_an_alert(stack, name: str) -> float:
-    """Seconds until Alertmanager has it."""
+def becomes_an_alert(stack, name: str, record: Callable[[str, object], None]) -> None:
+    """Waits until Alertmanager has it."""
     started = time.monotonic()
     eventually(lambda: name in firing(stack), f"the alert {name}", PROMPT, pause=1)
-    seconds = time.monotonic() - started
-    print(f"{name}: {seconds:.0f} s after the fault")
-    return seconds
+    record(f"seconds until {name}", round(time.monotonic() - started))
 
 
 def ask(stack, requests: int) -> list[str]:
@@ -130,10 +128,10 @@ def test_promtool_of_the_stacks_image_passes_the_rule_tests(stack):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_drift_is_an_alert_and_asks_for_a_training(stack, traffic):
+def test_drift_is_an_alert_and_asks_for_a_training(stack, traffic, record_property):
     with no_training(stack):
         ask(stack, 60)  # one city, and nothing else, is drift enough
-        becomes_an_alert(stack, "InputDrift")
+        becomes_an_alert(stack, "InputDrift", record_property)
     asked = "SELECT passed, mlflow_run FROM RawData.checks WHERE use_case = 'housing' AND retrain ORDER BY id LIMIT 1"
     [(passed, run)] = stack.sql(asked)
     assert passed
@@ -153,7 +151,7 @@ def test_a_prediction_is_followed_to_its_payload_in_the_bucket(stack, traffic):
     assert found["batches"][0]["payload"].startswith("s3://api-artifacts/payloads/housing/")
 
 
-def test_a_failed_run_and_a_stopped_service_are_alerts_and_end(stack, traffic):
+def test_a_failed_run_and_a_stopped_service_are_alerts_and_end(stack, traffic, record_property):
     # A run that can't succeed: the Data API is away and the retries are soon over.
     airflow = stack.airflow()
     stack.compose("stop", "data-api")
@@ -163,20 +161,20 @@ def test_a_failed_run_and_a_stopped_service_are_alerts_and_end(stack, traffic):
             lambda: any(run["state"] == "failed" for run in airflow.runs("housing_training")),
             "a run that failed",
         )
-        becomes_an_alert(stack, "DagFailed")
+        becomes_an_alert(stack, "DagFailed", record_property)
     finally:
         stack.compose("start", "data-api")
 
     stack.compose("stop", "inference")
     try:
-        becomes_an_alert(stack, "InferenceDown")
+        becomes_an_alert(stack, "InferenceDown", record_property)
     finally:
         stack.compose("start", "inference")
     eventually(lambda: "InferenceDown" not in firing(stack), "the alert's end", 2 * PROMPT)
     eventually(stack.champion, "a champion after the restart")
 
 
-def test_failing_replies_are_an_alert(stack, traffic):
+def test_failing_replies_are_an_alert(stack, traffic, record_property):
     row = stack.example
     with no_training(stack):
         alias, version = {"name": "housing", "alias": "champion"}, stack.champion()
@@ -191,7 +189,7 @@ def test_failing_replies_are_an_alert(stack, traffic):
 
             started = time.monotonic()
             eventually(fires, "the alert InferenceErrors", PROMPT, pause=0.5)
-            print(f"InferenceErrors: {time.monotonic() - started:.0f} s after the fault")
+            record_property("seconds until InferenceErrors", round(time.monotonic() - started))
         finally:
             stack.mlflow("POST", "registered-models/alias", json=alias | {"version": str(version)})
         eventually(lambda: stack.champion() == version, "the champion again")

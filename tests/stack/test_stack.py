@@ -30,7 +30,6 @@ def test_boots_healthy(stack, record_property):
         states[name] = f"exited {state['ExitCode']}" if name in ONE_SHOTS else state["Health"]["Status"]
     assert states == {name: "exited 0" if name in ONE_SHOTS else "healthy" for name in stack.services}
     record_property("seconds until healthy", round(stack.boot_seconds))
-    print(f"boot: healthy after {stack.boot_seconds:.0f} s")
 
 
 def test_every_service_is_hardened(stack):
@@ -124,13 +123,8 @@ def test_the_page_cannot_reach_the_databases(stack):
 
 def test_idles_within_its_memory(stack, record_property):
     used = stack.memory()
-    print(
-        "idle MiB:",
-        {name: round(size) for name, size in sorted(used.items())},
-        "in all",
-        round(sum(used.values())),
-    )
-    record_property("idle MiB", round(sum(used.values())))
+    record_property("idle MiB", {name: round(size) for name, size in sorted(used.items())})
+    record_property("idle MiB in all", round(sum(used.values())))
     assert sum(used.values()) <= 4.5 * GIB
 
 
@@ -314,12 +308,12 @@ def test_every_profile_starts(stack):
         stack.compose("--profile", profile, "up", "--detach", "--wait", "--wait-timeout", str(int(PATIENCE)))
 
 
-def test_down_and_up_keep_everything(stack):
+def test_down_and_up_keep_everything(stack, record_property):
     champion, [(rows,)] = stack.champion(), stack.sql("SELECT COUNT(*) FROM CleanData.housing_clean")
     answer, logins = stack.predict()["predictions"], stack.logins()
     stack.down()
     assert not stack.containers()
-    print(f"second boot: healthy after {stack.up():.0f} s")
+    record_property("seconds until healthy again", round(stack.up()))
     eventually(lambda: stack.champion() is not None, "a champion after the restart")
     assert stack.champion() >= champion
     if stack.champion() == champion:
