@@ -82,7 +82,7 @@ class Search:
             else:
                 held = rung
             rung = min(held + LEAP, top) if broken > top else (held + broken) // 2
-        self._runner.start(self.ladder[0], spawn_rate=100)
+        self._set_users(self.ladder[0])
         return held
 
     def stop(self) -> None:
@@ -93,8 +93,12 @@ class Search:
     def in_time(self) -> bool:
         return time.monotonic() < self._deadline
 
+    def _set_users(self, users: int) -> None:
+        """Within a second: the rate counts for those that leave, too."""
+        self._runner.start(users, spawn_rate=max(users, self._runner.user_count, 100))
+
     def _measure(self, number: int, users: int) -> Step:
-        self._runner.start(users, spawn_rate=max(users, 100))
+        self._set_users(users)
         gevent.sleep(SETTLE)
         self._window = window = Window()
         clock, cpu = time.monotonic(), time.process_time()

@@ -72,9 +72,10 @@ def select_k_best(k: int = 50, C: Sequence[float] = (1.0,)) -> Candidate:
     """Logistic regression on the `k` columns, after one-hot, that differ most between the classes (F test)."""
 
     def build(contract, params, seed):
-        from sklearn.feature_selection import SelectKBest
+        from sklearn.feature_selection import SelectKBest, VarianceThreshold
 
-        return _linear(contract, _logistic(params["C"]), SelectKBest(k=params["k"]))
+        # A category that no training row has is a constant column, which the F test can't divide by.
+        return _linear(contract, _logistic(params["C"]), VarianceThreshold(), SelectKBest(k=params["k"]))
 
     return Candidate("select_k_best", build, [{"k": k, "C": c} for c in C])
 
