@@ -21,6 +21,7 @@ from locust.stats import stats_history
 
 from locust import events
 from mlops_lab.errors import LabError
+from mlops_lab.wording import counted
 
 LADDER = sorted({round(5 * 1.25**rung) for rung in range(31)})  # 5, 6, 8, … 4,039 users
 FIRST, LEAP = 9, 3  # rungs: where a search begins, and twice as many users
@@ -110,7 +111,7 @@ class Search:
         broke = ""
         if failures:
             text, count = max(window.faults.items(), key=lambda pair: pair[1])
-            broke = f"{count} error{'s' if count > 1 else ''}: {text}"
+            broke = f"{counted(count, 'error')}: {text}"
         elif not times:
             broke = "no answer came"
         elif p95 > self._bound:

@@ -13,6 +13,7 @@ from mlops_lab.lab import Lab
 from mlops_lab.services import Service, Services, ended_by_signal
 from mlops_lab.settings import Settings
 from mlops_lab.use_case import UseCase
+from mlops_lab.wording import counted
 
 IDLE = 20.0  # seconds without a queued or running DAG run after which the loop is over
 FINAL = {"success", "failed"}
@@ -95,7 +96,7 @@ def _follow(
     earlier = {run["dag_run_id"] for run in airflow.runs(dag) if run["state"] in FINAL}
     airflow.unpause(dag)
     if earlier:
-        progress.line(f"{len(known)} batches are there from earlier; going on")
+        progress.line(f"{counted(len(known), 'batch', 'batches')} from earlier; going on")
         airflow.trigger(dag)
     progress.line(f"DAG {dag} runs")
 
@@ -144,7 +145,8 @@ def _report(lab: Lab, use_case: UseCase, progress: Progress) -> None:
     test, naive = contract.metrics["test"][name], contract.baseline["test"][name]
     lines = {
         "champion": f"version {champion.version}, {contract.lineage.candidate}, "
-        f"learnt from {contract.lineage.rows['train']:,} rows of {len(contract.lineage.batches)} batches",
+        f"learnt from {contract.lineage.rows['train']:,} rows of "
+        f"{counted(len(contract.lineage.batches), 'batch', 'batches')}",
         name: f"{test:.4g} on held-out rows, naive baseline {naive:.4g}",
         "promoted": champion.tags.get("lab.reason", ""),
         "first prediction": f"{progress.prediction_after:.1f} s after the start",

@@ -28,6 +28,7 @@ from mlops_lab.model.promote import judge
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
 from mlops_lab.rollout import RolloutError, check_replicas
 from mlops_lab.use_case import UseCase
+from mlops_lab.wording import counted
 
 QUARANTINE_SHOWN = 1000  # rows of the quarantine table in MLflow; all of them are in RawData
 
@@ -292,7 +293,7 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
         predictor.check_example()
         if lab.settings.inference_url:
             seen = check_replicas(lab.settings, use_case.name, version, predictor, lab.say)
-            lab.say(f"version {version} is served by {seen} replica{'s' if seen != 1 else ''}")
+            lab.say(f"version {version} is served by {counted(seen, 'replica')}")
         else:
             lab.say(f"version {version} predicts its example")
     except (RolloutError, ModelError) as error:

@@ -24,6 +24,11 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}".rstrip("0").rstrip(".")
 
 
+def counted(amount: int, one: str, many: str = "") -> str:
+    """`1 batch`, `1,200 batches`; many: the plural where it isn't `one` with an s."""
+    return f"{amount:,} {one if amount == 1 else many or one + 's'}"
+
+
 def yes_no(value: bool) -> str:
     """A boolean as a word."""
     return "Yes" if value else "No"

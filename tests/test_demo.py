@@ -115,7 +115,7 @@ def test_a_second_start_goes_on_and_a_new_file_becomes_a_use_case_while_it_runs(
         )
     try:
         _until(lambda: "the lab is up" in output.read_text(), demo, 400)
-        assert "6 batches are there from earlier; going on" in output.read_text()
+        assert "6 batches from earlier; going on" in output.read_text()
         inference = f"http://127.0.0.1:{env['LAB_INFERENCE_PORT']}"
         assert httpx.get(f"{inference}/ready").status_code == 200
 

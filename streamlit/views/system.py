@@ -6,6 +6,7 @@ from ui_settings import settings
 
 import streamlit as st
 from mlops_lab.errors import LabError
+from mlops_lab.wording import counted
 
 
 @st.fragment(run_every=settings().page_refresh)
@@ -61,7 +62,7 @@ def _mlflow() -> tuple[bool, str]:
     try:
         if not ui_frame.tracking().health():
             return False, "answers, but isn't healthy"
-        return True, f"healthy, {len(ui_frame.tracking().use_cases())} use cases"
+        return True, f"healthy, {counted(len(ui_frame.tracking().use_cases()), 'use case')}"
     except LabError as error:
         return False, str(error)
 
