@@ -726,7 +726,7 @@ def _heat(page: Dashboard, title: str, about: str, unit: str, expression: str) -
 def _table(
     page: Dashboard, title: str, about: str, unit: str, expression: str, columns: Sequence[str]
 ) -> None:
-    panel = _common(table.Panel(), title, about, unit, 24, 7)
+    panel = _common(table.Panel().show_header(True), title, about, unit, 24, 7)
     query = (
         prometheus.Dataquery()
         .expr(expression)
