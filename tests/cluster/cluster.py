@@ -47,6 +47,7 @@ class Cluster:
         return bool(self.get("deployments"))
 
     def up(self) -> None:
+        self.down()  # what a run that was killed left behind would be in the way
         self._run(MACHINES / "up", timeout=600)
 
     def label(self) -> None:
