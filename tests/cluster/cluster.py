@@ -40,7 +40,8 @@ class Cluster:
 
     @property
     def running(self) -> bool:
-        return Path(self._environment["KUBECONFIG"]).exists()
+        """Whether its API answers: the files of a cluster that was killed are still there."""
+        return self.kubectl("get", "--raw", "/readyz", "--request-timeout=5s", check=False).strip() == "ok"
 
     @property
     def has_the_lab(self) -> bool:
