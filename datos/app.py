@@ -11,6 +11,7 @@ import orjson
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi_offline import FastAPIOffline
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -69,7 +70,9 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
     catalog = Catalog(settings)
     positions = Positions(settings.state, clock)
     metrics = _Metrics()
-    app = FastAPI(title="Data API", description="Serves data sets batch by batch.", version="1.0.0")
+    app = FastAPIOffline(
+        title="Data API", description="Serves data sets batch by batch.", version="1.0.0", redoc_url=None
+    )
     app.state.catalog = catalog
     _answer_errors(app)
 

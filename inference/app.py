@@ -10,6 +10,7 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from sqlalchemy import Engine, create_engine
 from starlette.routing import Route
 
@@ -43,7 +44,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     metrics.watch(champions, log)
     service = Service(settings, champions, log, metrics, Workers())
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="MLOps lab: inference",
         version="1",
         description="Serves every use case's champion. Fields, ranges and examples come from the models' contracts.",

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,14 @@ from datos.synthetic.market import COLUMNS
 def rows_of(reply):
     assert reply.status_code == 200, reply.text
     return reply.json()["data"]
+
+
+def test_the_page_docs_loads_nothing_from_elsewhere(serve):
+    api = serve()
+    loaded = re.findall(r'(?:href|src)="([^"]+)"', api.get("/docs").text)
+    assert len(loaded) == 3
+    assert all(api.get(path).status_code == 200 for path in loaded if path.startswith("/"))
+    assert all(path.startswith("/") for path in loaded)
 
 
 def test_first_dialect_lists_texts(serve):

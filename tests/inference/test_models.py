@@ -1,7 +1,10 @@
 """What the service tells about its models: /models, the contract, look-ups, versions, OpenAPI, readiness, metrics."""
 
+from urllib.parse import urlsplit
+
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from mlops_lab.contract import Contract
 from tests import small_models
@@ -71,7 +74,19 @@ def test_openapi_describes_every_field(service):
     assert row["area"]["examples"] == [120.5]
     example = paths["/predict/houses"]["post"]["requestBody"]["content"]["application/json"]["example"]
     assert service.predict(example)
-    assert service.http.get("/docs").status_code == 200
+
+
+def test_the_page_docs_predicts_and_asks_nobody_else(service, tab):
+    asked = set()
+    tab.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+    tab.goto(f"{service.http.base_url}/docs")
+    tab.get_by_role("button", name="post /predict/houses", exact=True).click()
+    tab.get_by_role("button", name="Try it out").click()
+    with tab.expect_response("**/predict/houses") as reply:
+        tab.get_by_role("button", name="Execute").click()
+    assert reply.value.json()["model"]["name"] == "houses"
+    expect(tab.locator(".live-responses-table")).to_contain_text("prediction_ids")
+    assert asked - {""} == {service.http.base_url.netloc.decode()}  # "": pictures inside the page
 
 
 def test_a_use_case_trained_later_appears_without_a_restart(lab):
