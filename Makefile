@@ -79,7 +79,7 @@ lint: setup ## style, imports, locks
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache | tail -n 3
-	@! git grep -nIE '(--(extra-)?index-url|"resolved": "http)' -- requirements*.txt || { echo "a lock names an index"; exit 1; }
+	@! git grep -nIE '(--(extra-)?index-url|"resolved": "http)' -- '*requirements*.txt' || { echo "a lock names an index"; exit 1; }
 
 .PHONY: test
 test: setup browser ## every test that needs no Docker
