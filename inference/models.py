@@ -36,10 +36,10 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/ready", summary="Whether the champions are served; 503 when none is", tags=["service"])
     async def ready() -> dict[str, Any]:
-        served = {champion.use_case: champion.version.version for champion in champions.served()}
         # A new replica with the first of three champions must not get requests for the others.
         if not champions.looked:
             raise NoModelYet("the champions are not loaded yet; try again shortly")
+        served = {champion.use_case: champion.version.version for champion in champions.served()}
         if not served:
             raise NoModelYet("no champion is served yet; try again after a training")
         return {"status": "ready", "models": served}

@@ -1,4 +1,4 @@
-"""Values of a contract as a person reads them, the same on every page."""
+"""Values of a contract, and counts, as a person reads them, the same everywhere."""
 
 import math
 from typing import Any

@@ -10,7 +10,7 @@ from ui_settings import settings
 from ui_tracking import NotFound, Run
 
 import streamlit as st
-from mlops_lab.wording import number
+from mlops_lab.wording import counted, number
 
 PARTS = {"clean": "#2f8f5b", "duplicates": "#8a8f98", "dropped": "#d9a13a", "quarantined": "#b5543c"}
 BOUND = 0.25  # of the stability index, where a run doesn't say its own
@@ -59,7 +59,10 @@ def _totals(frame: pd.DataFrame) -> None:
     share = frame["quarantined"].sum() / received if received else math.nan
     cells[3].metric("Quarantined", f"{share:.2%}" if math.isfinite(share) else "–", border=True)
     if gap := int(frame["gap"].fillna(0).sum()):
-        st.warning(f"{gap} batches went missing between those that landed.", icon=":material/warning:")
+        st.warning(
+            f"{counted(gap, 'batch', 'batches')} went missing between those that landed.",
+            icon=":material/warning:",
+        )
 
 
 def _history(frame: pd.DataFrame) -> None:
