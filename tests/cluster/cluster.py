@@ -113,7 +113,7 @@ class Cluster:
     def airflow(self) -> AirflowClient:
         return AirflowClient(self.url(30080), *self.logins["Airflow admin"])
 
-    def champion(self) -> str | None:
+    def champion(self) -> int | None:
         models = httpx.get(f"{self.url(30800)}/models", timeout=30).json()["models"]
         return next((model["version"] for model in models if model["use_case"] == "housing"), None)
 

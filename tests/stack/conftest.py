@@ -30,8 +30,10 @@ def stack(use_cases, request) -> Iterator[Stack]:
         yield stack
     finally:
         if request.session.testsfailed or not hasattr(stack, "boot_seconds"):
-            print(
-                stack.compose("ps", "--all", check=False),
-                stack.compose("logs", "--tail", "15", check=False)[-20000:],
-            )
+            # Not captured: pytest would show it only if the session's last test were the one that failed.
+            with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+                print(
+                    stack.compose("ps", "--all", check=False),
+                    stack.compose("logs", "--tail", "15", check=False)[-20000:],
+                )
         stack.down("--volumes", "--remove-orphans")

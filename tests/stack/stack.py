@@ -147,7 +147,7 @@ class Stack:
         assert reply.status_code == 200, reply.text
         return reply.json()
 
-    def champion(self, use_case: str = "housing") -> str | None:
+    def champion(self, use_case: str = "housing") -> int | None:
         """The version that the service says it serves."""
         models = httpx.get(f"{self.url('inference')}/models", timeout=30).json()["models"]
         return next((model["version"] for model in models if model["use_case"] == use_case), None)
