@@ -92,12 +92,14 @@ def training_dag(use_case: UseCase) -> DAG:
         with opened(name) as (lab, found):
             return steps.train(lab, found, batch_id, candidate)
 
-    # One candidate that crashes doesn't keep the others from competing.
+    # One candidate that crashes doesn't keep the others from competing. The batch isn't an argument: `land` would then
+    # be the one success that the rule asks for, and a run that failed before its trainings would promote nothing.
     @task(trigger_rule="all_done_min_one_success")
-    def promote(batch_id):
+    def promote(ti=None):
         from mlops_lab import steps
 
         with opened(name) as (lab, found):
+            batch_id = ti.xcom_pull(task_ids="land")
             outcome = steps.promote(lab, found, batch_id)
             if not outcome.promoted:
                 raise AirflowSkipException(outcome.reason)
@@ -145,7 +147,7 @@ def training_dag(use_case: UseCase) -> DAG:
         batch = land()
         decided = decide(batch)
         trained = train.partial(batch_id=batch).expand(candidate=decided)
-        promoted = promote(batch)
+        promoted = promote()
         finished = finish(batch)
         following = TriggerDagRunOperator(task_id="next", trigger_dag_id=dag.dag_id)
         batch >> validate(batch) >> prepare(batch) >> decided
