@@ -13,6 +13,7 @@ import httpx
 
 from mlops_lab.airflow_client import AirflowClient
 from mlops_lab.settings import REPOSITORY
+from tests.stack.stack import example_row, served_version
 
 MACHINES = REPOSITORY.parent / "shared" / "cluster"
 ROLES = {"vm1": "server1", "vm2": "server2", "vm3": "server3"}
@@ -114,13 +115,11 @@ class Cluster:
         return AirflowClient(self.url(30080), *self.logins["Airflow admin"])
 
     def champion(self) -> int | None:
-        models = httpx.get(f"{self.url(30800)}/models", timeout=30).json()["models"]
-        return next((model["version"] for model in models if model["use_case"] == "housing"), None)
+        return served_version(self.url(30800))
 
     @cached_property
     def example(self) -> dict:
-        contract = httpx.get(f"{self.url(30800)}/models/housing", timeout=30).json()
-        return {feature["name"]: feature["example"] for feature in contract["features"]}
+        return example_row(self.url(30800))
 
     def predict(self, node: str = "vm1", path: str = "predict") -> httpx.Response:
         return httpx.post(f"{self.url(30800, node)}/{path}/housing", json=self.example, timeout=30)

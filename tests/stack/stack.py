@@ -148,20 +148,28 @@ class Stack:
         return reply.json()
 
     def champion(self, use_case: str = "housing") -> int | None:
-        """The version that the service says it serves."""
-        models = httpx.get(f"{self.url('inference')}/models", timeout=30).json()["models"]
-        return next((model["version"] for model in models if model["use_case"] == use_case), None)
+        return served_version(self.url("inference"), use_case)
 
     @cached_property
     def example(self) -> dict:
-        """A row that the champion's contract gives as its example."""
-        contract = httpx.get(f"{self.url('inference')}/models/housing", timeout=30).json()
-        return {feature["name"]: feature["example"] for feature in contract["features"]}
+        return example_row(self.url("inference"))
 
     def predict(self) -> dict:
         reply = httpx.post(f"{self.url('inference')}/predict/housing", json=self.example, timeout=30)
         assert reply.status_code == 200, reply.text
         return reply.json()
+
+
+def served_version(inference: str, use_case: str = "housing") -> int | None:
+    """The version that the service at this URL says it serves."""
+    models = httpx.get(f"{inference}/models", timeout=30).json()["models"]
+    return next((model["version"] for model in models if model["use_case"] == use_case), None)
+
+
+def example_row(inference: str) -> dict:
+    """A row of housing that the champion's contract gives as its example."""
+    contract = httpx.get(f"{inference}/models/housing", timeout=30).json()
+    return {feature["name"]: feature["example"] for feature in contract["features"]}
 
 
 def eventually(check: Callable[[], Any], what: str, patience: float = PATIENCE, pause: float = 2) -> Any:
