@@ -13,7 +13,7 @@ import gradio as gr
 
 from gradio_app.page import STYLE, THEME, build
 from gradio_app.settings import PageSettings
-from mlops_lab.api_client import InferenceClient
+from mlops_lab.client import InferenceClient
 
 AT_ONCE = 8  # predictions and looks under way at a time; each waits for the prediction API
 

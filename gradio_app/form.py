@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from mlops_lab.contract import Boolean, Category, Contract, Date, Feature, Number
-from mlops_lab.wording import bounds
+from mlops_lab.formatting import bounds
 
 IN_BROWSER = 5000  # values of a category that the page sends, to be searched there; of more, any may be typed
 FEW = 16  # up to so many fields are shown at once

@@ -8,10 +8,10 @@ import gradio as gr
 
 from gradio_app import picture
 from gradio_app.form import FEW, NARROW, form, row
-from mlops_lab.api_client import InferenceClient, NotReady, Predictions, RequestRefused
+from mlops_lab.client import InferenceClient, NotReady, Predictions, RequestRefused
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
-from mlops_lab.wording import number, show
+from mlops_lab.formatting import number, show
 
 HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
 HINT = "Fill in what is known and press Predict. It starts as an example; an empty field means unknown."

@@ -5,9 +5,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mlops_lab.api_client import Explanation
+from mlops_lab.client import Explanation
 from mlops_lab.contract import Contract
-from mlops_lab.wording import number, show
+from mlops_lab.formatting import number, show
 
 TOP = 10  # fields of their own; the rest is one bar
 UP, DOWN, STILL = "#3b7dc4", "#d9783a", "#8a8f98"

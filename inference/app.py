@@ -14,7 +14,7 @@ from fastapi_offline import FastAPIOffline
 from sqlalchemy import Engine, create_engine
 from starlette.routing import Route
 
-from inference import models
+from inference import routes
 from inference.champions import Champions
 from inference.endpoint import Service
 from inference.errors import answer
@@ -25,7 +25,7 @@ from inference.openapi import LiveOpenApi
 from inference.predict import Predict
 from inference.prediction_log import PredictionLog
 from inference.settings import InferenceSettings
-from inference.work import Workers
+from inference.workers import Workers
 from mlops_lab import logs
 from mlops_lab.errors import ContractError, LabError
 
@@ -51,7 +51,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
         lifespan=_lifespan(service, database),
         redoc_url=None,
     )
-    app.include_router(models.router(service))
+    app.include_router(routes.router(service))
     # In front of FastAPI's own routes: these are the ones that must be fast. OpenAPI describes them live.
     app.router.routes[:0] = [
         Route("/predict/{use_case}", Predict(service), methods=["POST"], name="predict"),

@@ -14,7 +14,7 @@ from inference.errors import answer
 from inference.metrics import UNKNOWN, Metrics
 from inference.prediction_log import PredictionLog
 from inference.settings import InferenceSettings
-from inference.work import Workers
+from inference.workers import Workers
 
 logger = logging.getLogger("inference")
 

@@ -21,7 +21,7 @@ from locust.stats import stats_history
 
 from locust import events
 from mlops_lab.errors import LabError
-from mlops_lab.wording import counted
+from mlops_lab.formatting import counted
 
 LADDER = sorted({round(5 * 1.25**rung) for rung in range(31)})  # 5, 6, 8, … 4,039 users
 FIRST, LEAP = 9, 3  # rungs: where a search begins, and twice as many users

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mlops_lab.api_client import InferenceClient
+from mlops_lab.client import InferenceClient
 from mlops_lab.errors import LabError
-from mlops_lab.services import ended_by_signal
+from mlops_lab.local.processes import ended_by_signal
 
 USUAL = f"http://127.0.0.1:{os.environ.get('LAB_INFERENCE_PORT', 8085)}"
 HERE = {"127.0.0.1", "localhost", "::1"}
@@ -89,7 +89,7 @@ def prediction_api(url: str | None, use_cases: list[str]) -> Iterator[str]:
         print(f"loading {url}; its prediction log will hold what is asked", flush=True)
         yield url
         return
-    from mlops_lab.small_lab import small_lab
+    from mlops_lab.local.small_lab import small_lab
 
     print("no lab runs here", flush=True)
     with small_lab(use_cases, say=lambda line: print(line, flush=True)) as settings:

@@ -12,7 +12,7 @@ from locust.contrib.fasthttp import FastHttpUser
 from locust.exception import StopUser
 
 from locust import between, events, task
-from mlops_lab.api_client import InferenceClient, NotReady
+from mlops_lab.client import InferenceClient, NotReady
 from mlops_lab.contract import Contract
 from mlops_lab.errors import LabError
 

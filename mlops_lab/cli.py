@@ -50,7 +50,7 @@ def run(
 ) -> None:
     """The whole loop in this process, batch by batch, without Airflow."""
     from mlops_lab.data.source import EndOfDataError
-    from mlops_lab.embedded import data_api
+    from mlops_lab.local.embedded import data_api
     from mlops_lab.loop import run_batch
     from mlops_lab.steps import KnownBatchError
 
@@ -198,7 +198,7 @@ def reset(
 ) -> None:
     """Removes all rows, models and runs of a use case and restarts its data. Logged predictions stay."""
     from mlops_lab import steps
-    from mlops_lab.embedded import data_api
+    from mlops_lab.local.embedded import data_api
 
     with clear_errors():
         settings = Settings()
@@ -245,7 +245,7 @@ def demo(
     gradio: Annotated[bool, typer.Option("--gradio", help="start the Gradio page too")] = False,
 ) -> None:
     """Boots Airflow, MLflow, Data API, inference and Streamlit, and runs the loop in them."""
-    from mlops_lab.demo import run_demo
+    from mlops_lab.local.demo import run_demo
 
     with clear_errors():
         settings = Settings()

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mlops_lab.data.artifacts import Artifacts
-from mlops_lab.data.served import Served
+from mlops_lab.data.predictions import Served
 from mlops_lab.data.source import DataApi
 from mlops_lab.data.store import Store
 from mlops_lab.model.predictor import Predictor

@@ -22,13 +22,13 @@ from mlops_lab.data.split import hashes, split_of
 from mlops_lab.data.store import Batch, now, records
 from mlops_lab.data.validate import validate as read_rows
 from mlops_lab.errors import LabError, ModelError
+from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
+from mlops_lab.model.compare import judge
 from mlops_lab.model.drift import psi
-from mlops_lab.model.promote import judge
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
 from mlops_lab.rollout import RolloutError, check_replicas
 from mlops_lab.use_case import UseCase
-from mlops_lab.wording import counted
 
 QUARANTINE_SHOWN = 1000  # rows of the quarantine table in MLflow; all of them are in RawData
 

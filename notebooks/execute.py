@@ -10,11 +10,11 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-from mlops_lab import embedded
 from mlops_lab.errors import LabError
-from mlops_lab.services import ended_by_signal
+from mlops_lab.local import embedded
+from mlops_lab.local.processes import ended_by_signal
+from mlops_lab.local.small_lab import small_lab
 from mlops_lab.settings import Settings
-from mlops_lab.small_lab import small_lab
 
 FOLDER = Path(__file__).resolve().parent
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))

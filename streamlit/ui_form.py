@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 from mlops_lab.contract import Boolean, Category, Contract, Date, Feature, FieldError, Integer, Number
-from mlops_lab.wording import bounds, yes_no
+from mlops_lab.formatting import bounds, yes_no
 
 IN_BROWSER = 2000  # values of a category that the page sends; more are found by a look-up
 FEW = 16  # up to so many fields are shown at once

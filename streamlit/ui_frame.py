@@ -7,7 +7,7 @@ from ui_settings import settings
 from ui_tracking import Tracking
 
 import streamlit as st
-from mlops_lab.api_client import InferenceClient, NotReady, RequestRefused, Served
+from mlops_lab.client import InferenceClient, NotReady, RequestRefused, Served
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError, NoModelError
 

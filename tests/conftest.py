@@ -8,11 +8,11 @@ import pytest
 
 from mlops_lab.lab import Lab
 from mlops_lab.settings import Settings
-from tests.course_server import CourseServer
+from tests.support.data_api import CourseServer
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-pytest_plugins = ["tests.page_lab"]  # one set of services for the pages of Streamlit and of Gradio
+pytest_plugins = ["tests.support.pages"]  # one set of services for the pages of Streamlit and of Gradio
 
 
 def pytest_terminal_summary(terminalreporter):

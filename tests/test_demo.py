@@ -16,8 +16,8 @@ import pytest
 from playwright.sync_api import expect
 
 from datos.synthetic.market import SIGMA, Market
-from mlops_lab.airflow_client import AirflowClient
-from mlops_lab.services import free_ports
+from mlops_lab.local.airflow_client import AirflowClient
+from mlops_lab.local.processes import free_ports
 from tests.conftest import FLATS
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(1500)]

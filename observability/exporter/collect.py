@@ -8,7 +8,7 @@ from threading import Lock
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from observability.exporter.looks import Look, disk, looks
+from observability.exporter.probes import Look, disk, looks
 from observability.exporter.settings import ExporterSettings
 
 logger = logging.getLogger("exporter")

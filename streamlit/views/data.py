@@ -10,7 +10,7 @@ from ui_settings import settings
 from ui_tracking import NotFound, Run
 
 import streamlit as st
-from mlops_lab.wording import counted, number
+from mlops_lab.formatting import counted, number
 
 PARTS = {"clean": "#2f8f5b", "duplicates": "#8a8f98", "dropped": "#d9a13a", "quarantined": "#b5543c"}
 BOUND = 0.25  # of the stability index, where a run doesn't say its own

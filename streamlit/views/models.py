@@ -9,7 +9,7 @@ from ui_settings import settings
 from ui_tracking import ModelVersion, NotFound, Run
 
 import streamlit as st
-from mlops_lab.wording import number
+from mlops_lab.formatting import number
 
 COLOURS = {"promoted": "#2f8f5b", "refused": "#b5543c", "not chosen": "#8a8f98"}
 PLOTS = "plots"  # folder of a candidate's artifacts

@@ -6,10 +6,10 @@ import ui_form
 import ui_frame
 
 import streamlit as st
-from mlops_lab.api_client import Explanation, Predictions
+from mlops_lab.client import Explanation, Predictions
 from mlops_lab.contract import Category, Contract
 from mlops_lab.errors import ContractError, LabError
-from mlops_lab.wording import number, show
+from mlops_lab.formatting import number, show
 
 TOP = 10  # fields in the chart of what moved a prediction; the rest is one bar
 UP, DOWN = "#3b7dc4", "#d9783a"

@@ -6,7 +6,7 @@ from ui_settings import settings
 
 import streamlit as st
 from mlops_lab.errors import LabError
-from mlops_lab.wording import counted
+from mlops_lab.formatting import counted
 
 
 @st.fragment(run_every=settings().page_refresh)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from mlops_lab.airflow_client import AirflowClient
+from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.settings import REPOSITORY
 from tests.stack.stack import example_row, served_version
 

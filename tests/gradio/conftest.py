@@ -1,10 +1,10 @@
-"""The Gradio page against the real services of `tests/page_lab.py`."""
+"""The Gradio page against the real services of `tests/support/pages.py`."""
 
 import sys
 
 import pytest
 
-from tests.lab_services import Service, free_port
+from tests.support.processes import Service, free_port
 
 
 @pytest.fixture(scope="session")

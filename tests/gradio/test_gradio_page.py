@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from mlops_lab.contract import Integer
-from tests import lab_history
-from tests.lab_services import PATIENCE, REPOSITORY, Service, free_port
+from tests.support import history
+from tests.support.processes import PATIENCE, REPOSITORY, Service, free_port
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE * 1000)
@@ -54,7 +54,7 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, page, infer
     fill(tab, "Bedrooms", "5")
     fill(tab, "Lot size (acre)", "")  # empty means unknown
     shown = predict(tab)
-    row = lab_history.housing().example | {"bed": 5, "acre_lot": None}
+    row = history.housing().example | {"bed": 5, "acre_lot": None}
     reply = httpx.post(f"{inference.url}/predict/housing", json=row, timeout=30).json()
     assert shown == f"{reply['predictions'][0]:,.0f} USD"
     expect(tab.get_by_text("By version 1 of housing.")).to_be_visible()
@@ -88,7 +88,7 @@ def test_another_use_case_brings_its_form_and_takes_the_answer_away(tab, page):
     choose(tab, "Forest cover")
     expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2800")
     expect(tab.locator("#moved img")).to_have_count(0)
-    assert predict(tab) in lab_history.covertype().classes
+    assert predict(tab) in history.covertype().classes
     expect(tab.get_by_text(re.compile(r"Lodgepole Pine \d+\.\d%"))).to_be_visible()
 
 
@@ -144,18 +144,16 @@ def test_the_history_of_models_shows_scores_and_reasons(tab, page):
 def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_what_was_typed(
     tab, page, registry, folder
 ):
-    first = lab_history.covertype().model_copy(update={"use_case": "twin", "title": "Twin"})
-    lab_history.champion_of(registry, folder, first)
+    first = history.covertype().model_copy(update={"use_case": "twin", "title": "Twin"})
+    history.champion_of(registry, folder, first)
     open_page(tab, page)
     tab.wait_for_timeout(3000)  # until the service has seen it
     tab.get_by_label("Use case", exact=True).click()
     expect(tab.get_by_role("option", name="Twin")).to_be_visible()
     tab.get_by_role("option", name="Twin").click()
     fill(tab, "Elevation (m)", "2500")
-    second = lab_history.with_features(
-        first, [*first.features, Integer("rain", "Rain", unit="mm", example=700)]
-    )
-    lab_history.champion_of(registry, folder, second)
+    second = history.with_features(first, [*first.features, Integer("rain", "Rain", unit="mm", example=700)])
+    history.champion_of(registry, folder, second)
     expect(tab.get_by_label("Rain (mm)", exact=True)).to_have_value("700")
     expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2500")
     assert predict(tab) in first.classes
@@ -219,5 +217,5 @@ def test_the_page_imports_no_use_case_and_no_mlflow():
         found = re.findall(
             r"^\s*(?:from|import) ((?:mlops_lab|mlflow|use_cases|sqlalchemy)[\w.]*)", path.read_text(), re.M
         )
-        allowed = {"mlops_lab.api_client", "mlops_lab.contract", "mlops_lab.errors", "mlops_lab.wording"}
+        allowed = {"mlops_lab.client", "mlops_lab.contract", "mlops_lab.errors", "mlops_lab.formatting"}
         assert set(found) <= allowed, path

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, insert, select
 
 from mlops_lab.data.tables import FEEDBACK, MODELS, PREDICTIONS, RAW
 from mlops_lab.model.registry import CHAMPION, Registry, Version
-from tests import small_models
+from tests.support import models
 
 TOKEN = "a-token-for-tests"
 SLACK = 60  # seconds until something must have happened, on a machine that is busy
@@ -36,8 +36,8 @@ class Lab:
         """Builds, registers and (unless told otherwise) promotes a model."""
         folder = self.home / "built" / f"{use_case}-{scale}"
         if not folder.exists():
-            small_models.build(folder, use_case, scale)
-        version = small_models.register(self.registry, folder, use_case, **tags)
+            models.build(folder, use_case, scale)
+        version = models.register(self.registry, folder, use_case, **tags)
         if champion:
             self.promote(version)
         return version
@@ -148,7 +148,7 @@ class Running:
         self.http.close()
 
 
-EXAMPLE = {f.name: f.example for f in small_models.FEATURES}
+EXAMPLE = {f.name: f.example for f in models.FEATURES}
 
 
 def free_port() -> int:
@@ -174,7 +174,7 @@ def lab(tmp_path: Path, empty_mlflow: Path) -> Iterator[Lab]:
 def shared(tmp_path_factory, empty_mlflow: Path) -> Iterator[Lab]:
     """One lab with three champions, for tests that change nothing."""
     for lab in _lab(tmp_path_factory.mktemp("lab"), empty_mlflow):
-        for use_case in small_models.TASKS:
+        for use_case in models.TASKS:
             lab.publish(use_case, candidate="small", outcome="promoted", reason="first champion")
         yield lab
 
@@ -190,7 +190,7 @@ def _lab(home: Path, empty_mlflow: Path) -> Iterator[Lab]:
     RAW.create_all(database)
     registry = Registry(f"sqlite:///{home}/mlflow.db")
     # Without a server, runs keep their artifacts where their experiment says; the service must find them too.
-    for use_case in small_models.TASKS:
+    for use_case in models.TASKS:
         registry.client.create_experiment(use_case, artifact_location=str(home / "artifacts" / use_case))
     lab = Lab(home, registry, database)
     try:

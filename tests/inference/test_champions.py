@@ -15,8 +15,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE
 from mlops_lab.model.registry import CHAMPION, Registry
-from tests import small_models
 from tests.inference.conftest import EXAMPLE, SLACK, TOKEN, Lab, Running, free_port
+from tests.support import models
 
 
 def _version(service: Running) -> int:
@@ -75,7 +75,7 @@ def test_tampered_artifact_is_refused_and_the_old_champion_goes_on(lab):
     second = lab.publish("houses", scale=2.0, champion=False)
     [graph] = [p for p in lab.home.glob("artifacts/**/" + MODEL_FILE) if second.run_id in str(p)]
     other = lab.home / "other"
-    small_models.build(other, "houses", scale=3.0)
+    models.build(other, "houses", scale=3.0)
     graph.write_bytes((other / MODEL_FILE).read_bytes())
     lab.promote(second)
     error = service.wait(lambda: _error(service))
@@ -121,16 +121,16 @@ def _breakages() -> dict:
     def other_width(folder: Path) -> None:
         x = np.zeros((3, 2), dtype=np.float32)
         model = make_pipeline(FunctionTransformer(), LinearRegression()).fit(x, [1, 2, 3])
-        (folder / MODEL_FILE).write_bytes(small_models.graph(model, 2))
+        (folder / MODEL_FILE).write_bytes(models.graph(model, 2))
 
     def not_finite(folder: Path) -> None:
         x = np.zeros((3, 6), dtype=np.float32)
         model = make_pipeline(FunctionTransformer(), LinearRegression()).fit(x, [1, 2, 3])
         model[-1].intercept_ = np.nan
-        (folder / MODEL_FILE).write_bytes(small_models.graph(model, 6))
+        (folder / MODEL_FILE).write_bytes(models.graph(model, 6))
 
     def another_use_case(folder: Path) -> None:
-        small_models.build(folder, "forest")
+        models.build(folder, "forest")
 
     return {
         f.__name__: f for f in (corrupt_contract, corrupt_graph, other_width, not_finite, another_use_case)
@@ -141,10 +141,10 @@ def _breakages() -> dict:
 def test_a_model_that_cannot_serve_never_replaces_one_that_does(shared_houses, breakage):
     lab, service = shared_houses
     folder = lab.home / breakage.__name__
-    small_models.build(folder)
+    models.build(folder)
     breakage(folder)
     before = service.predict()
-    lab.promote(small_models.register(lab.registry, folder, "houses"))
+    lab.promote(models.register(lab.registry, folder, "houses"))
     _reload(service)
     assert _error(service)
     assert "Traceback" not in _error(service)

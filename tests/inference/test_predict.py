@@ -5,8 +5,8 @@ import json
 import pytest
 
 from mlops_lab.model.predictor import Predictor
-from tests import small_models
 from tests.inference.conftest import EXAMPLE
+from tests.support import models
 
 
 def _model(shared, use_case: str) -> Predictor:
@@ -23,7 +23,7 @@ def test_one_row(service, shared):
 
 def test_batches_small_and_large_equal_the_model(service, shared):
     for n in (2, 300):  # on the event loop, and in a thread
-        rows = small_models.raw_rows(n, seed=n)
+        rows = models.raw_rows(n, seed=n)
         reply = service.http.post("/predict/houses", json={"rows": rows}).json()
         assert reply["predictions"] == pytest.approx(_model(shared, "houses").predict(rows).values, rel=1e-6)
         assert len(set(reply["prediction_ids"])) == n
@@ -35,7 +35,7 @@ def test_default_use_case(service):
 
 
 def test_binary_reply_follows_the_contracts_threshold(service):
-    rows = small_models.raw_rows(60, seed=5)
+    rows = models.raw_rows(60, seed=5)
     reply = service.http.post("/predict/clinic", json={"rows": rows}).json()
     assert reply["threshold"] == 0.3
     for prediction, probabilities in zip(reply["predictions"], reply["probabilities"], strict=True):
@@ -45,7 +45,7 @@ def test_binary_reply_follows_the_contracts_threshold(service):
 
 
 def test_multiclass_reply_is_the_most_probable_class(service):
-    reply = service.http.post("/predict/forest", json={"rows": small_models.raw_rows(60, seed=6)}).json()
+    reply = service.http.post("/predict/forest", json={"rows": models.raw_rows(60, seed=6)}).json()
     for prediction, probabilities in zip(reply["predictions"], reply["probabilities"], strict=True):
         assert prediction == max(probabilities, key=probabilities.get)
     assert set(reply["predictions"]) == {"pine", "fir", "aspen"}

@@ -8,8 +8,8 @@ from sqlalchemy import create_engine, insert
 
 from inference.prediction_log import PredictionLog, SpoolError
 from mlops_lab.data.tables import PREDICTIONS, RAW
-from tests import small_models
 from tests.inference.conftest import EXAMPLE, SLACK
+from tests.support import models
 
 
 def test_predictions_reach_the_database_as_they_were_made(lab):
@@ -45,9 +45,7 @@ def test_nothing_is_lost_on_a_stop(lab):
     made = set()
     for seed in range(5):
         made.update(
-            service.http.post("/predict", json={"rows": small_models.raw_rows(40, seed)}).json()[
-                "prediction_ids"
-            ]
+            service.http.post("/predict", json={"rows": models.raw_rows(40, seed)}).json()["prediction_ids"]
         )
     assert service.stop() == 0
     assert {p.id for p in lab.predictions()} == made
@@ -58,9 +56,7 @@ def test_spool_survives_sigkill_and_a_database_that_is_away(lab):
     lab.publish("houses")
     RAW.drop_all(lab.database)
     service = lab.serve()
-    made = set(
-        service.http.post("/predict", json={"rows": small_models.raw_rows(300)}).json()["prediction_ids"]
-    )
+    made = set(service.http.post("/predict", json={"rows": models.raw_rows(300)}).json()["prediction_ids"])
     feedback = service.http.post("/feedback", json={"prediction_id": "0" * 32, "actual": 5}).json()[
         "feedback_id"
     ]
@@ -135,7 +131,7 @@ def test_sending_twice_stores_once(tmp_path, database):
     with database.begin() as db:
         entry = _entry(1)
         del entry["table"], entry["predicted_at"]
-        db.execute(insert(PREDICTIONS).values(**entry, predicted_at=small_models.datetime(2024, 1, 31)))
+        db.execute(insert(PREDICTIONS).values(**entry, predicted_at=models.datetime(2024, 1, 31)))
     _left(tmp_path / "spool", *(orjson.dumps(_entry(n)) + b"\n" for n in (1, 2, 2, 3)))
     log = PredictionLog(tmp_path / "spool", database, 2**20)
     assert log.spooled()[1] == 4

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from tests import small_models
 from tests.inference.conftest import SLACK
+from tests.support import models
 
 
 def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -57,7 +57,7 @@ def test_an_unusable_spool_is_one_clear_line(tmp_path):
 def test_a_request_under_way_finishes_on_a_stop_and_is_logged(lab):
     lab.publish("houses")
     service = lab.serve()
-    body = json.dumps({"rows": small_models.raw_rows(100)}).encode()
+    body = json.dumps({"rows": models.raw_rows(100)}).encode()
     head = (
         b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     )
@@ -88,11 +88,11 @@ def test_log_lines_are_json_and_access_is_not_logged(lab):
 def test_an_unforeseen_fault_is_a_500_without_a_traceback_and_a_log_line_with_one(lab):
     """A graph that fails on some rows only, past every check at loading."""
     folder = lab.home / "fragile"
-    small_models.build(folder)
-    small_models.make_fragile(folder)
-    lab.promote(small_models.register(lab.registry, folder, "houses"))
+    models.build(folder)
+    models.make_fragile(folder)
+    lab.promote(models.register(lab.registry, folder, "houses"))
     service = lab.serve()
-    row = {f.name: f.example for f in small_models.FEATURES} | {"area": 1999.0}
+    row = {f.name: f.example for f in models.FEATURES} | {"area": 1999.0}
     reply = service.http.post("/predict", json=row, headers={"X-Request-ID": "find-me"})
     assert reply.status_code == 500
     assert reply.headers["x-request-id"] == "find-me"

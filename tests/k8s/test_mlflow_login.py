@@ -15,7 +15,7 @@ from werkzeug.security import check_password_hash
 
 from mlops_lab.model.registry import Registry
 from mlops_lab.settings import REPOSITORY
-from tests.lab_services import free_port
+from tests.support.processes import free_port
 
 PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeline", "notebooks", "reader")}
 

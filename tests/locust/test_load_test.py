@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from tests import lab_history
-from tests.lab_services import REPOSITORY, Service, free_port
+from tests.support import history
+from tests.support.processes import REPOSITORY, Service, free_port
 
 FOLDER = REPOSITORY / "locust"
 SHORT = ("--most", "8", "--hold", "1", "--minutes", "1")
@@ -37,7 +37,7 @@ def modules(monkeypatch):
 
 @pytest.mark.parametrize("use_case", ["housing", "diabetes", "covertype"])
 def test_rows_keep_the_contract_and_differ(modules, use_case):
-    contract = getattr(lab_history, use_case)()
+    contract = getattr(history, use_case)()
     made = modules[0].rows(contract, 300, Random(1))
     contract.read(made)
     assert len({json.dumps(row) for row in made}) > 100

@@ -20,7 +20,7 @@ from mlops_lab.contract import Boolean, Category, Number
 from mlops_lab.errors import ModelError
 from mlops_lab.model import export
 from mlops_lab.model.train import train
-from tests.small_cases import clean_rows, small_case, small_rows
+from tests.support.cases import clean_rows, small_case, small_rows
 
 FEW = {"n_estimators": 20}
 OF_TASK = {

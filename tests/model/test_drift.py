@@ -7,7 +7,7 @@ import pytest
 
 from mlops_lab.contract import Reference
 from mlops_lab.model.drift import ENOUGH_ROWS, DriftCounter, histogram, psi, psi_of_counts, reference
-from tests import small_models
+from tests.support import models
 
 RNG = np.random.default_rng(0)
 
@@ -63,12 +63,12 @@ def test_psi_tells_noise_from_drift():
 
 
 def _contract(tmp_path):
-    return small_models.build(tmp_path)
+    return models.build(tmp_path)
 
 
 def test_counter_equals_the_index_of_the_whole_column(tmp_path):
     contract = _contract(tmp_path)
-    x = contract.encode(contract.read(small_models.raw_rows(1300, seed=2)))
+    x = contract.encode(contract.read(models.raw_rows(1300, seed=2)))
     counter = DriftCounter(contract)
     counter.add(x[:499])
     assert counter.report() == {}
@@ -83,7 +83,7 @@ def test_counter_equals_the_index_of_the_whole_column(tmp_path):
 
 def test_counter_forgets_what_is_long_ago(tmp_path):
     contract = _contract(tmp_path)
-    usual = contract.encode(contract.read(small_models.raw_rows(600, seed=2)))
+    usual = contract.encode(contract.read(models.raw_rows(600, seed=2)))
     drifted = usual.copy()
     drifted[:, 0] = 1500
     counter = DriftCounter(contract, window=600)
@@ -97,7 +97,7 @@ def test_counter_forgets_what_is_long_ago(tmp_path):
 
 def test_counter_counts_unknown_categories(tmp_path):
     contract = _contract(tmp_path)
-    row = small_models.raw_rows(1)[0]
+    row = models.raw_rows(1)[0]
     counter = DriftCounter(contract)
     counter.add(contract.encode(contract.read([row, row | {"state": "Atlantis"}, row | {"state": None}])))
     assert counter.unknown() == {"kind": 0, "state": 1}

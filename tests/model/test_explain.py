@@ -6,7 +6,7 @@ import shap
 
 from mlops_lab.model.explain import explain
 from mlops_lab.model.predictor import Predictor
-from tests import small_models
+from tests.support import models
 
 RNG = np.random.default_rng(0)
 
@@ -16,7 +16,7 @@ def _background(m: int, features: int) -> np.ndarray:
 
 
 def test_linear_model_has_the_known_values(tmp_path):
-    small_models.linear(tmp_path)
+    models.linear(tmp_path)
     predictor = Predictor.load(tmp_path)
     base, values = explain(predictor.run, np.float32([[50, 4]]), predictor.background)
     # y = 2 area + 3 rooms; the background's mean is (20, 2)
@@ -36,10 +36,10 @@ def test_agrees_with_shaps_exact_explainer_where_two_features_interact():
 
 
 def test_agrees_with_shap_on_a_forest(tmp_path):
-    small_models.build(tmp_path, "houses")
+    models.build(tmp_path, "houses")
     predictor = Predictor.load(tmp_path)
     contract = predictor.contract
-    rows = contract.encode(contract.read(small_models.raw_rows(4, seed=3)))
+    rows = contract.encode(contract.read(models.raw_rows(4, seed=3)))
     exact = shap.explainers.Exact(lambda x: predictor.run(x.astype(np.float32)), predictor.background)(rows)
     _, values = explain(predictor.run, rows, predictor.background, rounds=20)
     scale = np.abs(exact.values).max()
@@ -48,13 +48,13 @@ def test_agrees_with_shap_on_a_forest(tmp_path):
     assert np.abs(few - exact.values).max() < 0.15 * scale
 
 
-@pytest.mark.parametrize("use_case", small_models.TASKS)
+@pytest.mark.parametrize("use_case", models.TASKS)
 @pytest.mark.parametrize("cells", [2**21, 500])
 def test_values_add_up_whatever_the_task_and_the_batches(tmp_path, use_case, cells):
-    small_models.build(tmp_path, use_case)
+    models.build(tmp_path, use_case)
     predictor = Predictor.load(tmp_path)
     contract = predictor.contract
-    rows = contract.encode(contract.read(small_models.raw_rows(5, seed=4)))
+    rows = contract.encode(contract.read(models.raw_rows(5, seed=4)))
     y = predictor.run(rows).astype(np.float64)
     column = None if use_case == "houses" else y.argmax(axis=1)
     expected = y if column is None else y[np.arange(5), column]

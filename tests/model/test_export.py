@@ -13,7 +13,7 @@ from mlops_lab.candidates import Candidate
 from mlops_lab.errors import ModelError
 from mlops_lab.model import export
 from mlops_lab.model.train import train
-from tests.small_cases import clean_rows, small_case, small_rows
+from tests.support.cases import clean_rows, small_case, small_rows
 
 RANDOM = np.random.default_rng(0)
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE, Contract
 from mlops_lab.errors import ContractError, ModelError
 from mlops_lab.model.predictor import ROWS_A_RUN, Predictor
-from tests import small_models
+from tests.support import models
 
 
-@pytest.mark.parametrize("use_case", small_models.TASKS)
+@pytest.mark.parametrize("use_case", models.TASKS)
 def test_predictions_follow_the_task(tmp_path, use_case):
-    contract = small_models.build(tmp_path, use_case)
+    contract = models.build(tmp_path, use_case)
     predictor = Predictor.load(tmp_path)
     predictor.check_example()
-    found = predictor.predict(small_models.raw_rows(50, seed=1))
+    found = predictor.predict(models.raw_rows(50, seed=1))
     session = onnxruntime.InferenceSession(str(tmp_path / MODEL_FILE))
     [y] = session.run(None, {"x": contract.encode(found.rows)})
     if use_case == "houses":
@@ -34,25 +34,23 @@ def test_predictions_follow_the_task(tmp_path, use_case):
 
 
 def test_large_batches_equal_single_rows(tmp_path):
-    contract = small_models.build(tmp_path)
+    contract = models.build(tmp_path)
     predictor = Predictor.load(tmp_path)
-    few = contract.encode(contract.read(small_models.raw_rows(7)))
+    few = contract.encode(contract.read(models.raw_rows(7)))
     many = np.tile(few, (ROWS_A_RUN // 7 * 2, 1))
     assert predictor.run(many)[-7:] == pytest.approx(predictor.run(few), rel=1e-6)
     assert len(predictor.run(many)) == len(many)
 
 
 def test_bad_rows_are_named(tmp_path):
-    small_models.build(tmp_path)
+    models.build(tmp_path)
     with pytest.raises(ContractError, match="row 1: area"):
-        Predictor.load(tmp_path).predict(
-            [small_models.raw_rows(1)[0], small_models.raw_rows(1)[0] | {"area": -1}]
-        )
+        Predictor.load(tmp_path).predict([models.raw_rows(1)[0], models.raw_rows(1)[0] | {"area": -1}])
 
 
 def test_an_infinite_prediction_is_an_error(tmp_path):
-    small_models.build(tmp_path)
-    small_models.make_fragile(tmp_path)
+    models.build(tmp_path)
+    models.make_fragile(tmp_path)
     predictor = Predictor.load(tmp_path)
     row = predictor.contract.example
     assert predictor.predict([row])
@@ -61,7 +59,7 @@ def test_an_infinite_prediction_is_an_error(tmp_path):
 
 
 def test_background_reads_missing_as_nan(tmp_path):
-    contract = small_models.build(tmp_path)
+    contract = models.build(tmp_path)
     background = Predictor.load(tmp_path).background
     assert background.shape == (len(contract.background), len(contract.features))
     assert np.isnan(background).sum() == sum(v is None for row in contract.background for v in row) > 0
@@ -87,7 +85,7 @@ def _change(folder, **fields):
     ],
 )
 def test_a_folder_that_holds_no_usable_model(tmp_path, breakage, told):
-    small_models.build(tmp_path)
+    models.build(tmp_path)
     breakage(tmp_path)
     with pytest.raises(ModelError, match=told) as error:
         Predictor.load(tmp_path)
@@ -95,7 +93,7 @@ def test_a_folder_that_holds_no_usable_model(tmp_path, breakage, told):
 
 
 def test_the_example_must_predict(tmp_path):
-    contract = small_models.build(tmp_path, "houses")
+    contract = models.build(tmp_path, "houses")
     _change(tmp_path, task="multiclass", classes=["a", "b"])
     with pytest.raises(ModelError, match="float32"):
         Predictor.load(tmp_path).check_example()
@@ -109,10 +107,10 @@ _CONTRACT = Contract(
     use_case="any",
     title="Any",
     task="regression",
-    target=small_models.TARGETS["houses"],
+    target=models.TARGETS["houses"],
     features=[
         f.model_copy(update={"minimum": None, "maximum": None}) if hasattr(f, "minimum") else f
-        for f in small_models.FEATURES
+        for f in models.FEATURES
     ],
     missing=["?"],
     metric="rmse",
@@ -144,11 +142,11 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=4,
 )
-_NAMES = st.sampled_from([f.name for f in small_models.FEATURES]) | st.text(max_size=5)
+_NAMES = st.sampled_from([f.name for f in models.FEATURES]) | st.text(max_size=5)
 
 
 @given(
-    row=st.fixed_dictionaries({f.name: _JSON for f in small_models.FEATURES})
+    row=st.fixed_dictionaries({f.name: _JSON for f in models.FEATURES})
     | st.dictionaries(_NAMES, _JSON, max_size=8)
 )
 def test_any_json_row_is_refused_or_encoded_as_finite_or_missing(row):

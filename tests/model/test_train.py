@@ -11,7 +11,7 @@ from mlops_lab.errors import ModelError
 from mlops_lab.model.metrics import metric, score
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import fit_contract, train
-from tests.small_cases import clean_rows, small_case, small_rows
+from tests.support.cases import clean_rows, small_case, small_rows
 
 
 @pytest.fixture(scope="module")

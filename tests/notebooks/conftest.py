@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lab.small_lab import small_lab
+from mlops_lab.local.small_lab import small_lab
 
 ROOT = Path(__file__).resolve().parents[2]
 

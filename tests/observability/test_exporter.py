@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
-from mlops_lab.data.served import Served
+from mlops_lab.data.predictions import Served
 from mlops_lab.data.store import Store, now
 from mlops_lab.data.tables import BATCHES, PROMOTIONS
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pymysql
 
-from mlops_lab.airflow_client import AirflowClient
-from mlops_lab.services import free_ports
+from mlops_lab.local.airflow_client import AirflowClient
+from mlops_lab.local.processes import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PORTS = {

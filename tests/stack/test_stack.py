@@ -14,7 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from mlops_lab.airflow_client import AirflowError
+from mlops_lab.local.airflow_client import AirflowError
 from tests.stack.stack import PATIENCE, REPOSITORY, eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(4 * PATIENCE)]

@@ -1,10 +1,10 @@
-"""Streamlit against the real services of `tests/page_lab.py`."""
+"""Streamlit against the real services of `tests/support/pages.py`."""
 
 import sys
 
 import pytest
 
-from tests.lab_services import REPOSITORY, Service, free_port
+from tests.support.processes import REPOSITORY, Service, free_port
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from mlops_lab.api_client import InferenceClient, NotReady, RequestRefused, ServiceAway
+from mlops_lab.client import InferenceClient, NotReady, RequestRefused, ServiceAway
 from mlops_lab.errors import ContractError
-from tests import lab_history
-from tests.lab_services import REPOSITORY, free_port
+from tests.support import history
+from tests.support.processes import REPOSITORY, free_port
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_predicts_explains_and_looks_up(api):
 
 def test_a_bad_row_is_refused_with_every_problem(api):
     with pytest.raises(ContractError) as refused:
-        api.predict("housing", [lab_history.housing().example | {"bed": -1, "colour": "red"}])
+        api.predict("housing", [history.housing().example | {"bed": -1, "colour": "red"}])
     assert {problem["field"] for problem in refused.value.problems} == {"bed", "colour"}
 
 
@@ -103,9 +103,9 @@ def test_no_page_imports_a_use_case_or_mlflow():
             r"^\s*(?:from|import) ((?:mlops_lab|mlflow|use_cases|sqlalchemy)[\w.]*)", path.read_text(), re.M
         )
         allowed = {
-            "mlops_lab.api_client",
+            "mlops_lab.client",
             "mlops_lab.contract",
             "mlops_lab.errors",
-            "mlops_lab.wording",
+            "mlops_lab.formatting",
         }
         assert set(found) <= allowed, path

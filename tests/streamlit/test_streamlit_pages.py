@@ -10,8 +10,8 @@ from sqlalchemy import create_engine, select
 
 from mlops_lab.contract import Integer
 from mlops_lab.data.tables import FEEDBACK
-from tests import lab_history
-from tests.lab_services import PATIENCE
+from tests.support import history
+from tests.support.processes import PATIENCE
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE * 1000)
@@ -63,7 +63,7 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, pages, infe
     fill(tab, "Bedrooms", "5")
     fill(tab, "Lot size (acre)", "")  # empty means unknown
     shown = predict(tab)
-    row = lab_history.housing().example | {"bed": 5, "acre_lot": None}
+    row = history.housing().example | {"bed": 5, "acre_lot": None}
     reply = httpx.post(f"{inference.url}/predict/housing", json=row, timeout=30).json()
     assert shown == f"{reply['predictions'][0]:,.0f}"
     expect(tab.get_by_text("By version 1 of housing")).to_be_visible()
@@ -132,7 +132,7 @@ def test_a_refused_row_names_field_and_rule(tab, pages):
 def test_classes_are_shown_with_their_probabilities(tab, pages):
     open_page(tab, pages, use_case="covertype")
     shown = predict(tab)
-    assert shown in lab_history.covertype().classes
+    assert shown in history.covertype().classes
     expect(tab.get_by_text(f"Probability of {shown.lower()}")).to_be_visible()
     expect(tab.get_by_text("Lodgepole Pine").first).to_be_visible()
     expect(tab.get_by_text("What grows there most.")).to_be_visible()
@@ -208,8 +208,8 @@ def test_services_away_give_one_message(tab, lonely_pages, name):
 
 def test_a_use_case_trained_later_appears_by_itself(tab, pages, registry, folder):
     open_page(tab, pages)
-    late = lab_history.covertype().model_copy(update={"use_case": "late", "title": "Came later"})
-    lab_history.champion_of(registry, folder, late)
+    late = history.covertype().model_copy(update={"use_case": "late", "title": "Came later"})
+    history.champion_of(registry, folder, late)
     expect(tab.get_by_text("Came later: version 1 is served")).to_be_visible()
     tab.get_by_label("Use case", exact=True).click()
     tab.get_by_role("option", name="Came later").click()
@@ -217,15 +217,15 @@ def test_a_use_case_trained_later_appears_by_itself(tab, pages, registry, folder
 
 
 def test_a_new_champion_with_other_fields_changes_the_open_form(tab, pages, registry, folder):
-    first = lab_history.covertype().model_copy(update={"use_case": "changing", "title": "Changing"})
-    lab_history.champion_of(registry, folder, first)
+    first = history.covertype().model_copy(update={"use_case": "changing", "title": "Changing"})
+    history.champion_of(registry, folder, first)
     open_page(tab, pages, use_case="covertype")
     expect(tab.get_by_text("Changing: version 1 is served")).to_be_visible()
     open_page(tab, pages, use_case="changing")
     fill(tab, "Slope (degree)", "80")
     fill(tab, "Elevation (m)", "2500")
     elevation, slope, area = first.features
-    second = lab_history.with_features(
+    second = history.with_features(
         first,
         [
             elevation,
@@ -234,7 +234,7 @@ def test_a_new_champion_with_other_fields_changes_the_open_form(tab, pages, regi
             Integer("rain", "Rain", unit="mm", example=700),
         ],
     )
-    lab_history.champion_of(registry, folder, second)
+    history.champion_of(registry, folder, second)
     expect(tab.get_by_label("Rain (mm)", exact=True)).to_have_value("700")
     expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2500")
     assert predict(tab) in first.classes

@@ -16,7 +16,7 @@ from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import fit_contract, train
 from mlops_lab.settings import REPOSITORY
 from mlops_lab.use_case import get_use_case
-from tests.small_cases import clean_rows
+from tests.support.cases import clean_rows
 
 HOUSING, DIABETES, COVERTYPE = (
     get_use_case(REPOSITORY / "use_cases", n) for n in ("housing", "diabetes", "covertype")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from mlops_lab import embedded
 from mlops_lab.lab import Lab
+from mlops_lab.local import embedded
+from mlops_lab.local.processes import Services, free_ports
 from mlops_lab.loop import run_batch
-from mlops_lab.services import Services, free_ports
 from mlops_lab.settings import REPOSITORY, Settings
 
 PORTS = ("data_api_port", "mlflow_port", "inference_port")

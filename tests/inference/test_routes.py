@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from mlops_lab.contract import Contract
-from tests import small_models
 from tests.inference.conftest import EXAMPLE, TOKEN
+from tests.support import models
 
 
 def test_index_health_ready(service):
@@ -41,7 +41,7 @@ def test_contract_is_the_models_own(service, shared):
 def test_values_of_a_category_are_looked_up(service):
     body = service.http.get("/models/houses/features/state").json()
     assert body["total"] == 120
-    assert body["values"] == small_models.STATES[:50]
+    assert body["values"] == models.STATES[:50]
     assert service.http.get("/models/houses/features/state", params={"q": "STATE 11"}).json()["values"] == [
         f"State 11{i}" for i in range(10)
     ]
@@ -104,7 +104,7 @@ def test_ready_only_when_every_champion_was_loaded(shared):
     service = shared.serve(ready=False)
     while (reply := service.http.get("/ready")).status_code == 503:
         assert "not loaded yet" in reply.json()["detail"]
-    assert reply.json()["models"].keys() == small_models.TASKS.keys()
+    assert reply.json()["models"].keys() == models.TASKS.keys()
 
 
 def test_no_model_yet_is_503_and_not_ready(lab):
@@ -153,13 +153,13 @@ def test_metrics_have_the_promised_names(service):
 def test_drift_is_seen_from_500_rows_on(lab):
     lab.publish("houses")
     service = lab.serve()
-    usual = small_models.raw_rows(499, seed=11)
+    usual = models.raw_rows(499, seed=11)
     service.http.post("/predict", json={"rows": usual})
     assert "feature_drift_psi{" not in service.http.get("/metrics").text
     service.predict(usual[0])
     assert service.metric("feature_drift_rows", use_case="houses") == 500
     assert service.metric("feature_drift_psi", use_case="houses", feature="area") < 0.1
-    drifted = [row | {"area": 900.0, "state": "Atlantis"} for row in small_models.raw_rows(3000, seed=12)]
+    drifted = [row | {"area": 900.0, "state": "Atlantis"} for row in models.raw_rows(3000, seed=12)]
     service.http.post("/predict", json={"rows": drifted})
     assert service.metric("feature_drift_psi", use_case="houses", feature="area") > 0.25
     assert service.metric("feature_drift_psi", use_case="houses", feature="state") > 0.25

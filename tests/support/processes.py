@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = float(
     os.environ.get("LAB_TEST_PATIENCE", 90)
 )  # seconds: the machine may be busy with something else

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from mlops_lab.services import Service, Services, free_ports
+from mlops_lab.local.processes import Service, Services, free_ports
 from mlops_lab.settings import REPOSITORY, Settings
 
 QUIET = {

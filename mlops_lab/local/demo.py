@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import httpx
 from rich.console import Console
 
-from mlops_lab import embedded
-from mlops_lab.airflow_client import AirflowClient
 from mlops_lab.errors import LabError
+from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
-from mlops_lab.services import Service, Services, ended_by_signal
+from mlops_lab.local import embedded
+from mlops_lab.local.airflow_client import AirflowClient
+from mlops_lab.local.processes import Service, Services, ended_by_signal
 from mlops_lab.settings import Settings
 from mlops_lab.use_case import UseCase
-from mlops_lab.wording import counted
 
 IDLE = 20.0  # seconds without a queued or running DAG run after which the loop is over
 FINAL = {"success", "failed"}

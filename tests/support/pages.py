@@ -11,8 +11,8 @@ from sqlalchemy import create_engine
 
 from mlops_lab.data.tables import RAW
 from mlops_lab.model.registry import Registry
-from tests import lab_history
-from tests.lab_services import PATIENCE, Service, free_port
+from tests.support import history
+from tests.support.processes import PATIENCE, Service, free_port
 
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
@@ -49,10 +49,10 @@ def mlflow(folder):
 @pytest.fixture(scope="session")
 def registry(mlflow, folder) -> Registry:
     """The registry after three use cases have been through their first batches."""
-    lab_history.record(mlflow.url, folder, lab_history.housing(), batches=3)
-    lab_history.record(mlflow.url, folder, lab_history.diabetes(), batches=1)
-    registry = lab_history.record(mlflow.url, folder, lab_history.covertype(), batches=1)
-    lab_history.batch_without_model(registry, "newcomer")
+    history.record(mlflow.url, folder, history.housing(), batches=3)
+    history.record(mlflow.url, folder, history.diabetes(), batches=1)
+    registry = history.record(mlflow.url, folder, history.covertype(), batches=1)
+    history.batch_without_model(registry, "newcomer")
     return registry
 
 

@@ -1,0 +1,1 @@
+"""What the tests share: labs, models, processes, a scripted Data API."""
