@@ -48,79 +48,79 @@ def training_dag(use_case: UseCase) -> DAG:
 
     @task
     def land(params=None):
-        from mlops_lab import steps
         from mlops_lab.data.source import EndOfDataError
+        from mlops_lab.steps import ingest
 
         with opened(name) as (lab, found):
             if params["force"]:
-                return steps.newest(lab, found).id
+                return ingest.newest(lab, found).id
             try:
-                return steps.land(lab, found).id
-            except (EndOfDataError, steps.KnownBatchError) as reason:
+                return ingest.land(lab, found).id
+            except (EndOfDataError, ingest.KnownBatchError) as reason:
                 raise AirflowSkipException(str(reason)) from None
 
     @task
     def validate(batch_id):
-        from mlops_lab import steps
+        from mlops_lab.steps import ingest
 
         with opened(name) as (lab, found):
             if not stored(lab, batch_id):
-                steps.validate(lab, found, batch_id)
+                ingest.validate(lab, found, batch_id)
 
     @task
     def prepare(batch_id):
-        from mlops_lab import steps
+        from mlops_lab.steps import ingest
 
         with opened(name) as (lab, found):
             if not stored(lab, batch_id):
-                steps.prepare(lab, found, batch_id)
+                ingest.prepare(lab, found, batch_id)
 
     @task
     def decide(batch_id, params=None):
-        from mlops_lab import steps
+        from mlops_lab.steps import decide
 
         with opened(name) as (lab, found):
-            decision = steps.decide(lab, found, batch_id, params["force"], params["reason"])
+            decision = decide.decide(lab, found, batch_id, params["force"], params["reason"])
             if not decision.train:
                 raise AirflowSkipException(decision.reason)
             return [candidate.name for candidate in found.candidates]
 
     @task(map_index_template="{{ task.op_kwargs['candidate'] }}")
     def train(batch_id, candidate):
-        from mlops_lab import steps
+        from mlops_lab.steps import train
 
         with opened(name) as (lab, found):
-            return steps.train(lab, found, batch_id, candidate)
+            return train.train(lab, found, batch_id, candidate)
 
     # One candidate that crashes doesn't keep the others from competing. The batch isn't an argument: `land` would then
     # be the one success that the rule asks for, and a run that failed before its trainings would promote nothing.
     @task(trigger_rule="all_done_min_one_success")
     def promote(ti=None):
-        from mlops_lab import steps
+        from mlops_lab.steps import promote
 
         with opened(name) as (lab, found):
             batch_id = ti.xcom_pull(task_ids="land")
-            outcome = steps.promote(lab, found, batch_id)
+            outcome = promote.promote(lab, found, batch_id)
             if not outcome.promoted:
                 raise AirflowSkipException(outcome.reason)
             return outcome.version
 
     @task
     def roll_out(batch_id, version):
-        from mlops_lab import steps
+        from mlops_lab.steps import promote
 
         with opened(name) as (lab, found):
-            steps.roll_out(lab, found, batch_id, version)
+            promote.roll_out(lab, found, batch_id, version)
 
     # A skipped training and a refused challenger are normal ends of a batch.
     @task.short_circuit(trigger_rule="none_failed")
     def finish(batch_id):
-        from mlops_lab import steps
+        from mlops_lab.steps import ingest
 
         if batch_id is None:
             raise AirflowSkipException("there was no new batch")
         with opened(name) as (lab, found):
-            return steps.finish(lab, found, batch_id)
+            return ingest.finish(lab, found, batch_id)
 
     with DAG(
         f"{name}_training",

@@ -52,7 +52,7 @@ def run(
     from mlops_lab.data.source import EndOfDataError
     from mlops_lab.local.embedded import data_api
     from mlops_lab.loop import run_batch
-    from mlops_lab.steps import KnownBatchError
+    from mlops_lab.steps.ingest import KnownBatchError
 
     with clear_errors():
         settings, started = Settings(), time.monotonic()
@@ -184,11 +184,11 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="version; default: the previous champion")] = None,
 ) -> None:
     """Makes an earlier version champion again."""
-    from mlops_lab import steps
+    from mlops_lab.steps.promote import roll_back
 
     with clear_errors():
         lab = _lab(Settings())
-        version = steps.roll_back(lab, lab.use_case(use_case), to)
+        version = roll_back(lab, lab.use_case(use_case), to)
         out.print(f"version {version} is the champion of {use_case}; the service follows within seconds")
 
 
@@ -197,8 +197,8 @@ def reset(
     use_case: UseCaseName, yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False
 ) -> None:
     """Removes all rows, models and runs of a use case and restarts its data. Logged predictions stay."""
-    from mlops_lab import steps
     from mlops_lab.local.embedded import data_api
+    from mlops_lab.steps.ingest import reset as reset_use_case
 
     with clear_errors():
         settings = Settings()
@@ -206,7 +206,7 @@ def reset(
         if not yes and not typer.confirm(f"Remove every row, model and run of {use_case}?"):
             raise typer.Exit(1)
         with data_api(settings, lambda _: None) as reachable:
-            steps.reset(_lab(reachable), found)
+            reset_use_case(_lab(reachable), found)
         out.print(f"{use_case} begins anew")
 
 

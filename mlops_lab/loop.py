@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from mlops_lab import steps
 from mlops_lab.lab import Lab
-from mlops_lab.steps import Outcome
+from mlops_lab.steps.decide import decide
+from mlops_lab.steps.ingest import finish, land, newest, prepare, validate
+from mlops_lab.steps.promote import Outcome, promote, roll_out
+from mlops_lab.steps.train import train
 from mlops_lab.use_case import UseCase
 
 
@@ -23,26 +25,26 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
 
     Raises `EndOfDataError` and `KnownBatchError` when there is no new batch, and every other `LabError` of the steps.
     """
-    batch = steps.land(lab, use_case)
-    steps.validate(lab, use_case, batch.id)
-    steps.prepare(lab, use_case, batch.id)
+    batch = land(lab, use_case)
+    validate(lab, use_case, batch.id)
+    prepare(lab, use_case, batch.id)
     return _learn(lab, use_case, batch.id, force)
 
 
 def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
     """Trains on the rows that are there, as part of the newest batch; `force`: whatever the policy says."""
-    return _learn(lab, use_case, steps.newest(lab, use_case).id, force)
+    return _learn(lab, use_case, newest(lab, use_case).id, force)
 
 
 def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool) -> BatchResult:
-    decision = steps.decide(lab, use_case, batch_id, force)
+    decision = decide(lab, use_case, batch_id, force)
     outcome = None
     if decision.train:
         for candidate in use_case.candidates:
-            steps.train(lab, use_case, batch_id, candidate.name)
-        outcome = steps.promote(lab, use_case, batch_id)
+            train(lab, use_case, batch_id, candidate.name)
+        outcome = promote(lab, use_case, batch_id)
         if outcome.promoted:
-            steps.roll_out(lab, use_case, batch_id, outcome.version)
-    more = steps.finish(lab, use_case, batch_id)
+            roll_out(lab, use_case, batch_id, outcome.version)
+    more = finish(lab, use_case, batch_id)
     number = lab.store.batch(batch_id).batch_number
     return BatchResult(number, outcome.reason if outcome else decision.reason, outcome, more)

@@ -13,7 +13,7 @@ from mlops_lab.lab import Lab
 from mlops_lab.model.drift import histogram, psi
 from mlops_lab.model.metrics import metric
 from mlops_lab.model.registry import CHAMPION, Version
-from mlops_lab.steps import newest
+from mlops_lab.steps.ingest import newest
 from mlops_lab.use_case import UseCase
 
 WINDOW = 5000  # predictions that are looked at, the newest ones

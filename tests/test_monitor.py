@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import create_engine
 
 from inference.prediction_log import PredictionLog
-from mlops_lab import steps
 from mlops_lab.data.store import now
 from mlops_lab.errors import NoModelError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.monitor import monitor
+from mlops_lab.steps.decide import decide
+from mlops_lab.steps.ingest import finish, newest
 from tests.conftest import batch, flats
 
 NAMES = ["area", "floor", "district", "balcony", "built"]
@@ -150,10 +151,10 @@ def test_without_a_champion_there_is_nothing_to_compare_with(lab, use_case):
 
 
 def test_a_training_that_is_asked_for_learns_from_the_stored_rows_and_says_why(lab, use_case, service):
-    entry = steps.newest(lab, use_case)
-    steps.decide(lab, use_case, entry.id, force=True, why="area has drifted")
+    entry = newest(lab, use_case)
+    decide(lab, use_case, entry.id, force=True, why="area has drifted")
     assert lab.store.batch(entry.id).reason == "area has drifted"
-    steps.finish(lab, use_case, entry.id)
+    finish(lab, use_case, entry.id)
     before = lab.store.count_clean(use_case)
     assert train_now(lab, use_case).outcome is not None
     assert lab.store.count_clean(use_case) == before

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import text
 
-from mlops_lab import steps
+from mlops_lab import loop
 from mlops_lab.data.rows import rows as plain_rows
 from mlops_lab.data.source import BatchShapeError, EndOfDataError, SourceError
 from mlops_lab.data.split import hashes, split_of
@@ -17,6 +17,9 @@ from mlops_lab.data.store import StoreError
 from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION, PREVIOUS, digest
+from mlops_lab.rollout import RolloutError
+from mlops_lab.steps.ingest import KnownBatchError, reset
+from mlops_lab.steps.promote import roll_back
 from tests.conftest import batch, flats
 
 END = (400, {"detail": "all batches are out"})
@@ -74,7 +77,7 @@ def test_a_prediction_can_be_walked_back_to_the_stored_payload(trained):
 
 def test_the_same_payload_twice_is_one_batch(trained, use_case, course):
     course.will_answer(batch(1, flats(600)), END)
-    with pytest.raises(steps.KnownBatchError, match="batch 1 was received before"):
+    with pytest.raises(KnownBatchError, match="batch 1 was received before"):
         run_batch(trained, use_case)
     assert len(trained.store.batches("flats")) == 1
     assert count(trained, "flats_raw") == 600
@@ -152,14 +155,14 @@ def test_the_end_of_the_data_and_a_server_away_change_nothing(trained, use_case,
 @pytest.mark.parametrize("step", ["land", "validate", "prepare", "decide", "train", "promote", "finish"])
 def test_a_run_killed_after_any_step_is_finished_by_the_next_one(lab, use_case, course, monkeypatch, step):
     course.will_answer(batch(1, flats(300)), END)
-    original = getattr(steps, step)
+    original = getattr(loop, step)
 
     def killed(*args, **kwargs):
         original(*args, **kwargs)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(steps, step, killed)
+        patch.setattr(loop, step, killed)
         with pytest.raises(KeyboardInterrupt):
             run_batch(lab, use_case)
     if step == "finish":
@@ -274,7 +277,7 @@ def test_a_rollout_that_fails_gives_the_alias_back(trained, use_case, course, mo
     )
     course.will_answer(batch(2, flats(600, seed=4)), END)
     trained.settings = unreachable
-    with pytest.raises(steps.RolloutError, match=rf"can't be reached.*again version {first}"):
+    with pytest.raises(RolloutError, match=rf"can't be reached.*again version {first}"):
         run_batch(trained, use_case)
     assert trained.registry.by_alias("flats", CHAMPION).version == first
     assert trained.store.promotions("flats")[-1].outcome == "rolled back"
@@ -285,11 +288,11 @@ def test_a_person_can_roll_back_and_the_change_is_on_record(trained, use_case, c
     course.will_answer(batch(2, flats(600, seed=4)), END)
     assert run_batch(trained, use_case).outcome.promoted
     assert trained.registry.by_alias("flats", PREVIOUS).version == first
-    assert steps.roll_back(trained, use_case) == first
+    assert roll_back(trained, use_case) == first
     assert trained.registry.by_alias("flats", CHAMPION).version == first
     assert trained.store.promotions("flats")[-1].outcome == "rolled back"
     with pytest.raises(ModelError, match="is the champion already"):
-        steps.roll_back(trained, use_case)
+        roll_back(trained, use_case)
 
 
 def test_other_columns_under_the_same_name_are_refused(trained, use_case):
@@ -299,7 +302,7 @@ def test_other_columns_under_the_same_name_are_refused(trained, use_case):
 
 def test_reset_leaves_nothing_of_the_use_case(trained, use_case, course):
     course.will_answer((200, {"ok": True}))
-    steps.reset(trained, use_case)
+    reset(trained, use_case)
     assert course.asked[-1].startswith("/restart_data_generation")
     assert trained.store.batches("flats") == []
     assert trained.registry.versions("flats") == []

@@ -107,7 +107,7 @@ def airflow(settings: Settings) -> tuple[Service, list[Service]]:
     health = f"{_url(settings, port)}/api/v2/monitor/health"
     api = Service("Airflow", [*tool, "api-server"], env, (port, "LAB_AIRFLOW_PORT"), health)
     # Its workers and their tasks are forked from the scheduler: what it has imported, no task imports again.
-    modules = "mlops_lab.steps, mlops_lab.model.train, sklearn.ensemble, lightgbm"
+    modules = "mlops_lab.loop, mlops_lab.model.train, sklearn.ensemble, lightgbm"
     warm = f"import {modules}; from airflow.__main__ import main; main()"
     scheduler = Service("Airflow scheduler", [sys.executable, "-c", warm, "scheduler"], env)
     processor = Service("Airflow dag-processor", [*tool, "dag-processor"], env)

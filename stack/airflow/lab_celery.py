@@ -57,7 +57,7 @@ def prove_consumption(instance, **_) -> None:
 def import_what_tasks_need() -> None:
     """Every task is forked from the worker: what this has imported, no task imports again (1 s instead of 5)."""
     for name in (
-        "mlops_lab.steps",
+        "mlops_lab.loop",
         "mlops_lab.model.train",
         "mlflow.onnx",
         "matplotlib.pyplot",

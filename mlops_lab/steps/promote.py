@@ -1,0 +1,157 @@
+"""Which version is champion: a promotion by comparison, the rollout that confirms it, and the way back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlops_lab.errors import ModelError
+from mlops_lab.formatting import counted
+from mlops_lab.lab import Lab
+from mlops_lab.model.compare import judge
+from mlops_lab.model.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
+from mlops_lab.rollout import RolloutError, check_replicas
+from mlops_lab.use_case import UseCase
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a batch's challenger."""
+
+    promoted: bool
+    version: int | None
+    reason: str
+
+
+def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
+    """The batch's best candidate by validation challenges the champion, on the test rows that are there now.
+
+    Two promotions at once: the one that records its decision first wins, the other compares again with the new
+    champion. Raises `ModelError` when no candidate is fit to serve.
+    """
+    batch = lab.store.batch(batch_id)
+    versions = [
+        lab.registry.version(use_case.name, v) for v in lab.store.models_of_batch(use_case.name, batch_id)
+    ]
+    # A batch may be trained twice (a retry, `lab train --force`): each candidate's newest version counts.
+    made = list({version.tags["lab.candidate"]: version for version in versions}.values())
+    if not made:
+        raise ModelError(f"no candidate of batch {batch.batch_number} is fit to serve; MLflow's runs say why")
+    sign = 1 if use_case.metric.greater_is_better else -1
+    best = max(made, key=lambda version: sign * float(version.tags["lab.validation"]))
+    lab.registry.set_alias(use_case.name, CHALLENGER, best.version)
+    challenger = lab.predictor(best)
+    holdout = lab.store.read_clean(use_case, split="test", until=batch_id)
+    while True:
+        history = lab.store.promotions(use_case.name)
+        champion = lab.registry.by_alias(use_case.name, CHAMPION)
+        if (done := next((row for row in history if row.challenger == best.version), None)) is not None:
+            promoted, reason = (
+                done.outcome == "promoted",
+                done.reason,
+            )  # a re-run: only the aliases may be missing
+            champion = lab.registry.version(use_case.name, done.champion) if done.champion else None
+            break
+        verdict = judge(use_case, challenger, champion and lab.predictor(champion), holdout)
+        promoted, reason = verdict.promoted, verdict.reason
+        low, high = verdict.interval or (None, None)
+        if lab.store.put_promotion(
+            use_case.name,
+            len(history) + 1,
+            challenger=best.version,
+            champion=champion and champion.version,
+            outcome="promoted" if promoted else "refused",
+            reason=reason,
+            metric=verdict.metric,
+            challenger_score=_number(verdict.challenger_score),
+            champion_score=_number(verdict.champion_score),
+            interval_low=_number(low),
+            interval_high=_number(high),
+            holdout_rows=verdict.holdout_rows,
+            holdout_digest=verdict.holdout_digest,
+        ):
+            lab.tracking.log_json(
+                batch.mlflow_run, "promotion.json", {**vars(verdict), "challenger": best.version}
+            )
+            break
+        lab.say("another promotion came first; comparing again with the new champion")
+    outcome = "promoted" if promoted else "refused"
+    if promoted:
+        _set_champion(lab, use_case, best.version, champion and champion.version)
+    lab.registry.tag(best, outcome=outcome, reason=reason)
+    for loser in made:
+        if loser.version != best.version:
+            lab.registry.tag(
+                loser, outcome="not chosen", reason=f"{best.tags['lab.candidate']} was better on validation"
+            )
+    lab.tracking.log(
+        batch.mlflow_run, tags={"outcome": outcome, "outcome_reason": reason, "version": best.version}
+    )
+    lab.say(f"{best.tags['lab.candidate']} (version {best.version}) {outcome}: {reason}")
+    return Outcome(promoted, best.version, reason)
+
+
+def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) -> None:
+    """Waits until every replica serves the version and predicts its example; else the alias goes back.
+
+    Raises `RolloutError` after the alias went back.
+    """
+    try:
+        predictor = lab.predictor(lab.registry.version(use_case.name, version))
+        predictor.check_example()
+        if lab.settings.inference_url:
+            seen = check_replicas(lab.settings, use_case.name, version, predictor, lab.say)
+            lab.say(f"version {version} is served by {counted(seen, 'replica')}")
+        else:
+            lab.say(f"version {version} predicts its example")
+    except (RolloutError, ModelError) as error:
+        previous = lab.registry.by_alias(use_case.name, PREVIOUS)
+        reason = f"{error}; the champion is again {f'version {previous.version}' if previous else 'none'}"
+        _step_back(lab, use_case, version, previous, reason)
+        if batch_id is not None:
+            run = lab.store.batch(batch_id).mlflow_run
+            lab.tracking.log(run, tags={"outcome": "rolled back", "outcome_reason": reason})
+        raise RolloutError(reason) from error
+
+
+def roll_back(lab: Lab, use_case: UseCase, version: int | None = None) -> int:
+    """Makes an earlier version champion again: the one named, else `previous`. Returns its number."""
+    current = lab.registry.by_alias(use_case.name, CHAMPION)
+    target = (
+        lab.registry.version(use_case.name, version)
+        if version is not None
+        else lab.registry.by_alias(use_case.name, PREVIOUS)
+    )
+    if target is None:
+        raise ModelError(f"{use_case.name} has no previous champion to go back to")
+    if current is not None and current.version == target.version:
+        raise ModelError(f"version {target.version} of {use_case.name} is the champion already")
+    lab.predictor(target).check_example()
+    _step_back(lab, use_case, current.version if current else target.version, target, "rolled back by hand")
+    return target.version
+
+
+def _set_champion(lab: Lab, use_case: UseCase, version: int, before: int | None) -> None:
+    if before is not None and before != version:
+        lab.registry.set_alias(use_case.name, PREVIOUS, before)
+    lab.registry.set_alias(use_case.name, CHAMPION, version)
+
+
+def _step_back(lab: Lab, use_case: UseCase, version: int, target: Version | None, reason: str) -> None:
+    if target is None:
+        lab.registry.delete_alias(use_case.name, CHAMPION)
+    else:
+        lab.registry.set_alias(use_case.name, CHAMPION, target.version)
+    values = {
+        "challenger": version,
+        "champion": target and target.version,
+        "outcome": "rolled back",
+        "reason": reason,
+    }
+    while not lab.store.put_promotion(use_case.name, len(lab.store.promotions(use_case.name)) + 1, **values):
+        pass  # another decision took the number meanwhile; this one gets the next
+    lab.registry.tag(lab.registry.version(use_case.name, version), outcome="rolled back", reason=reason)
+
+
+def _number(value: float | None) -> float | None:
+    """A database has no NaN."""
+    return None if value is None or np.isnan(value) else float(value)

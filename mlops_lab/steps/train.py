@@ -1,0 +1,99 @@
+"""Trains one candidate on all clean rows and registers it as a version of the use case's model."""
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from mlops_lab.contract import Lineage
+from mlops_lab.data.store import Batch, now
+from mlops_lab.errors import LabError, ModelError
+from mlops_lab.lab import Lab
+from mlops_lab.use_case import UseCase
+
+
+def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | None:
+    """Trains one candidate on all clean rows and registers it; returns its version, or None when it is refused."""
+    from mlops_lab.model.train import train as fit  # scikit-learn and LightGBM: only this step pays for them
+
+    batch = lab.store.batch(batch_id)
+    chosen = next((c for c in use_case.candidates if c.name == candidate), None)
+    if chosen is None:
+        raise LabError(f"{use_case.name} has no candidate {candidate!r}")
+    frame = lab.store.read_clean(use_case, until=batch_id)
+    run = lab.tracking.start(
+        use_case.name, f"{candidate}-{batch.batch_number}", "candidate", batch.mlflow_run,
+        candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number,
+    )  # fmt: skip
+    try:
+        trained = fit(use_case, chosen, frame, progress=lambda text: lab.say(f"{candidate}: {text}"))
+        version = _register(lab, use_case, batch, run, candidate, trained, frame)
+    except ModelError as error:
+        lab.tracking.log(run, tags={"outcome": "refused", "outcome_reason": str(error)})
+        lab.tracking.end(run, failed=True)
+        lab.say(f"{candidate}: refused, {error}")
+        return None
+    except BaseException:
+        lab.tracking.end(run, failed=True)
+        raise
+    lab.tracking.end(run)
+    metric = use_case.metric.name
+    lab.say(
+        f"{candidate}: version {version}, {metric} {trained.metrics['validation'][metric]:.4g} on validation"
+    )
+    return version
+
+
+def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: str, trained, frame) -> int:
+    """The run's figures, plots and model; then the version with its digest in the registry and in RawData."""
+    batches = sorted(int(number) for number in frame["batch_id"].unique())
+    splits = frame["split"].value_counts().to_dict()
+    lineage = Lineage(
+        run_id=run, candidate=candidate, batches=batches, rows=splits, created_at=now(), commit=_commit()
+    )  # fmt: skip
+    contract = trained.contract.model_copy(update={"lineage": lineage})
+    metrics = {
+        f"{split}.{name}": value
+        for split, scores in contract.metrics.items()
+        for name, value in scores.items()
+    }
+    metrics |= {
+        f"baseline.{s}.{name}": v for s, scores in contract.baseline.items() for name, v in scores.items()
+    }
+    chosen = use_case.metric.name
+    lab.tracking.log(run, params=trained.params, metrics=metrics)
+    lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
+    for number in batches:
+        source = lab.store.batch(number)
+        name, url = (
+            f"{use_case.name}-batch-{source.batch_number}",
+            f"{lab.settings.artifacts}/{source.payload}",
+        )
+        lab.tracking.log_dataset(run, name, source.digest, url, "training")
+    with tempfile.TemporaryDirectory() as folder:
+        plots, model = Path(folder) / "plots", Path(folder) / "model"
+        plots.mkdir()
+        trained.plot(plots)
+        lab.tracking.log_folder(run, plots, "plots")
+        trained.save(model, contract)
+        tags = {
+            "lab.candidate": candidate,
+            "lab.metric": chosen,
+            "lab.validation": repr(contract.metrics["validation"][chosen]),
+            "lab.test": repr(contract.metrics.get("test", {}).get(chosen)),
+            "lab.baseline": repr(contract.baseline.get("test", {}).get(chosen)),
+            "lab.batch_id": str(batch.id),
+            "lab.batch_number": str(batch.batch_number),
+        }
+        version = lab.registry.register(use_case.name, run, model, tags)
+    lab.store.put_model(
+        use_case=use_case.name, version=version.version, digest=version.digest, run_id=run, batch_id=batch.id
+    )  # fmt: skip
+    return version.version
+
+
+@lru_cache(maxsize=1)
+def _commit() -> str | None:
+    """The commit that the code is at, where there is a repository."""
+    from mlflow.utils.git_utils import get_git_commit
+
+    return get_git_commit(str(Path(__file__).resolve().parent))
