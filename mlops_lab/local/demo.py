@@ -11,7 +11,7 @@ from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
 from mlops_lab.local import embedded
 from mlops_lab.local.airflow_client import AirflowClient
-from mlops_lab.local.processes import Service, Services, ended_by_signal
+from mlops_lab.local.processes import Process, Supervisor, check_ports, ended_by_signal
 from mlops_lab.settings import Settings
 from mlops_lab.use_case import UseCase
 
@@ -26,7 +26,7 @@ class DemoError(LabError):
 def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | None, gradio: bool) -> None:
     """Boots, runs the loop to the end of the data, reports; stays up until Ctrl-C unless `once`.
 
-    Raises `ServiceError` when a service can't start, `DemoError` when the loop fails. Whatever happens, no
+    Raises `ProcessError` when a service can't start, `DemoError` when the loop fails. Whatever happens, no
     process is left.
     """
     progress = Progress()
@@ -35,27 +35,26 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
     if gradio:
         web.append(embedded.gradio(settings))
     mlflow = embedded.mlflow(settings)
-    with ended_by_signal(), Services(settings.home / "logs", settings.bind) as services:
-        services.check_ports([airflow[0], mlflow, *web])
+    with ended_by_signal(), Supervisor(settings.home / "logs") as supervisor:
+        check_ports([airflow[0], mlflow, *web])
         progress.line(f"starting the lab in {settings.home.resolve()}; logs are in its folder logs/")
-        services.start(mlflow)
-        services.start(web[0])
-        progress.during("preparing Airflow's database", lambda: services.run(migration))
-        for service in (*airflow, *web[1:]):
-            services.start(service)
-        for service in (web[0], mlflow, *web[1:], airflow[0]):
-            progress.during(f"waiting for {service.name}", lambda service=service: services.wait(service))
-            progress.line(f"{service.name} is up")
-        url = airflow[0].health.removesuffix("/api/v2/monitor/health")
-        client = AirflowClient(url, "admin", embedded.secret(settings, "airflow_admin", 12))
-        _follow(settings, use_case, services, client, progress, batches)
+        supervisor.start(mlflow)
+        supervisor.start(web[0])
+        progress.during("preparing Airflow's database", lambda: supervisor.run(migration))
+        for process in (*airflow, *web[1:]):
+            supervisor.start(process)
+        for process in (web[0], mlflow, *web[1:], airflow[0]):
+            progress.during(f"waiting for {process.name}", lambda process=process: supervisor.wait(process))
+            progress.line(f"{process.name} is up")
+        client = AirflowClient(airflow[0].url, "admin", embedded.secret(settings, "airflow_admin", 12))
+        _follow(settings, use_case, supervisor, client, progress, batches)
         _urls(settings, [airflow[0], *web, mlflow], progress)
         if once:
             progress.line("the loop is over; stopping everything")
             return
         progress.line("the lab is up; Ctrl-C stops it. A new batch is asked for every 15 minutes.")
         while True:
-            services.check()
+            supervisor.check()
             time.sleep(1)
 
 
@@ -82,7 +81,7 @@ class Progress:
 def _follow(
     settings: Settings,
     use_case: UseCase,
-    services: Services,
+    supervisor: Supervisor,
     airflow: AirflowClient,
     progress: Progress,
     most: int | None,
@@ -92,7 +91,7 @@ def _follow(
     lab = Lab(settings.model_copy(update=_urls_of(settings)), say=lambda _: None)
     lab.store.prepare_tables(use_case)
     known = {batch.id for batch in lab.store.batches(use_case.name) if batch.state == "done"}
-    airflow.wait_for_dag(dag, services.check)
+    airflow.wait_for_dag(dag, supervisor.check)
     earlier = {run["dag_run_id"] for run in airflow.runs(dag) if run["state"] in FINAL}
     airflow.unpause(dag)
     if earlier:
@@ -105,7 +104,7 @@ def _follow(
     quiet_since = time.monotonic()
     with progress.console.status(f"{dag} …") as status:
         while True:
-            services.check()
+            supervisor.check()
             runs = [run for run in airflow.runs(dag) if run["dag_run_id"] not in earlier]
             current = next((run for run in runs if run["state"] == "running"), None)
             if current:
@@ -210,16 +209,13 @@ def _urls_of(settings: Settings) -> dict:
     return {"mlflow_url": f"http://{settings.bind}:{settings.mlflow_port}"}
 
 
-def _urls(settings: Settings, services: list[Service], progress: Progress) -> None:
+def _urls(settings: Settings, processes: list[Process], progress: Progress) -> None:
     progress.console.print()
-    for service in services:
+    for process in processes:
         login = ""
-        if service.name == "Airflow":
+        if process.name == "Airflow":
             login = f"  (admin / {embedded.secret(settings, 'airflow_admin', 12)})"
-        progress.console.print(
-            f"  [bold]{service.name:17}[/bold] http://{settings.bind}:{service.port[0]}{login}",
-            soft_wrap=True,
-        )
+        progress.console.print(f"  [bold]{process.name:17}[/bold] {process.url}{login}", soft_wrap=True)
     progress.console.print(
         f"  [bold]{'API documentation':17}[/bold] http://{settings.bind}:{settings.inference_port}/docs\n"
     )

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
-from mlops_lab.local.processes import Service, Services, free_ports
+from mlops_lab.local.processes import Process, Supervisor, free_ports, healthy
 from mlops_lab.settings import REPOSITORY, Settings
 
 QUIET = {
@@ -38,7 +36,7 @@ def secret(settings: Settings, name: str, size: int = 32) -> str:
     return path.read_text()
 
 
-def mlflow(settings: Settings) -> Service:
+def mlflow(settings: Settings) -> Process:
     """The tracking server and registry, on SQLite and a folder."""
     home, port = settings.home.resolve(), settings.mlflow_port
     hosts = ",".join(f"{host}:{port}" for host in ("127.0.0.1", "localhost", settings.bind))
@@ -50,10 +48,10 @@ def mlflow(settings: Settings) -> Service:
         "--allowed-hosts", hosts,
     ]  # fmt: skip
     env = QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return Service("MLflow", command, env, (port, "LAB_MLFLOW_PORT"), f"{_url(settings, port)}/health")
+    return Process("MLflow", command, env, _url(settings, port), port_setting="LAB_MLFLOW_PORT")
 
 
-def data_api_service(settings: Settings, port: int | None = None) -> Service:
+def data_api_service(settings: Settings, port: int | None = None) -> Process:
     """The Data API; CSV files in LAB_HOME/data take the place of its synthetic data."""
     home, port = settings.home.resolve(), port or settings.data_api_port
     folder = home / "data"
@@ -62,18 +60,18 @@ def data_api_service(settings: Settings, port: int | None = None) -> Service:
     if "LAB_DATOS_FOLDER" not in os.environ:
         env["LAB_DATOS_FOLDER"] = str(folder)
     command = [sys.executable, "-m", "datos", "--host", settings.bind, "--port", str(port)]
-    return Service("Data API", command, env, (port, "LAB_DATA_API_PORT"), f"{_url(settings, port)}/health")
+    return Process("Data API", command, env, _url(settings, port), port_setting="LAB_DATA_API_PORT")
 
 
-def inference(settings: Settings) -> Service:
+def inference(settings: Settings) -> Process:
     """The serving API."""
     port = settings.inference_port
     command = [sys.executable, "-m", "inference", "--host", settings.bind, "--port", str(port)]
     env = QUIET | lab_env(settings)
-    return Service("Inference", command, env, (port, "LAB_INFERENCE_PORT"), f"{_url(settings, port)}/health")
+    return Process("Inference", command, env, _url(settings, port), port_setting="LAB_INFERENCE_PORT")
 
 
-def streamlit(settings: Settings) -> Service:
+def streamlit(settings: Settings) -> Process:
     """The web UI."""
     port = settings.streamlit_port
     command = [
@@ -82,11 +80,10 @@ def streamlit(settings: Settings) -> Service:
         "--browser.gatherUsageStats", "false",
     ]  # fmt: skip
     env = QUIET | lab_env(settings) | {"LAB_AIRFLOW_URL": _url(settings, settings.airflow_port)}
-    health = f"{_url(settings, port)}/_stcore/health"
-    return Service("Streamlit", command, env, (port, "LAB_STREAMLIT_PORT"), health)
+    return Process("Streamlit", command, env, _url(settings, port), "/_stcore/health", "LAB_STREAMLIT_PORT")
 
 
-def gradio(settings: Settings) -> Service:
+def gradio(settings: Settings) -> Process:
     """The web UI's small twin."""
     port = settings.gradio_port
     command = [sys.executable, "-m", "gradio_app", "--host", settings.bind, "--port", str(port)]
@@ -94,24 +91,24 @@ def gradio(settings: Settings) -> Service:
         "LAB_HOME": str(settings.home.resolve()),
         "LAB_INFERENCE_URL": _url(settings, settings.inference_port),
     }
-    return Service("Gradio", command, env, (port, "LAB_GRADIO_PORT"), f"{_url(settings, port)}/")
+    return Process("Gradio", command, env, _url(settings, port), "/", "LAB_GRADIO_PORT")
 
 
-def airflow(settings: Settings) -> tuple[Service, list[Service]]:
+def airflow(settings: Settings) -> tuple[Process, list[Process]]:
     """The one-shot that makes Airflow's database, and its three processes.
 
     Not `airflow standalone`: it leaves its components behind when it is ended.
     """
     port, env = settings.airflow_port, airflow_env(settings)
     tool = _tool("airflow")
-    health = f"{_url(settings, port)}/api/v2/monitor/health"
-    api = Service("Airflow", [*tool, "api-server"], env, (port, "LAB_AIRFLOW_PORT"), health)
+    command, health = [*tool, "api-server"], "/api/v2/monitor/health"
+    api = Process("Airflow", command, env, _url(settings, port), health, "LAB_AIRFLOW_PORT")
     # Its workers and their tasks are forked from the scheduler: what it has imported, no task imports again.
     modules = "mlops_lab.loop, mlops_lab.model.train, sklearn.ensemble, lightgbm"
     warm = f"import {modules}; from airflow.__main__ import main; main()"
-    scheduler = Service("Airflow scheduler", [sys.executable, "-c", warm, "scheduler"], env)
-    processor = Service("Airflow dag-processor", [*tool, "dag-processor"], env)
-    return Service("Airflow migration", [*tool, "db", "migrate"], env), [api, scheduler, processor]
+    scheduler = Process("Airflow scheduler", [sys.executable, "-c", warm, "scheduler"], env)
+    processor = Process("Airflow dag-processor", [*tool, "dag-processor"], env)
+    return Process("Airflow migration", [*tool, "db", "migrate"], env), [api, scheduler, processor]
 
 
 def airflow_env(settings: Settings) -> dict[str, str]:
@@ -170,29 +167,21 @@ def lab_env(settings: Settings) -> dict[str, str]:
 @contextmanager
 def data_api(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
     """Settings with a Data API that answers: the one of LAB_DATA_API_URL, a running one, or one for this block."""
-    if "data_api_url" in settings.model_fields_set or _answers(_url(settings, settings.data_api_port)):
+    if "data_api_url" in settings.model_fields_set or healthy(data_api_service(settings)):
         yield settings
         return
-    service = data_api_service(settings, free_ports(1)[0])
-    with Services(settings.home / "logs", settings.bind) as services:
-        services.start(service)
-        services.wait(service, 60)
-        url = service.health.removesuffix("/health")
-        say(f"no Data API is running; started one for this command at {url}")
-        yield settings.model_copy(update={"data_api_url": url + "/{dataset}"})
+    process = data_api_service(settings, free_ports(1)[0])
+    with Supervisor(settings.home / "logs") as supervisor:
+        supervisor.start(process)
+        supervisor.wait(process, 60)
+        say(f"no Data API is running; started one for this command at {process.url}")
+        yield settings.model_copy(update={"data_api_url": process.url + "/{dataset}"})
 
 
 def _data_api_url(settings: Settings) -> str:
     if "data_api_url" in settings.model_fields_set:
         return settings.data_api_url
     return _url(settings, settings.data_api_port) + "/{dataset}"
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def _url(settings: Settings, port: int) -> str:

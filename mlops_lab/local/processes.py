@@ -1,4 +1,4 @@
-"""Processes of the embedded lab: each service in a process group of its own, started, watched and ended together."""
+"""Starts processes, waits until they are healthy, and ends them with all their children."""
 
 import os
 import signal
@@ -6,10 +6,11 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -17,143 +18,181 @@ import psutil
 from mlops_lab.errors import LabError
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE = 10.0  # seconds between the polite signal and the other one
+
+# Seconds between SIGTERM and SIGKILL.
+GRACE = 10.0
+
+# Lines of the log that a `ProcessError` carries as a note.
+TAIL = 40
 
 
-class ServiceError(LabError):
-    """A service can't start, or ended by itself."""
+class ProcessError(LabError):
+    """A process can't start, isn't healthy in time, or ended by itself.
+
+    The last lines of its log are attached as a note: a traceback and pytest show them, the `lab` command doesn't.
+    """
 
 
 @dataclass(frozen=True)
-class Service:
-    """What to run and how to know that it works.
+class Process:
+    """What to run, and how to know that it works.
 
-    port:   (number, the variable that moves it), or None for a process that listens nowhere.
-    health: URL that answers 200 when the service works.
+    env:          variables in addition to those of the supervisor.
+    url:          where it listens, as `http://host:port`; None for a process that listens nowhere.
+    health:       path below `url` that answers 200 when the process works.
+    port_setting: the variable that moves its port; named when the port is taken.
     """
 
     name: str
     command: list[str]
-    env: dict[str, str] = field(default_factory=dict)
-    port: tuple[int, str] | None = None
-    health: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    url: str | None = None
+    health: str = "/health"
+    port_setting: str | None = None
+    cwd: Path | None = None
+
+    @property
+    def port(self) -> int | None:
+        return urlsplit(self.url).port if self.url else None
 
 
-class Services:
-    """The running services of one lab. Used as a context: at its end none of their processes is left."""
+class Supervisor:
+    """The running processes of one lab, each in a process group of its own.
 
-    def __init__(self, logs: Path, bind: str = "127.0.0.1"):
+    Used as a context: when the block ends, by an exception too, none of the processes is left.
+
+    logs:        folder of the log files, one for each process; made when it is missing.
+    environment: variables of every process; None: those of this process.
+    """
+
+    def __init__(self, logs: Path, environment: Mapping[str, str] | None = None):
         self._logs = logs
-        self._bind = bind
-        self._running: dict[str, tuple[Service, subprocess.Popen]] = {}
+        self._environment = environment
+        self._running: dict[str, subprocess.Popen] = {}
+        self._log_starts: dict[str, int] = {}
 
-    def __enter__(self) -> "Services":
+    def __enter__(self) -> "Supervisor":
         self._logs.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *_exception) -> None:
         # A second Ctrl-C must not cut the clean-up short: it is bounded in time anyway.
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPS}
-        try:
+        with _handling(signal.SIG_IGN):
             self.stop()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
-    def check_ports(self, services: list[Service]) -> None:
-        """Raises `ServiceError` naming the first port that something else listens on."""
-        for service in services:
-            if service.port is None:
-                continue
-            number, variable = service.port
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((self._bind, number))
-                except OSError:
-                    raise ServiceError(
-                        f"port {number} ({service.name}) is taken; stop what listens there or set {variable}"
-                    ) from None
+    def start(self, process: Process) -> subprocess.Popen:
+        """Starts the process and returns at once; `wait` says when it works.
 
-    def start(self, service: Service) -> None:
-        with self._log(service.name).open("ab") as log, _uninterrupted():
-            process = subprocess.Popen(
-                service.command,
-                env=os.environ | service.env,
+        The returned handle is for signals and the exit status: a process that was ended through it has to be
+        given to `stop`, or `check` reports it.
+        """
+        environment = os.environ if self._environment is None else self._environment
+        path = self.log(process.name)
+        with path.open("ab") as log, _uninterrupted():
+            self._log_starts[process.name] = path.stat().st_size
+            self._running[process.name] = subprocess.Popen(
+                process.command,
+                env={**environment, **process.env},
+                cwd=process.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            self._running[service.name] = (service, process)
+        return self._running[process.name]
 
-    def run(self, service: Service, timeout: float = 300) -> None:
-        """Runs a one-shot to its end. Raises `ServiceError` when it fails."""
-        self.start(service)
-        try:
-            status = self._running[service.name][1].wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise ServiceError(
-                f"{service.name} took over {timeout:g} s; see {self._log(service.name)}"
-            ) from None
-        del self._running[service.name]
-        if status != 0:
-            raise ServiceError(f"{service.name} ended with status {status}; see {self._log(service.name)}")
-
-    def check(self) -> None:
-        """Raises `ServiceError` when a service has ended by itself."""
-        for name, (_, process) in self._running.items():
-            if (status := process.poll()) is not None:
-                raise ServiceError(f"{name} ended with status {status}; see {self._log(name)}")
-
-    def healthy(self, service: Service) -> bool:
-        """Whether the service answers now."""
-        try:
-            return httpx.get(service.health, timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def wait(self, service: Service, timeout: float = 240) -> None:
-        """Until the service works. Raises `ServiceError` when it ends or time is up."""
+    def wait(self, process: Process, timeout: float = 240) -> None:
+        """Until the process is healthy. Raises `ProcessError` when one ends or time is up."""
         deadline = time.monotonic() + timeout
-        while not self.healthy(service):
+        while not healthy(process):
             self.check()
             if time.monotonic() > deadline:
-                raise ServiceError(
-                    f"{service.name} isn't healthy after {timeout:g} s; see {self._log(service.name)}"
-                )
-            time.sleep(0.3)
+                raise self._error(process.name, f"isn't healthy after {timeout:g} s")
+            time.sleep(0.2)
 
-    def stop(self) -> None:
-        """Ends every process of every service, children that left their group included."""
-        processes: dict[int, psutil.Process] = {}
-        for _, process in self._running.values():
-            for found in _family(process.pid):
-                processes[found.pid] = found
-            _signal_group(process.pid, signal.SIGTERM)
+    def run(self, process: Process, timeout: float = 300) -> None:
+        """Runs a process to its end. Raises `ProcessError` when it fails or time is up."""
+        handle = self.start(process)
+        try:
+            status = handle.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise self._error(process.name, f"took over {timeout:g} s") from None
+        del self._running[process.name]
+        if status != 0:
+            raise self._error(process.name, f"ended with status {status}")
+
+    def check(self) -> None:
+        """Raises `ProcessError` when a process has ended by itself."""
+        for name, handle in self._running.items():
+            if (status := handle.poll()) is not None:
+                raise self._error(name, f"ended with status {status}")
+
+    def stop(self, *processes: Process) -> None:
+        """Ends the given processes, or all: SIGTERM, and SIGKILL after `GRACE` seconds.
+
+        Their children end too, those that left the process group included.
+        """
+        names = [process.name for process in processes] or list(self._running)
+        handles = [self._running[name] for name in names if name in self._running]
+        families: dict[int, psutil.Process] = {}
+        for handle in handles:
+            families |= {member.pid: member for member in _family(handle.pid)}
+            _signal_group(handle.pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE
-        for _, process in self._running.values():
+        for handle in handles:
             try:
-                process.wait(max(0.1, deadline - time.monotonic()))
+                handle.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 pass
-        for _, process in self._running.values():
-            _signal_group(process.pid, signal.SIGKILL)
-            process.wait()
-        for left in processes.values():
+        for handle in handles:
+            _signal_group(handle.pid, signal.SIGKILL)
+            handle.wait()
+        for member in families.values():
             try:
-                left.kill()
+                member.kill()
             except psutil.NoSuchProcess:
                 pass
-        psutil.wait_procs(list(processes.values()), timeout=5)
-        self._running.clear()
+        psutil.wait_procs(list(families.values()), timeout=5)
+        for name in names:
+            self._running.pop(name, None)
 
-    def _log(self, name: str) -> Path:
+    def log(self, name: str) -> Path:
+        """The file with the output of the process of that name."""
         return self._logs / f"{name.lower().replace(' ', '-')}.log"
+
+    def _error(self, name: str, fault: str) -> ProcessError:
+        with self.log(name).open("rb") as log:
+            log.seek(self._log_starts[name])
+            tail = log.read().decode(errors="replace").splitlines()[-TAIL:]
+        error = ProcessError(f"{name} {fault}; see {self.log(name)}")
+        error.add_note("\n".join(tail))
+        return error
+
+
+def healthy(process: Process) -> bool:
+    """Whether the process answers now."""
+    try:
+        return httpx.get(f"{process.url}{process.health}", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def check_ports(processes: list[Process]) -> None:
+    """Raises `ProcessError` naming the first port that something else listens on."""
+    for process in processes:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((urlsplit(process.url).hostname, process.port))
+            except OSError:
+                raise ProcessError(
+                    f"port {process.port} ({process.name}) is taken; "
+                    f"stop what listens there or set {process.port_setting}"
+                ) from None
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nothing listens on now, each another one."""
+    """Different ports of this machine that nothing listens on now."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
@@ -173,26 +212,34 @@ def ended_by_signal() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in STOPS}
-    yield  # after an interrupt the process ends, and what is sent meanwhile stays ignored
+    # Not in a `finally`: after an interrupt the process ends, and signals stay ignored until then.
+    yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A stop waits until the process that is being started is on the list of those to end."""
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+    """A signal is delivered after the block, when the process being started is on the list of those to end."""
+    received: list[int] = []
+    with _handling(lambda number, _: received.append(number)):
+        yield
+    if received:
+        os.kill(os.getpid(), received[0])
+
+
+@contextmanager
+def _handling(handler) -> Iterator[None]:
+    """The block with this handler of every stop signal; Python delivers signals to the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOPS}
+    before = {number: signal.signal(number, handler) for number in STOPS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        os.kill(os.getpid(), came[0])
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from mlops_lab.lab import Lab
 from mlops_lab.local import embedded
-from mlops_lab.local.processes import Services, free_ports
+from mlops_lab.local.processes import Supervisor, free_ports
 from mlops_lab.loop import run_batch
 from mlops_lab.settings import REPOSITORY, Settings
 
@@ -30,7 +30,7 @@ def small_lab(
     """Settings of a lab with Data API, MLflow and inference, after so many turns of each use case's loop.
 
     No variable of the caller's own lab reaches it. data: a folder of CSV files for the Data API; scale: of its
-    synthetic data. Raises `ServiceError` and every `LabError` of the loop.
+    synthetic data. Raises `ProcessError` and every `LabError` of the loop.
     """
     with tempfile.TemporaryDirectory(prefix="lab-") as folder, _without_lab_variables():
         settings = _settings(Path(folder) / "home", use_cases, names[0])
@@ -43,12 +43,12 @@ def small_lab(
             embedded.data_api_service(settings),
             embedded.inference(settings),
         ]
-        with Services(settings.home / "logs", settings.bind) as services:
+        with Supervisor(settings.home / "logs") as supervisor:
             say(f"booting a small lab in {settings.home}")
-            for service in started:
-                services.start(service)
-            for service in started:
-                services.wait(service)
+            for process in started:
+                supervisor.start(process)
+            for process in started:
+                supervisor.wait(process)
             lab = Lab(settings, say=lambda _: None)
             for name in names:
                 use_case = lab.use_case(name)
