@@ -22,10 +22,10 @@ from mlflow.exceptions import MlflowException
 from mlflow import MlflowClient, artifacts
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE
 from mlops_lab.errors import ModelError
+from mlops_lab.model.tags import ModelTags, VersionTags
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ARTIFACT_FOLDER = "model"  # of a candidate's run
-LAB_TAG = "lab.use_case"  # registered models without it are not the lab's
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -61,7 +61,7 @@ class Registry:
         return sorted(
             model.name
             for model in self.client.search_registered_models(max_results=1000)
-            if LAB_TAG in model.tags
+            if ModelTags.from_mlflow(model.tags).use_case
         )
 
     def by_alias(self, use_case: str, alias: str) -> Version | None:
@@ -106,7 +106,7 @@ class Registry:
         checksum = digest(folder)
         self.client.log_artifacts(run_id, str(folder), ARTIFACT_FOLDER)
         try:
-            self.client.create_registered_model(use_case, tags={LAB_TAG: use_case})
+            self.client.create_registered_model(use_case, tags=ModelTags(use_case=use_case).to_mlflow())
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -116,7 +116,7 @@ class Registry:
             use_case,
             source=source,
             run_id=run_id,
-            tags={**tags, "lab.digest": checksum},
+            tags={**tags, **VersionTags(digest=checksum).to_mlflow()},
             await_creation_for=60,
         )
         return self._version(made)
@@ -179,7 +179,7 @@ class Registry:
             use_case=found.name,
             version=int(found.version),
             run_id=found.run_id,
-            digest=found.tags.get("lab.digest", ""),
+            digest=VersionTags.from_mlflow(found.tags).digest,
             aliases=tuple(found.aliases) if aliases is None else aliases,
             tags=dict(found.tags),
             created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),

@@ -1,0 +1,132 @@
+"""The tags that the lab writes into MLflow, as typed records: one class for each kind of run, one for a version.
+
+This file is the only place that knows a tag's key. Steps write the records, pages and reports read them. It imports
+neither MLflow nor pandas, so that a page can use it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar, Self, get_args
+
+PREFIX = "lab."
+KIND = f"{PREFIX}kind"
+PARENT = "mlflow.parentRunId"
+TAG_LIMIT = 5000  # characters that MLflow accepts in a tag
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tags:
+    """A record of tags. An empty text or None means that the tag isn't set, so it isn't written."""
+
+    kind: ClassVar[str] = ""
+
+    def to_mlflow(self) -> dict[str, str]:
+        """The tags that are set, as MLflow stores them."""
+        values = {f"{PREFIX}{field.name}": getattr(self, field.name) for field in fields(self)}
+        tags = {key: str(value)[:TAG_LIMIT] for key, value in values.items() if value not in (None, "")}
+        return {KIND: self.kind} | tags if self.kind else tags
+
+    @classmethod
+    def from_mlflow(cls, tags: Mapping[str, str]) -> Self:
+        """The record in a run's or version's tags. A number that can't be read counts as not set."""
+        found = {}
+        for field in fields(cls):
+            if (text := tags.get(f"{PREFIX}{field.name}")) is not None:
+                found[field.name] = _read(field.type, text)
+        return cls(**found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchTags(_Tags):
+    """A batch's run.
+
+    decision: train or skip, with its reason. outcome: promoted, refused, skipped or rolled back, with its reason.
+    version: the batch's challenger.
+    """
+
+    kind = "batch"
+
+    batch_id: int | None = None
+    batch_number: int | None = None
+    payload: str = ""
+    digest: str = ""
+    ignored_columns: str = ""
+    decision: str = ""
+    reason: str = ""
+    outcome: str = ""
+    outcome_reason: str = ""
+    version: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateTags(_Tags):
+    """The run of one candidate, a child of its batch's run. outcome: refused, when it can't be served."""
+
+    kind = "candidate"
+
+    candidate: str = ""
+    batch_id: int | None = None
+    batch_number: int | None = None
+    outcome: str = ""
+    outcome_reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentTags(_Tags):
+    """A candidate that a person tries in a notebook, outside of the pipeline."""
+
+    kind = "experiment"
+
+    candidate: str = ""
+    rows: int | None = None
+    outcome: str = ""
+    outcome_reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringTags(_Tags):
+    """A monitoring run. version: the champion's. outcome: stable, bound passed or retrain."""
+
+    kind = "monitoring"
+
+    version: int | None = None
+    outcome: str = ""
+    outcome_reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionTags(_Tags):
+    """A registered version.
+
+    metric: the name of the use case's metric; validation, test: the version's scores by it; baseline: the naive
+    baseline's on test rows. test and baseline are None when there were no test rows.
+    outcome: promoted, refused, not chosen or rolled back, with its reason.
+    """
+
+    candidate: str = ""
+    metric: str = ""
+    validation: float | None = None
+    test: float | None = None
+    baseline: float | None = None
+    batch_id: int | None = None
+    batch_number: int | None = None
+    digest: str = ""
+    outcome: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTags(_Tags):
+    """A registered model. A model without the tag `lab.use_case` isn't the lab's."""
+
+    use_case: str = ""
+
+
+def _read(kind: type, text: str) -> str | int | float | None:
+    if kind is str:
+        return text
+    try:
+        number = get_args(kind)[0](text)
+    except ValueError:
+        return None
+    return number if number == number else None
