@@ -50,8 +50,8 @@ demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it,
 # What is generated
 
 .PHONY: dashboards
-dashboards: setup ## Grafana's dashboards from observability/dashboards.py
-	@$(BIN)/python -m observability.dashboards
+dashboards: setup ## Grafana's dashboards as JSON, from observability/dashboards
+	@$(BIN)/python -m observability.render
 
 # The familiar tools
 
