@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -63,11 +64,25 @@ class Manifests:
         return self.workloads[service]["spec"]["template"]["metadata"]["labels"]
 
 
+# What kompose reads; the second file holds what only the cluster needs.
+COMPOSE_FILES = (REPOSITORY / "docker-compose.yml", EXPORT / "compose.cluster.yml")
+
+
 @cache
 def compose() -> dict:
-    """The compose file with every variable at its default."""
-    text = (REPOSITORY / "docker-compose.yml").read_text()
-    return yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*(?:\{\w+\})?)\}", r"\1", text))
+    """Both compose files merged, with every variable at its default."""
+    texts = [file.read_text() for file in COMPOSE_FILES]
+    first, second = (yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*(?:\{\w+\})?)\}", r"\1", text)) for text in texts)
+    return _merged(first, second)
+
+
+def _merged(first: Any, second: Any) -> Any:
+    """The merge of two compose files: mappings by key, lists one after the other, else the second value."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first | {
+            key: _merged(first[key], value) if key in first else value for key, value in second.items()
+        }
+    return first + second if isinstance(first, list) and isinstance(second, list) else second
 
 
 def services() -> dict[str, dict]:

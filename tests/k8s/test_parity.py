@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from tests.k8s.export import EXPORT, REPOSITORY, compose, rendered, services
+from tests.k8s.export import COMPOSE_FILES, EXPORT, REPOSITORY, compose, rendered, services
 
 # Made by `make k8s-secrets` instead of a service that may write secrets in the cluster.
 OUTSIDE = {"secrets-init"}
@@ -51,15 +51,16 @@ NODE_PORTS = {
     "prometheus": (9090, 30910),
     "grafana": (3000, 30300),
 }
-RUN = "the compose file has changed: run `make k8s-export`"
+RUN = "a compose file has changed: run `make k8s-export`"
 
 IN_CLUSTER = sorted(set(services()) - OUTSIDE)
 each_service = pytest.mark.parametrize("name", IN_CLUSTER)
 
 
-def test_recorded_digest_is_the_compose_files():
+def test_recorded_digest_is_that_of_both_compose_files():
+    both = b"".join(file.read_bytes() for file in COMPOSE_FILES)
     recorded = re.search(r"sha256:(\w{64})", (EXPORT / "base" / "kustomization.yaml").read_text())[1]
-    assert recorded == hashlib.sha256((REPOSITORY / "docker-compose.yml").read_bytes()).hexdigest(), RUN
+    assert recorded == hashlib.sha256(both).hexdigest(), RUN
 
 
 def test_kompose_still_makes_what_is_committed(tmp_path):
