@@ -1,7 +1,6 @@
 """What tests of several folders need: an own lab in an empty folder, a small use case, a Data API to script."""
 
 import os
-import random
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,8 @@ import pytest
 from mlops_lab.lab import Lab
 from mlops_lab.settings import Settings
 from tests.support.data_api import CourseServer
+from tests.support.flats import FLATS
+from tests.support.labs import Templates
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -27,52 +28,6 @@ def pytest_terminal_summary(terminalreporter):
 
 REAL_DATA = Path(os.environ.get("LAB_TEST_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 
-# 30 lines that a person might write: the price of a flat.
-FLATS = '''
-"""The rent of a flat, for tests."""
-
-from mlops_lab.candidates import linear_regression, ridge
-from mlops_lab.contract import Boolean, Category, Date, Integer, Number
-from mlops_lab.use_case import RMSE, RetrainPolicy, UseCase
-
-USE_CASE = UseCase(
-    name="flats",
-    title="Rent of a flat",
-    dataset="flats",
-    target=Number("rent", unit="EUR", minimum=1),
-    features=[
-        Number("area", "Living area", unit="m²", minimum=5, maximum=500, required=True),
-        Integer("floor", minimum=-2, maximum=60),
-        Category("district", open=True, at_least=5),
-        Boolean("balcony"),
-        Date("built"),
-    ],
-    group_key=["area", "floor", "district"],
-    candidates=[linear_regression(), ridge()],
-    metric=RMSE,
-    retrain=RetrainPolicy(min_holdout=20, min_drift_rows=200),
-)
-'''
-
-
-def flats(n: int, seed: int = 0, level: float = 10.0) -> list[list]:
-    """Rows of the small use case, as lists in its column order; `level`: EUR a square metre."""
-    random_ = random.Random(seed)
-    rows = []
-    for _ in range(n):
-        area, floor = round(random_.uniform(20, 150), 1), random_.randint(0, 12)
-        district, balcony = random_.choice(["north", "south", "harbour"]), random_.random() < 0.5
-        extra = {"north": 0, "south": 80, "harbour": 250}[district] + 60 * balcony + 5 * floor
-        rent = round(level * area + extra + random_.gauss(0, 40), 2)
-        built = f"{random_.randint(1900, 2020)}-0{random_.randint(1, 9)}-15"
-        rows.append([area, floor, district, balcony, built, rent])
-    return rows
-
-
-def batch(number: int, rows: list) -> dict:
-    """A payload of the first dialect."""
-    return {"group_number": 1, "batch_number": number, "data": rows}
-
 
 @pytest.fixture
 def course():
@@ -81,14 +36,32 @@ def course():
     server.close()
 
 
-@pytest.fixture
-def lab(tmp_path, course) -> Lab:
-    """A lab of its own in an empty folder, with the small use case and a scripted Data API."""
-    folder = tmp_path / "use_cases"
-    folder.mkdir()
+@pytest.fixture(scope="session")
+def flats_folder(tmp_path_factory) -> Path:
+    """A folder of use cases with `flats` alone. Tests that add files make a folder of their own."""
+    folder = tmp_path_factory.mktemp("use_cases")
     (folder / "flats.py").write_text(FLATS)
-    lab = Lab(Settings(home=tmp_path / "lab", use_cases=folder, data_api_url=course.url), say=lambda _: None)
-    lab.home = tmp_path / "lab"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory, flats_folder) -> Templates:
+    return Templates(tmp_path_factory.mktemp("templates"), flats_folder)
+
+
+@pytest.fixture
+def lab(tmp_path, course, templates, flats_folder) -> Lab:
+    """A lab of its own with the small use case, a scripted Data API, and nothing learnt yet."""
+    home = tmp_path / "lab"
+    templates.copy_empty(home)
+    return Lab(Settings(home=home, use_cases=flats_folder, data_api_url=course.url), say=lambda _: None)
+
+
+@pytest.fixture
+def trained(lab, course, templates) -> Lab:
+    """The lab after its first batch, 600 rows; the Data API has no further one."""
+    templates.copy_trained(lab.settings.home, rows=600)
+    course.will_answer((400, {"detail": "all batches are out"}))
     return lab
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FLATS, batch, flats
+from tests.support.flats import FLATS, batch, flats
 
 LAB = str(Path(sys.executable).parent / "lab")
 END = (400, {"detail": "all batches are out"})

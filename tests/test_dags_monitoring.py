@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FLATS, batch, flats
+from tests.support.flats import FLATS, batch, flats
 
 DAGS = Path(__file__).parent.parent / "dags"
 AIRFLOW = str(Path(sys.executable).parent / "airflow")

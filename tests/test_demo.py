@@ -18,7 +18,7 @@ from playwright.sync_api import expect
 from datos.synthetic.market import SIGMA, Market
 from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.local.processes import free_ports
-from tests.conftest import FLATS
+from tests.support.flats import FLATS
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(1500)]
 
@@ -194,7 +194,7 @@ def _until(holds, process: subprocess.Popen, timeout: float) -> None:
 
 
 def _flats_csv() -> str:
-    from tests.conftest import flats
+    from tests.support.flats import flats
 
     lines = [",".join(map(str, row)) for row in flats(400)]
     return "\n".join(["area,floor,district,balcony,built,rent", *lines]) + "\n"

@@ -16,7 +16,7 @@ from mlops_lab.model.registry import CHAMPION
 from mlops_lab.monitor import monitor
 from mlops_lab.steps.decide import decide
 from mlops_lab.steps.ingest import finish, newest
-from tests.conftest import batch, flats
+from tests.support.flats import batch, flats
 
 NAMES = ["area", "floor", "district", "balcony", "built"]
 
@@ -59,9 +59,9 @@ def palaces(n: int, seed: int) -> list[dict]:
 
 
 @pytest.fixture
-def service(lab, use_case, course, tmp_path):
-    course.will_answer(batch(1, flats(1500)), batch(2, flats(30, seed=8)))
-    run_batch(lab, use_case)
+def service(lab, course, templates, tmp_path):
+    templates.copy_trained(lab.settings.home, rows=1500)
+    course.will_answer(batch(2, flats(30, seed=8)))
     return Service(lab, tmp_path / "spool")
 
 

@@ -20,7 +20,7 @@ from mlops_lab.model.registry import CHAMPION, PREVIOUS, digest
 from mlops_lab.rollout import RolloutError
 from mlops_lab.steps.ingest import KnownBatchError, reset
 from mlops_lab.steps.promote import roll_back
-from tests.conftest import batch, flats
+from tests.support.flats import batch, flats
 
 END = (400, {"detail": "all batches are out"})
 
@@ -33,15 +33,6 @@ def count(lab, table: str) -> int:
 
 def run_of(lab, run_id):
     return lab.registry.client.get_run(run_id)
-
-
-@pytest.fixture
-def trained(lab, use_case, course):
-    """The lab after its first batch."""
-    course.will_answer(batch(1, flats(600)), END)
-    result = run_batch(lab, use_case)
-    assert result.outcome.promoted
-    return lab
 
 
 def test_a_batch_becomes_rows_in_both_databases_and_a_champion(trained, use_case):

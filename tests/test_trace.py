@@ -15,17 +15,17 @@ from mlops_lab.data.store import now
 from mlops_lab.data.tables import FEEDBACK
 from mlops_lab.loop import run_batch
 from mlops_lab.model.registry import CHAMPION
-from tests.conftest import batch, flats
+from tests.support.flats import batch, flats
 
 PREDICTION = "0197f0c0ffee" + "ab" * 10
 ROW = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
 
 
 @pytest.fixture
-def served(lab, use_case, course, tmp_path):
+def served(trained, use_case, course, tmp_path):
     """The lab after two batches, the second without a training, and one logged prediction of its champion."""
-    course.will_answer(batch(1, flats(400)), batch(2, flats(20)))
-    run_batch(lab, use_case)
+    lab = trained
+    course.will_answer(batch(2, flats(20)))
     run_batch(lab, use_case)
     champion = lab.registry.by_alias("flats", CHAMPION)
     log = PredictionLog(tmp_path / "spool", create_engine(lab.settings.raw_url), 10**6)
@@ -53,7 +53,7 @@ def test_a_prediction_leads_to_its_model_run_batch_and_payload(served):
     assert found["model"]["champion"] is True
     assert found["model"]["digest"] == champion.digest
     [learnt] = found["batches"]  # the second batch came after the model
-    assert (learnt["batch_number"], learnt["received"]) == (1, 400)
+    assert (learnt["batch_number"], learnt["received"]) == (1, 600)
     assert champion.version in learnt["versions"]
     payload = Path(learnt["payload"])
     assert payload.stat().st_size == learnt["payload_bytes"]

@@ -13,9 +13,9 @@ import pytest
 from mlops_lab.settings import REPOSITORY
 from tests.cluster.cluster import PATIENCE, ROLES, SMALL, Callers
 from tests.cluster.conftest import build_and_load
-from tests.conftest import FLATS
 from tests.k8s.export import rendered
 from tests.stack.stack import eventually
+from tests.support.flats import FLATS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3 * PATIENCE)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from mlops_lab.data import source
 from mlops_lab.data.source import BatchShapeError, DataApi, EndOfDataError, SourceError, parse
-from tests.conftest import batch, flats
+from tests.support.flats import batch, flats
 
 
 def body(content) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 
 from mlops_lab.data.source import parse
 from mlops_lab.data.validate import validate
-from tests.conftest import batch, flats
+from tests.support.flats import batch, flats
 
 
 def checked(use_case, rows):

@@ -1,0 +1,49 @@
+"""A small use case, as a person might write it, and its data: the rent of flats."""
+
+import random
+
+# 30 lines that a person might write: the price of a flat.
+FLATS = '''
+"""The rent of a flat, for tests."""
+
+from mlops_lab.candidates import linear_regression, ridge
+from mlops_lab.contract import Boolean, Category, Date, Integer, Number
+from mlops_lab.use_case import RMSE, RetrainPolicy, UseCase
+
+USE_CASE = UseCase(
+    name="flats",
+    title="Rent of a flat",
+    dataset="flats",
+    target=Number("rent", unit="EUR", minimum=1),
+    features=[
+        Number("area", "Living area", unit="m²", minimum=5, maximum=500, required=True),
+        Integer("floor", minimum=-2, maximum=60),
+        Category("district", open=True, at_least=5),
+        Boolean("balcony"),
+        Date("built"),
+    ],
+    group_key=["area", "floor", "district"],
+    candidates=[linear_regression(), ridge()],
+    metric=RMSE,
+    retrain=RetrainPolicy(min_holdout=20, min_drift_rows=200),
+)
+'''
+
+
+def flats(n: int, seed: int = 0, level: float = 10.0) -> list[list]:
+    """Rows of the small use case, as lists in its column order; `level`: EUR a square metre."""
+    random_ = random.Random(seed)
+    rows = []
+    for _ in range(n):
+        area, floor = round(random_.uniform(20, 150), 1), random_.randint(0, 12)
+        district, balcony = random_.choice(["north", "south", "harbour"]), random_.random() < 0.5
+        extra = {"north": 0, "south": 80, "harbour": 250}[district] + 60 * balcony + 5 * floor
+        rent = round(level * area + extra + random_.gauss(0, 40), 2)
+        built = f"{random_.randint(1900, 2020)}-0{random_.randint(1, 9)}-15"
+        rows.append([area, floor, district, balcony, built, rent])
+    return rows
+
+
+def batch(number: int, rows: list) -> dict:
+    """A payload of the first dialect."""
+    return {"group_number": 1, "batch_number": number, "data": rows}

@@ -1,0 +1,75 @@
+"""Labs in empty folders, copied from templates: MLflow needs seconds to make a store, a training needs more."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from mlops_lab.lab import Lab
+from mlops_lab.loop import run_batch
+from mlops_lab.model.registry import Registry
+from mlops_lab.settings import Settings
+from tests.support.data_api import CourseServer
+from tests.support.flats import batch, flats
+
+# Where a MLflow store keeps absolute paths (MLflow 3.17).
+PATHS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("datasets", "dataset_source"),
+)
+
+
+class Templates:
+    """Homes of labs, each made once for this process and copied for each test that asks for it.
+
+    folder:    where the templates are kept.
+    use_cases: folder with the file of the use case `flats`.
+    """
+
+    def __init__(self, folder: Path, use_cases: Path):
+        self._folder = folder
+        self._use_cases = use_cases
+        self._empty: Callable[[], Path] = cache(self._make_empty)
+        self._trained: Callable[[int], Path] = cache(self._make_trained)
+
+    def copy_empty(self, home: Path) -> None:
+        """A home with an empty MLflow store."""
+        home.mkdir(parents=True)
+        shutil.copy(self._empty() / "mlflow.db", home)
+
+    def copy_trained(self, home: Path, rows: int = 600) -> None:
+        """A home after one batch, `flats(rows)`: rows in both databases, two versions, one champion."""
+        copy_home(self._trained(rows), home)
+
+    def _make_empty(self) -> Path:
+        home = self._folder / "empty"
+        home.mkdir()
+        Registry(f"sqlite:///{home}/mlflow.db").use_cases()
+        return home
+
+    def _make_trained(self, rows: int) -> Path:
+        home = self._folder / f"trained-{rows}"
+        self.copy_empty(home)
+        server = CourseServer()
+        server.will_answer(batch(1, flats(rows)))
+        settings = Settings(home=home, use_cases=self._use_cases, data_api_url=server.url)
+        lab = Lab(settings, say=lambda _: None)
+        assert run_batch(lab, lab.use_case("flats")).outcome.promoted
+        lab.store.raw.dispose()
+        lab.store.clean.dispose()
+        server.close()
+        return home
+
+
+def copy_home(source: Path, target: Path) -> None:
+    """Copies a lab's home that no process has open; the paths in its MLflow store then point into the copy."""
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    with sqlite3.connect(target / "mlflow.db") as store:
+        for table, column in PATHS:
+            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            store.execute(change, (f"{source.resolve()}/", f"{target.resolve()}/"))
+    store.close()
