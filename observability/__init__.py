@@ -1,1 +1,1 @@
-"""What watches the lab: its exporter and the code that makes its dashboards; rules and settings lie beside them."""
+"""The lab's monitoring: its exporter, and the renderer of its dashboards. Rules and settings lie beside them."""

@@ -12,24 +12,38 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from grafana_foundation_sdk.builders import dashboard, heatmap, prometheus, timeseries
 from grafana_foundation_sdk.builders import stat as stats
 from grafana_foundation_sdk.builders import table as tables
-from grafana_foundation_sdk.builders.common import ReduceDataOptions, StackingConfig, VizLegendOptions
+from grafana_foundation_sdk.builders.common import (
+    GraphThresholdsStyleConfig,
+    ReduceDataOptions,
+    StackingConfig,
+    VizLegendOptions,
+)
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as schema
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from pydantic import ConfigDict, validate_call
 
+from observability.bounds import OBJECTIVE, bounds, in_words
+
 PAGES = Path(__file__).parent / "dashboards"
 FOLDER = Path(__file__).parent / "grafana" / "dashboards"
 SOURCE = schema.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
+DASHED = [
+    schema.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": "red"}),
+    schema.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [10, 10]}),
+    schema.DynamicConfigValue("custom.fillOpacity", 0),
+]
+
 Queries = dict[str, str]
+Panel = TypeVar("Panel", stats.Panel, timeseries.Panel, heatmap.Panel, tables.Panel)
 checked = validate_call(config=ConfigDict(strict=True))
 
 
@@ -83,11 +97,11 @@ def stat(
     unit: str,
     width: int,
     queries: Queries,
-    red: int | float | None = None,
+    red: int | str | None = None,
     show: Literal["value", "name", "up_down"] = "value",
 ) -> stats.Panel:
     """The newest value of each query as a number, its name, or "up" and "down"; red from a value on."""
-    panel = _described(stats.Panel(), title, about, unit, width, 5).thresholds(_red_from(red))
+    panel = _coloured(_described(stats.Panel(), title, about, unit, width, 5), about, unit, red)
     panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
     panel.text_mode(common.BigValueTextMode.NAME if show == "name" else common.BigValueTextMode.AUTO)
     if show == "up_down":
@@ -103,17 +117,28 @@ def stat(
 
 @checked
 def lines(
-    title: str, about: str, unit: str, queries: Queries, red: int | float | None = None, stacked: bool = False
+    title: str,
+    about: str,
+    unit: str,
+    queries: Queries,
+    limits: Queries | None = None,
+    red: int | str | None = None,
+    stacked: bool = False,
 ) -> timeseries.Panel:
-    """Values over time."""
-    panel = _described(timeseries.Panel(), title, about, unit, 12, 8).thresholds(_red_from(red))
+    """Values over time. `limits` are queries, too: bounds that are series of their own, drawn as dashed red lines."""
+    panel = _coloured(_described(timeseries.Panel(), title, about, unit, 12, 8), about, unit, red)
     panel.min(0).draw_style(common.GraphDrawStyle.LINE).line_width(1).fill_opacity(20 if stacked else 5)
     legend = VizLegendOptions().display_mode(common.LegendDisplayMode.LIST).show_legend(True)
     panel.legend(legend.placement(common.LegendPlacement.BOTTOM))
+    if red is not None:
+        style = GraphThresholdsStyleConfig().mode(common.GraphTresholdsStyleMode.DASHED)
+        panel.thresholds_style(style)
     if stacked:
         panel.stacking(StackingConfig().mode(common.StackingMode.NORMAL))
-    for query in _queries(queries):
+    for query in _queries(queries | (limits or {})):
         panel.with_target(query.range())
+    for name in ascii_uppercase[len(queries) :][: len(limits or {})]:
+        panel.override_by_query(name, DASHED)
     return panel
 
 
@@ -142,15 +167,21 @@ def table(title: str, about: str, unit: str, columns: list[str], query: str) -> 
 KINDS = {"stat": stat, "lines": lines, "heat": heat, "table": table}
 
 
-def _described(panel, title: str, about: str, unit: str, width: int, height: int):
+def _described(panel: Panel, title: str, about: str, unit: str, width: int, height: int) -> Panel:
     return panel.title(title).description(about).unit(unit).datasource(SOURCE).span(width).height(height)
 
 
-def _red_from(value: int | float | None) -> dashboard.ThresholdsConfig:
+def _coloured(panel: Panel, about: str, unit: str, red: int | str | None) -> Panel:
+    """Green, and red from a value on; the description names the alert whose bound the value is."""
     steps = [schema.Threshold(value=None, color="green")]
-    if value is not None:
-        steps.append(schema.Threshold(value=value, color="red"))
-    return dashboard.ThresholdsConfig().mode(schema.ThresholdsMode.ABSOLUTE).steps(steps)
+    if isinstance(red, str):
+        bound = bounds()[red]
+        name = red if red == OBJECTIVE else f"alert {red}"
+        panel.description(f"{about} Red above {in_words(bound, unit)} ({name}).")
+        steps.append(schema.Threshold(value=bound, color="red"))
+    elif red is not None:
+        steps.append(schema.Threshold(value=red, color="red"))
+    return panel.thresholds(dashboard.ThresholdsConfig().mode(schema.ThresholdsMode.ABSOLUTE).steps(steps))
 
 
 def _queries(queries: Queries) -> Iterator[prometheus.Dataquery]:

@@ -1,1 +1,1 @@
-"""A Prometheus exporter for what no service says of itself: queue, databases, the batch ledger, who answers."""
+"""A Prometheus exporter for services without metrics of their own: queue, databases, ledger, pages."""

@@ -1,4 +1,4 @@
-"""Looks at everything side by side each time Prometheus asks; what doesn't answer in time is down."""
+"""Runs all probes side by side each time Prometheus scrapes; a service that doesn't answer in time is down."""
 
 import logging
 import time
@@ -8,19 +8,19 @@ from threading import Lock
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from observability.exporter.probes import Look, disk, looks
+from observability.exporter.probes import Probe, disk, probes
 from observability.exporter.settings import ExporterSettings
 
 logger = logging.getLogger("exporter")
 
 
 class Collector:
-    """What a `CollectorRegistry` asks. One scrape at a time: a second one waits for the first one's answer."""
+    """The exporter's metrics, for a `CollectorRegistry`. A second scrape waits until the first one has ended."""
 
     def __init__(self, settings: ExporterSettings):
         self._settings = settings
-        self._looks = looks(settings)
-        self._pool = ThreadPoolExecutor(max(1, 2 * len(self._looks)), thread_name_prefix="look")
+        self._probes = probes(settings)
+        self._pool = ThreadPoolExecutor(max(1, 2 * len(self._probes)), thread_name_prefix="probe")
         self._down: dict[str, str] = {}
         self._turn = Lock()
 
@@ -29,25 +29,26 @@ class Collector:
             return self._collect()
 
     def _collect(self) -> list[Metric]:
-        up = GaugeMetricFamily("lab_up", "1 while the service answers a real question", labels=["service"])
-        took = GaugeMetricFamily("lab_look_seconds", "Time that the question took", labels=["service"])
+        up = GaugeMetricFamily("lab_up", "1 while the probe of the service succeeds", labels=["service"])
+        took = GaugeMetricFamily("lab_probe_seconds", "Time that the probe took", labels=["service"])
         deadline = time.monotonic() + self._settings.timeout + 1
-        asked = {service: self._pool.submit(_timed, look) for service, look in self._looks.items()}
+        asked = {service: self._pool.submit(_timed, probe) for service, probe in self._probes.items()}
         found: list[Metric] = []
         for service, future in asked.items():
             try:
                 metrics, seconds = future.result(timeout=max(0.01, deadline - time.monotonic()))
-            except Exception as error:  # whatever the driver raises, the service doesn't answer
+            # Whatever the driver raises, the service doesn't answer.
+            except Exception as error:
                 up.add_metric([service], 0)
-                self._say(service, f"{type(error).__name__}: {error}".splitlines()[0][:300])
+                self._log(service, f"{type(error).__name__}: {error}".splitlines()[0][:300])
                 continue
             up.add_metric([service], 1)
             took.add_metric([service], seconds)
             found += metrics
-            self._say(service, None)
+            self._log(service, None)
         return [up, took, *_merged(found), *disk(self._settings)]
 
-    def _say(self, service: str, fault: str | None) -> None:
+    def _log(self, service: str, fault: str | None) -> None:
         """One line when a service goes down or comes back, not one each scrape."""
         before = self._down.pop(service, None)
         if fault:
@@ -58,9 +59,9 @@ class Collector:
             logger.info("%s is up again", service)
 
 
-def _timed(look: Look) -> tuple[list[Metric], float]:
+def _timed(probe: Probe) -> tuple[list[Metric], float]:
     started = time.perf_counter()
-    metrics = look()
+    metrics = probe()
     return metrics, time.perf_counter() - started
 
 

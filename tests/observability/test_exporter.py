@@ -1,4 +1,4 @@
-"""The exporter as its own process: over a real ledger, with services that answer and services that don't."""
+"""The exporter over a real ledger, with services that answer and services that don't."""
 
 import os
 import signal
@@ -12,12 +12,22 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
 from mlops_lab.data.predictions import Served
 from mlops_lab.data.store import Store, now
 from mlops_lab.data.tables import BATCHES, PROMOTIONS
+from mlops_lab.local.processes import Process, Supervisor, free_ports
+from observability.exporter.collect import Collector
+from observability.exporter.settings import ExporterSettings
+
+EXPORTER = [sys.executable, "-m", "observability.exporter"]
+
+
+def without_lab() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -67,39 +77,8 @@ def ledger(tmp_path) -> str:
     return url
 
 
-@pytest.fixture
-def exporter(request):
-    started = []
-
-    def start(**settings: str) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        env = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
-        env |= {f"LAB_EXPORTER_{name.upper()}": value for name, value in settings.items()}
-        command = [sys.executable, "-m", "observability.exporter", "--port", str(port)]
-        process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-        started.append(process)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30)
-                return f"http://127.0.0.1:{port}/metrics"
-            except httpx.HTTPError:
-                assert process.poll() is None, process.stderr.read()
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-
-    start.processes = started
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-def samples(url: str) -> dict[tuple, float]:
-    text = httpx.get(url, timeout=30).text
+def samples(text: str) -> dict[tuple, float]:
+    """(metric, label values in alphabetical order) → value."""
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -109,9 +88,12 @@ def samples(url: str) -> dict[tuple, float]:
     return found
 
 
-def test_the_ledger_is_told_in_figures(exporter, ledger):
-    found = samples(exporter(raw_url=ledger))
+def test_the_ledger_is_exported(ledger):
+    registry = CollectorRegistry()
+    registry.register(Collector(ExporterSettings(raw_url=ledger)))
+    found = samples(generate_latest(registry).decode())
     assert found["lab_up", "mysql"] == 1
+    assert 0 < found["lab_probe_seconds", "mysql"] < 4
     assert found["lab_batches", "done", "flats"] == found["lab_batches", "flats", "prepared"] == 1
     assert found["lab_rows_total", "flats", "received"] == 150
     assert found["lab_rows_total", "clean", "flats"] == 100
@@ -121,52 +103,56 @@ def test_the_ledger_is_told_in_figures(exporter, ledger):
     assert found["lab_decisions", "flats", "train"] == 1
     assert found["lab_promotions", "flats", "promoted"] == 2
     assert found["lab_promotion_score", "challenger", "flats", "rmse"] == 0.4
+    assert ("lab_promotion_score", "champion", "flats", "rmse") not in found
     assert found["lab_monitoring_bound_passed", "flats"] == 1
     assert found["lab_monitoring_psi", "flats"] == 0.3
+    assert found["lab_monitoring_timestamp_seconds", "flats"] == pytest.approx(time.time(), abs=120)
+    assert found["lab_feedback_answered", "flats"] == 120
     assert found["lab_model_score", "flats", "live", "rmse"] == 0.9
     assert found["lab_disk_free_bytes",] < found["lab_disk_size_bytes",]
 
 
-def test_what_does_not_answer_is_down_and_hides_nothing_else(exporter, ledger, services):
-    with socket.socket() as silent:  # takes connections and says nothing
+def test_a_service_that_does_not_answer_is_down_and_the_others_are_exported(tmp_path, ledger, services):
+    # It accepts connections and sends nothing.
+    with socket.socket() as silent, Supervisor(tmp_path / "logs", environment=without_lab()) as supervisor:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        port = silent.getsockname()[1]
-        url = exporter(
-            raw_url=ledger,
-            postgres_url=f"postgresql+psycopg2://monitor:secret-word@127.0.0.1:{port}/postgres",
-            redis_url="redis://monitor:secret-word@127.0.0.1:1/0",
-            airflow_url=f"{services}/health",
-            probes=f'{{"mlflow": "{services}/", "streamlit": "{services}/broken"}}',
-            timeout="1",
+        [port] = free_ports(1)
+        settings = {
+            "raw_url": ledger,
+            "postgres_url": f"postgresql+psycopg2://monitor:secret-word@127.0.0.1:{silent.getsockname()[1]}/postgres",
+            "redis_url": "redis://monitor:secret-word@127.0.0.1:1/0",
+            "airflow_url": f"{services}/health",
+            "probes": f'{{"mlflow": "{services}/", "streamlit": "{services}/broken"}}',
+            "timeout": "1",
+        }
+        exporter = Process(
+            "exporter",
+            [*EXPORTER, "--port", str(port)],
+            env={f"LAB_EXPORTER_{name.upper()}": value for name, value in settings.items()},
+            url=f"http://127.0.0.1:{port}",
+            health="/metrics",
         )
-        found = samples(url)
-    up = {
-        service: value for (name, *labels), value in found.items() if name == "lab_up" for service in labels
-    }
+        handle = supervisor.start(exporter)
+        supervisor.wait(exporter)
+        found = samples(httpx.get(f"{exporter.url}/metrics", timeout=30).text)
+        handle.send_signal(signal.SIGTERM)
+        assert handle.wait(30) == 0
+        log = supervisor.log(exporter.name).read_text()
+    up = {key[1]: value for key, value in found.items() if key[0] == "lab_up"}
     assert up == {"mysql": 1, "postgres": 0, "redis": 0, "airflow": 1, "mlflow": 1, "streamlit": 0}
     assert found["lab_airflow_component_up", "metadatabase"] == 1
     assert found["lab_airflow_component_up", "scheduler"] == 0
     assert ("lab_airflow_component_up", "triggerer") not in found
-    (process,) = exporter.processes
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=30)[1]
-    assert process.returncode == 0
-    assert '"message":"redis is down' in said
-    assert said.count("redis is down") == 1  # not once a scrape
-    assert "secret-word" not in said
+    assert '"message":"redis is down' in log
+    # One line, although Prometheus has scraped more than once.
+    assert log.count("redis is down") == 1
+    assert "secret-word" not in log
 
 
-def test_a_setting_that_makes_no_sense_is_one_clear_line(exporter):
-    env = os.environ | {"LAB_EXPORTER_PROBES": "mlflow"}
-    done = subprocess.run(
-        [sys.executable, "-m", "observability.exporter"],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def test_a_setting_that_makes_no_sense_is_one_clear_line():
+    env = without_lab() | {"LAB_EXPORTER_PROBES": "mlflow"}
+    done = subprocess.run(EXPORTER, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "LAB_EXPORTER_PROBES" in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from mlops_lab.settings import REPOSITORY
+from observability.bounds import OBJECTIVE, bounds, in_words
 
 FOLDER = REPOSITORY / "observability" / "prometheus"
 PROMTOOL = shutil.which("promtool")
@@ -43,8 +44,34 @@ def test_each_alert_says_what_it_is_and_opens_its_runbook():
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
         assert rule["annotations"]["runbook_url"].endswith(f"/runbooks?alert={name}")
-        body = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        body = section(name)
         assert name == "InferenceSlowBurn" or ("- Look:" in body and "- Do:" in body), name
+
+
+def section(alert: str) -> str:
+    text = (REPOSITORY / "docs" / "runbooks.md").read_text()
+    return text.partition(f"## {alert}\n")[2].partition("\n## ")[0]
+
+
+def test_alerts_that_compare_with_a_number_have_a_bound_and_drift_has_that_of_the_use_case():
+    assert {"InferenceErrors", "InferenceSlow", "QuarantineShare", "PipelineStuck", "DiskFilling"} < set(
+        bounds()
+    )
+    assert "InputDrift" not in bounds()
+    assert ALERTS["InputDrift"]["expr"].endswith("use_case:feature_drift_bound:min")
+
+
+@pytest.mark.parametrize(("name", "bound"), bounds().items())
+def test_each_runbook_shows_the_bound_of_its_alert(name, bound):
+    seconds = name in (OBJECTIVE, "PipelineStuck")
+    alert = "InferenceSlow" if name == OBJECTIVE else name
+    assert in_words(bound, "s" if seconds else "percentunit") in section(alert)
+
+
+def test_a_bound_stands_in_no_annotation():
+    for name, rule in ALERTS.items():
+        shown = re.findall(r"\d+(?:\.\d+)? (?:%|s|hours)\b", " ".join(rule["annotations"].values()))
+        assert not shown, f"{name}: the expression has the bound; {shown} would be a second place"
 
 
 def test_ratios_that_alerts_use_are_the_recorded_ones():

@@ -1,0 +1,100 @@
+"""What the loop wrote into RawData, as metrics: batches, versions, promotions, and the checks of the monitoring DAG."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client.core import Metric
+from sqlalchemy import Connection, func, select, tuple_
+
+from mlops_lab.data.tables import BATCHES, CHECKS, MODELS, PROMOTIONS
+from observability.exporter.metrics import counter, gauge
+
+ROWS = ("received", "stored", "quarantined", "dropped", "duplicates", "clean")
+ENDED = ("done", "broken")
+USE_CASE = ("use_case",)
+
+
+def batches(db: Connection) -> Iterator[Metric]:
+    """The ledger: how many batches and rows, and how old."""
+    table = BATCHES.c
+    states = select(table.use_case, table.state, func.count()).group_by(table.use_case, table.state)
+    yield gauge("lab_batches", "Batches in the ledger, by state", ("use_case", "state"), db.execute(states))
+
+    decided = select(table.use_case, table.decision, func.count()).where(table.decision.is_not(None))
+    decisions = db.execute(decided.group_by(table.use_case, table.decision))
+    about = "Batches that led to a training, and batches that did not"
+    yield gauge("lab_decisions", about, ("use_case", "decision"), decisions)
+
+    sums = [func.coalesce(func.sum(table[name]), 0).label(name) for name in (*ROWS, "gap")]
+    totals = db.execute(select(table.use_case, *sums).group_by(table.use_case)).mappings().all()
+    kinds = [(total["use_case"], kind, total[kind]) for total in totals for kind in ROWS]
+    yield counter("lab_rows", "Rows of all batches, by kind", ("use_case", "kind"), kinds)
+    gaps = [(total["use_case"], total["gap"]) for total in totals]
+    yield gauge("lab_batches_missing", "Batches that never arrived", USE_CASE, gaps)
+
+    newest = select(func.max(table.id)).group_by(table.use_case)
+    last = db.execute(select(BATCHES).where(table.id.in_(newest))).all()
+    landed = [(batch.use_case, _seconds(batch.landed_at)) for batch in last]
+    yield gauge("lab_last_batch_timestamp_seconds", "When the newest batch landed", USE_CASE, landed)
+    shares = [(batch.use_case, (batch.quarantined or 0) / batch.received) for batch in last if batch.received]
+    about = "Share of the newest batch's rows in quarantine"
+    yield gauge("lab_last_batch_quarantine_ratio", about, USE_CASE, shares)
+
+    oldest = select(table.use_case, func.min(table.landed_at)).where(table.state.not_in(ENDED))
+    now = datetime.now(UTC).timestamp()
+    unfinished = db.execute(oldest.group_by(table.use_case))
+    ages = [(use_case, max(0.0, now - _seconds(moment))) for use_case, moment in unfinished]
+    yield gauge("lab_unfinished_batch_seconds", "Age of the oldest unfinished batch", USE_CASE, ages)
+
+
+def models(db: Connection) -> Iterator[Metric]:
+    """Registered versions, and the decisions on challengers."""
+    versions = db.execute(select(MODELS.c.use_case, func.count()).group_by(MODELS.c.use_case))
+    yield gauge("lab_versions", "Registered versions", USE_CASE, versions)
+
+    table = PROMOTIONS.c
+    outcomes = select(table.use_case, table.outcome, func.count()).group_by(table.use_case, table.outcome)
+    about = "Decisions on challengers, by outcome"
+    yield gauge("lab_promotions", about, ("use_case", "outcome"), db.execute(outcomes))
+
+    newest = select(table.use_case, func.max(table.sequence)).where(table.metric.is_not(None))
+    compared = select(PROMOTIONS).where(
+        tuple_(table.use_case, table.sequence).in_(newest.group_by(table.use_case))
+    )
+    scores = [
+        (found.use_case, found.metric, role, getattr(found, f"{role}_score"))
+        for found in db.execute(compared)
+        for role in ("challenger", "champion")
+    ]
+    about = "Metric on the test rows when the newest challenger was compared"
+    yield gauge("lab_promotion_score", about, ("use_case", "metric", "role"), scores)
+
+
+def checks(db: Connection) -> Iterator[Metric]:
+    """The newest check of the monitoring DAG."""
+    newest = select(func.max(CHECKS.c.id)).group_by(CHECKS.c.use_case)
+    last = db.execute(select(CHECKS).where(CHECKS.c.id.in_(newest))).all()
+    for name, about, value in (
+        ("lab_monitoring_timestamp_seconds", "When monitoring last ran", lambda c: _seconds(c.checked_at)),
+        (
+            "lab_monitoring_bound_passed",
+            "1 when drift or the live error passed its bound",
+            lambda c: c.passed,
+        ),
+        ("lab_monitoring_rows", "Logged predictions that it compared", lambda c: c.rows),
+        ("lab_monitoring_psi", "Index of the feature that drifted most in the log", lambda c: c.psi),
+        ("lab_feedback_answered", "Predictions of the champion with a ground truth", lambda c: c.answered),
+    ):
+        yield gauge(name, about, USE_CASE, [(check.use_case, value(check)) for check in last])
+    scores = [
+        (check.use_case, check.metric, on, score)
+        for check in last
+        for on, score in (("test", check.test_score), ("live", check.live_score))
+    ]
+    about = "The use case's metric: on the test rows, and on labelled predictions"
+    yield gauge("lab_model_score", about, ("use_case", "metric", "on"), scores)
+
+
+def _seconds(moment: datetime) -> float:
+    """The ledger's times are UTC without an offset."""
+    return moment.replace(tzinfo=UTC).timestamp()
