@@ -3,23 +3,42 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from mlops_lab.errors import LabError, NoModelError
+from mlops_lab.errors import LabError
 from mlops_lab.settings import Settings
 from mlops_lab.use_case import get_use_case, read_use_cases
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__, add_completion=False)
+
+class OneLineErrors(typer.core.TyperGroup):
+    """An error that a person can act on is one line and an exit status, not a traceback."""
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except LabError as error:
+            err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            err.print("stopped")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=__doc__,
+    add_completion=False,
+)
 data = typer.Typer(no_args_is_help=True, help="The public data sets.")
 app.add_typer(data, name="data")
 
@@ -28,50 +47,35 @@ UseCaseName = Annotated[str, typer.Argument(help="name of a use case; `lab use-c
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """An error that a person can act on is one line, not a traceback."""
-    try:
-        yield
-    except LabError as error:
-        err.print(f"[red]error:[/red] {error}", soft_wrap=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        err.print("stopped")
-        raise typer.Exit(130) from None
-
-
 @app.command()
 def run(
     use_case: UseCaseName,
-    batches: Annotated[
-        int | None, typer.Option(help="stop after so many; default: until the data ends")
-    ] = None,
+    batches: Annotated[int | None, typer.Option(help="stop after so many; default: at the end")] = None,
 ) -> None:
     """The whole loop in this process, batch by batch, without Airflow."""
     from mlops_lab.data.source import EndOfDataError
     from mlops_lab.local.embedded import data_api
     from mlops_lab.loop import run_batch
+    from mlops_lab.status import status
     from mlops_lab.steps.ingest import KnownBatchError
 
-    with clear_errors():
-        settings, started = Settings(), time.monotonic()
+    settings, started = Settings(), time.monotonic()
 
-        def say(line: str) -> None:
-            out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {line}", soft_wrap=True, markup=True)
+    def progress(line: str) -> None:
+        out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {line}", soft_wrap=True, markup=True)
 
-        with data_api(settings, say) as reachable:
-            lab = _lab(reachable, say)
-            found = lab.use_case(use_case)
-            done = 0
-            while batches is None or done < batches:
-                try:
-                    run_batch(lab, found)
-                except (EndOfDataError, KnownBatchError) as reason:
-                    say(f"no further batch: {reason}")
-                    break
-                done += 1
-        _print_status(_status(lab, use_case))
+    with data_api(settings, progress) as reachable:
+        lab = _lab(reachable, progress)
+        definition = lab.use_case(use_case)
+        done = 0
+        while batches is None or done < batches:
+            try:
+                run_batch(lab, definition)
+            except (EndOfDataError, KnownBatchError) as reason:
+                progress(f"no further batch: {reason}")
+                break
+            done += 1
+    _print_status(status(lab, use_case))
 
 
 @app.command()
@@ -79,103 +83,90 @@ def train(
     use_case: UseCaseName,
     force: Annotated[bool, typer.Option("--force", help="train whatever the policy says")] = False,
 ) -> None:
-    """Trains on the rows that are there; without --force only when the use case's policy asks for it."""
+    """Trains on the stored rows; without --force only when the use case's policy asks for it."""
     from mlops_lab.loop import train_now
 
-    with clear_errors():
-        lab = _lab(Settings(), lambda line: out.print(line, soft_wrap=True))
-        result = train_now(lab, lab.use_case(use_case), force)
-        out.print(result.reason, soft_wrap=True)
+    lab = _lab(Settings(), lambda line: out.print(line, soft_wrap=True))
+    result = train_now(lab, lab.use_case(use_case), force)
+    out.print(result.reason, soft_wrap=True)
 
 
-@app.command()
-def status(
-    use_case: Annotated[str | None, typer.Argument(help="all of them when left out")] = None,
+@app.command("status")
+def show_status(
+    use_case: Annotated[str | None, typer.Argument(help="default: all use cases")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The champion, its figures, the batches and their decisions."""
-    with clear_errors():
-        lab = _lab(Settings())
-        names = [use_case] if use_case else list(read_use_cases(lab.settings.use_cases)[0])
-        found = [_status(lab, name) for name in names]
-        if as_json:
-            print(json.dumps(found, indent=1, default=str))
-        else:
-            for entry in found:
-                _print_status(entry)
+    """The champion, its scores, the batches and their decisions."""
+    from mlops_lab.status import status
+
+    lab = _lab(Settings())
+    names = [use_case] if use_case else list(read_use_cases(lab.settings.use_cases)[0])
+    entries = [status(lab, name) for name in names]
+    if as_json:
+        _print_json(entries)
+    else:
+        for entry in entries:
+            _print_status(entry)
 
 
 @app.command()
 def predict(
     use_case: UseCaseName,
-    rows: Annotated[
-        str | None, typer.Argument(help="a JSON object or list, a file's name, or - for input")
-    ] = None,
+    rows: Annotated[str | None, typer.Argument(help="a JSON object or list, a file, or - for input")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predicts with the champion; without rows, the contract's example."""
-    with clear_errors():
-        lab = _lab(Settings())
-        predictor = _champion(lab, use_case)
-        given = _read_rows(rows) if rows else [predictor.contract.example]
-        found = predictor.predict(given)
-        if as_json:
-            print(json.dumps({"predictions": found.values, "probabilities": found.probabilities}))
-        else:
-            for value in found.values:
-                out.print(
-                    f"{predictor.contract.target.title}: {value} {predictor.contract.target.unit or ''}".rstrip()
-                )
+    lab = _lab(Settings())
+    predictor = lab.predictor(lab.champion(lab.use_case(use_case).name))
+    result = predictor.predict(_read_rows(rows) if rows else [predictor.contract.example])
+    if as_json:
+        print(json.dumps({"predictions": result.values, "probabilities": result.probabilities}))
+    else:
+        target = predictor.contract.target
+        for value in result.values:
+            out.print(f"{target.title}: {value} {target.unit or ''}".rstrip())
 
 
 @app.command()
 def trace(
     prediction: Annotated[
-        str | None, typer.Argument(help="id of a prediction, as /predict replied it")
+        str | None, typer.Argument(help="id of a prediction, from /predict's reply")
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="id of a batch in the ledger, instead of a prediction")
-    ] = None,
+    batch: Annotated[int | None, typer.Option(help="id of a batch in the ledger, instead")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Follows a prediction to its model, run, batches and payloads; or a batch to its run, versions and payload."""
     from mlops_lab import trace
 
-    with clear_errors():
-        if (prediction is None) == (batch is None):
-            raise LabError(
-                "name a prediction or, with --batch, a batch of the ledger; `lab status` lists those"
-            )
-        lab = _lab(Settings())
-        if batch is None:
-            found = trace.trace_prediction(lab, prediction)
-            said = trace.lines(found)
-        else:
-            lab.store.create_tables()
-            found = trace.trace_batch(lab, lab.store.batch(batch))
-            said = trace.batch_lines(found)
-        if as_json:
-            print(json.dumps(found, indent=1, default=str))
-        else:
-            for line in said:
-                out.print(line, soft_wrap=True, markup=False)
+    if (prediction is None) == (batch is None):
+        raise LabError("name a prediction or, with --batch, a batch of the ledger; `lab status` lists those")
+    lab = _lab(Settings())
+    if batch is None:
+        result = trace.trace_prediction(lab, prediction)
+        lines = trace.lines(result)
+    else:
+        lab.store.create_tables()
+        result = trace.trace_batch(lab, lab.store.batch(batch))
+        lines = trace.batch_lines(result)
+    if as_json:
+        _print_json(result)
+    else:
+        for line in lines:
+            out.print(line, soft_wrap=True, markup=False)
 
 
 @app.command()
 def monitor(use_case: UseCaseName, as_json: AsJson = False) -> None:
-    """Compares what was served with what the champion learnt from, and says whether to train again."""
+    """Compares recent predictions with the champion's training data, and says whether to train again."""
     from mlops_lab.monitor import monitor
 
-    with clear_errors():
-        lab = _lab(Settings())
-        found = monitor(lab, lab.use_case(use_case))
-        if as_json:
-            print(json.dumps(asdict(found), indent=1))
-        else:
-            out.print(
-                f"{found.reason}\nreport: run {found.run_id}" if found.run_id else found.reason,
-                soft_wrap=True,
-            )
+    lab = _lab(Settings())
+    result = monitor(lab, lab.use_case(use_case))
+    if as_json:
+        _print_json(asdict(result))
+    else:
+        report = f"\nreport: run {result.run_id}" if result.run_id else ""
+        out.print(result.reason + report, soft_wrap=True)
 
 
 @app.command()
@@ -186,10 +177,9 @@ def rollback(
     """Makes an earlier version champion again."""
     from mlops_lab.steps.promote import roll_back
 
-    with clear_errors():
-        lab = _lab(Settings())
-        version = roll_back(lab, lab.use_case(use_case), to)
-        out.print(f"version {version} is the champion of {use_case}; the service follows within seconds")
+    lab = _lab(Settings())
+    version = roll_back(lab, lab.use_case(use_case), to)
+    out.print(f"version {version} is the champion of {use_case}; the service follows within seconds")
 
 
 @app.command()
@@ -200,41 +190,36 @@ def reset(
     from mlops_lab.local.embedded import data_api
     from mlops_lab.steps.ingest import reset as reset_use_case
 
-    with clear_errors():
-        settings = Settings()
-        found = get_use_case(settings.use_cases, use_case)
-        if not yes and not typer.confirm(f"Remove every row, model and run of {use_case}?"):
-            raise typer.Exit(1)
-        with data_api(settings, lambda _: None) as reachable:
-            reset_use_case(_lab(reachable), found)
-        out.print(f"{use_case} begins anew")
+    settings = Settings()
+    definition = get_use_case(settings.use_cases, use_case)
+    if not yes and not typer.confirm(f"Remove every row, model and run of {use_case}?"):
+        raise typer.Exit(1)
+    with data_api(settings, lambda _: None) as reachable:
+        reset_use_case(_lab(reachable), definition)
+    out.print(f"{use_case} begins anew")
 
 
 @app.command()
 def init() -> None:
     """Makes the lab's own tables in RawData, where they don't exist."""
-    with clear_errors():
-        _lab(Settings()).store.create_tables()
+    _lab(Settings()).store.create_tables()
 
 
 @app.command(name="use-cases")
 def use_cases(as_json: AsJson = False) -> None:
     """The use cases in the folder, and what is wrong with files that can't be used."""
-    with clear_errors():
-        found, faults = read_use_cases(Settings().use_cases)
-        if as_json:
-            listed = [
-                {"name": u.name, "title": u.title, "task": u.task, "dataset": u.dataset}
-                for u in found.values()
-            ]
-            print(json.dumps({"use_cases": listed, "faults": faults}, indent=1))
-            return
-        table = Table("name", "title", "task", "candidates", box=None)
-        for entry in found.values():
-            table.add_row(entry.name, entry.title, entry.task, ", ".join(c.name for c in entry.candidates))
-        out.print(table)
-        for file, fault in faults.items():
-            err.print(f"[red]{file} can't be used:[/red] {fault}", soft_wrap=True)
+    read, faults = read_use_cases(Settings().use_cases)
+    if as_json:
+        columns = ("name", "title", "task", "dataset")
+        listed = [{column: getattr(entry, column) for column in columns} for entry in read.values()]
+        _print_json({"use_cases": listed, "faults": faults})
+        return
+    table = Table("name", "title", "task", "candidates", box=None)
+    for entry in read.values():
+        table.add_row(entry.name, entry.title, entry.task, ", ".join(c.name for c in entry.candidates))
+    out.print(table)
+    for file, fault in faults.items():
+        err.print(f"[red]{file} can't be used:[/red] {fault}", soft_wrap=True)
 
 
 @app.command()
@@ -247,52 +232,43 @@ def demo(
     """Boots Airflow, MLflow, Data API, inference and Streamlit, and runs the loop in them."""
     from mlops_lab.local.demo import run_demo
 
-    with clear_errors():
-        settings = Settings()
-        run_demo(
-            settings,
-            get_use_case(settings.use_cases, use_case or settings.default_use_case),
-            once,
-            batches,
-            gradio,
-        )
+    settings = Settings()
+    definition = get_use_case(settings.use_cases, use_case or settings.default_use_case)
+    run_demo(settings, definition, once, batches, gradio)
 
 
 @data.command()
 def download(
-    dataset: Annotated[str | None, typer.Argument(help="all of them when left out")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="default: all data sets")] = None,
     folder: Annotated[Path | None, typer.Option(help="default: LAB_HOME/data")] = None,
 ) -> None:
     """Fetches public data sets from their publishers, so that the Data API serves the real thing."""
     from mlops_lab.data.download import DATASETS, download
 
-    with clear_errors():
-        target = folder or Settings().home / "data"
-        for name in [dataset] if dataset else DATASETS:
-            with err.status(f"{name} …") as shown:
-                path = download(name, target, partial(_show, shown, name))
-            out.print(f"{name}: {path}", soft_wrap=True)
+    target = folder or Settings().home / "data"
+    for name in [dataset] if dataset else DATASETS:
+        with err.status(f"{name} …") as shown:
+            path = download(name, target, partial(_show, shown, name))
+        out.print(f"{name}: {path}", soft_wrap=True)
 
 
 def _show(status: Status, name: str, done: int, total: int | None) -> None:
     status.update(f"{name} {done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else ""))
 
 
-def _lab(settings: Settings, say=lambda line: None):
+def _lab(settings: Settings, progress=lambda line: None):
     from mlops_lab.lab import Lab
 
-    return Lab(settings, say)
-
-
-def _champion(lab, use_case: str):
-    champion = lab.registry.by_alias(lab.use_case(use_case).name, "champion")
-    if champion is None:
-        raise NoModelError(f"{use_case} has no champion yet; run `lab run {use_case}` or `make demo` first")
-    return lab.predictor(champion)
+    return Lab(settings, progress)
 
 
 def _read_rows(text: str) -> list[dict]:
-    source = sys.stdin.read() if text == "-" else Path(text).read_text() if Path(text).is_file() else text
+    if text == "-":
+        source = sys.stdin.read()
+    elif text.lstrip().startswith(("{", "[")):
+        source = text
+    else:
+        source = Path(text).read_text() if Path(text).is_file() else text
     try:
         rows = json.loads(source)
     except ValueError as error:
@@ -303,49 +279,31 @@ def _read_rows(text: str) -> list[dict]:
     return rows
 
 
-def _status(lab, use_case: str) -> dict:
-    found = lab.use_case(use_case)
-    lab.store.prepare_tables(found)
-    champion = lab.registry.by_alias(use_case, "champion")
-    entry: dict = {"use_case": use_case, "champion": None, "versions": len(lab.registry.versions(use_case))}
-    if champion:
-        contract = lab.predictor(champion).contract
-        entry["champion"] = {
-            "version": champion.version,
-            "candidate": contract.lineage.candidate,
-            "metric": contract.metric,
-            "test": contract.metrics["test"][contract.metric],
-            "baseline": contract.baseline["test"][contract.metric],
-            "run_id": champion.run_id,
-            "reason": champion.tags.get("lab.reason"),
-        }
-    entry["batches"] = [asdict(batch) for batch in lab.store.batches(use_case)]
-    return entry
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, default=str))
 
 
-def _print_status(entry: dict) -> None:
+def _print_status(entry: dict[str, Any]) -> None:
+    from mlops_lab.status import ChampionStatus
+
     out.print(f"\n[bold]{entry['use_case']}[/bold]")
-    if champion := entry["champion"]:
-        out.print(
-            f"champion: version {champion['version']} ({champion['candidate']}), {champion['metric']} "
-            f"{champion['test']:.4g} on test rows; naive baseline {champion['baseline']:.4g}"
-        )
+    if entry["champion"]:
+        champion = ChampionStatus(**entry["champion"])
+        out.print(f"champion: version {champion.version} ({champion.candidate}), {champion.scores}")
     else:
         out.print("no champion yet")
     if entry["batches"]:
+        counts = ("received", "quarantined", "clean")
         table = Table(
             "batch", "state", "received", "quarantined", "new clean", "decision", "reason", box=None
         )
-        for b in entry["batches"]:
-            counts = [
-                f"{b[name]:,}" if b[name] is not None else "" for name in ("received", "quarantined", "clean")
-            ]
+        for batch in entry["batches"]:
             table.add_row(
-                str(b["batch_number"]),
-                b["state"],
-                *counts,
-                b["decision"] or "",
-                b["fault"] or b["reason"] or "",
+                str(batch["batch_number"]),
+                batch["state"],
+                *(f"{batch[name]:,}" if batch[name] is not None else "" for name in counts),
+                batch["decision"] or "",
+                batch["fault"] or batch["reason"] or "",
             )
         out.print(table)
 

@@ -9,8 +9,9 @@ from mlops_lab.data.artifacts import Artifacts
 from mlops_lab.data.predictions import Served
 from mlops_lab.data.source import DataApi
 from mlops_lab.data.store import Store
+from mlops_lab.errors import NoModelError
 from mlops_lab.model.predictor import Predictor
-from mlops_lab.model.registry import Registry, Version
+from mlops_lab.model.registry import CHAMPION, Registry, Version
 from mlops_lab.model.tracking import Tracking
 from mlops_lab.settings import Settings
 from mlops_lab.use_case import UseCase, get_use_case
@@ -28,6 +29,15 @@ class Lab:
 
     def use_case(self, name: str) -> UseCase:
         return get_use_case(self.settings.use_cases, name)
+
+    def champion(self, use_case: str) -> Version:
+        """The version that is served. Raises `NoModelError` before the first promotion."""
+        champion = self.registry.by_alias(use_case, CHAMPION)
+        if champion is None:
+            raise NoModelError(
+                f"{use_case} has no champion yet; run `lab run {use_case}` or `make demo` first"
+            )
+        return champion
 
     @cached_property
     def store(self) -> Store:

@@ -1,62 +1,78 @@
-"""The command `lab`, as a person runs it: its own process, its exit status, what it prints."""
+"""The command `lab`: what it prints and its exit status. In this process, but for the tests of a real process."""
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from typer.testing import CliRunner, Result
 
+from mlops_lab.cli import app
+from mlops_lab.data.split import hashes, split_of
+from mlops_lab.local.processes import free_ports
 from tests.support.flats import FLATS, batch, flats
 
 LAB = str(Path(sys.executable).parent / "lab")
 END = (400, {"detail": "all batches are out"})
+ROW = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
 
 
 @pytest.fixture
-def run(tmp_path, course):
+def use_cases(tmp_path) -> Path:
     folder = tmp_path / "use_cases"
     folder.mkdir()
     (folder / "flats.py").write_text(FLATS)
-    env = os.environ | {
-        "LAB_HOME": str(tmp_path / "lab"),
-        "LAB_USE_CASES": str(folder),
-        "LAB_DATA_API_URL": course.url,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "COLUMNS": "200",
-    }
+    return folder
 
-    def _run(*arguments: str, status: int = 0, text: str | None = None) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [LAB, *arguments], env=env, input=text, capture_output=True, text=True, timeout=240
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        assert "Traceback" not in done.stdout + done.stderr
+
+@pytest.fixture
+def environment(tmp_path, use_cases, course, monkeypatch) -> None:
+    for name in [name for name in os.environ if name.startswith("LAB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "lab"))
+    monkeypatch.setenv("LAB_USE_CASES", str(use_cases))
+    monkeypatch.setenv("LAB_DATA_API_URL", course.url)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def run(environment):
+    runner = CliRunner()
+
+    def _run(*arguments: str, status: int = 0, text: str | None = None) -> Result:
+        done = runner.invoke(app, arguments, input=text)
+        assert done.exit_code == status, (done.output, done.exception)
         return done
 
-    _run.folder = folder
     return _run
 
 
-def test_the_loop_runs_to_the_end_of_the_data_and_can_be_asked_about(run, course):
+def test_the_loop_runs_to_the_end_of_the_data_and_can_be_asked_about(run, course, tmp_path):
     course.will_answer(batch(1, flats(400)), batch(2, flats(400, seed=1)), END)
-    said = run("run", "flats").stdout
+    printed = run("run", "flats").stdout
     for words in ("batch 1 landed", "400 rows received", "promoted", "no further batch: all batches are out"):
-        assert words in said
+        assert words in printed
 
     status = json.loads(run("status", "flats", "--json").stdout)[0]
     assert status["champion"]["test"] < status["champion"]["baseline"]
+    assert status["champion"]["batches"] in (1, 2)
     assert [entry["state"] for entry in status["batches"]] == ["done", "done"]
     assert "champion: version" in run("status").stdout
 
-    row = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
-    predictions = json.loads(run("predict", "flats", json.dumps(row), "--json").stdout)["predictions"]
+    predictions = json.loads(run("predict", "flats", json.dumps(ROW), "--json").stdout)["predictions"]
     assert 300 < predictions[0] < 900
-    assert (
-        json.loads(run("predict", "flats", "-", "--json", text=json.dumps([row, row])).stdout)["predictions"]
-        == [predictions[0]] * 2
-    )
+    twice = run("predict", "flats", "-", "--json", text=json.dumps([ROW, ROW])).stdout
+    assert json.loads(twice)["predictions"] == predictions * 2
+    many = run("predict", "flats", json.dumps([ROW] * 20), "--json").stdout
+    assert json.loads(many)["predictions"] == predictions * 20
+    (tmp_path / "row.json").write_text(json.dumps(ROW))
+    stored = run("predict", "flats", str(tmp_path / "row.json"), "--json").stdout
+    assert json.loads(stored)["predictions"] == predictions
     assert "EUR" in run("predict", "flats").stdout
 
     assert "area must be at least 5, not 1" in run("predict", "flats", '{"area": 1}', status=1).stderr
@@ -73,6 +89,18 @@ def test_the_loop_runs_to_the_end_of_the_data_and_can_be_asked_about(run, course
     assert json.loads(run("status", "flats", "--json").stdout)[0]["champion"] is None
 
 
+def test_a_champion_without_test_rows_has_a_status(run, course):
+    groups = hashes(pd.DataFrame([row[:3] for row in flats(80)]), [0, 1, 2])
+    rows = [row for row, group in zip(flats(80), groups, strict=True) if split_of(group) != "test"]
+    course.will_answer(batch(1, rows[:44]), END)
+    printed = run("run", "flats").stdout
+    assert "first champion, there are no test rows yet" in printed
+    assert "rmse unknown, there are no test rows yet" in printed
+    assert "nan" not in printed
+    champion = json.loads(run("status", "flats", "--json").stdout)[0]["champion"]
+    assert (champion["test"], champion["baseline"]) == (None, None)
+
+
 def test_errors_are_one_clear_line(run, course):
     course.will_answer(END)
     assert "there is no use case 'houses'; there are flats" in run("run", "houses", status=1).stderr
@@ -83,9 +111,9 @@ def test_errors_are_one_clear_line(run, course):
         assert len(fault.stderr.strip().splitlines()) == 1
 
 
-def test_a_broken_use_case_file_is_named_and_the_others_go_on(run):
-    (run.folder / "broken.py").write_text("import nothing_like_this\n")
-    (run.folder / "empty.py").write_text("x = 1\n")
+def test_a_broken_use_case_file_is_named_and_the_others_go_on(run, use_cases):
+    (use_cases / "broken.py").write_text("import nothing_like_this\n")
+    (use_cases / "empty.py").write_text("x = 1\n")
     done = run("use-cases")
     assert "flats" in done.stdout
     assert "broken.py can't be used: ModuleNotFoundError: No module named 'nothing_like_this'" in done.stderr
@@ -93,13 +121,35 @@ def test_a_broken_use_case_file_is_named_and_the_others_go_on(run):
     assert "broken.py can't be used" in run("run", "broken", status=1).stderr
 
 
-def test_without_a_data_api_the_command_starts_one_for_itself(tmp_path):
-    env = {key: value for key, value in os.environ.items() if not key.startswith("LAB_")}
-    env |= {"LAB_HOME": str(tmp_path / "lab"), "LAB_DATOS_SCALE": "0.01", "LAB_DATA_API_PORT": "18993"}
-    done = subprocess.run(
-        [LAB, "run", "housing", "--batches", "1"], env=env, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_without_a_data_api_the_command_starts_one_for_itself(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("LAB_DATA_API_URL")
+    monkeypatch.setenv("LAB_DATA_API_PORT", str(free_ports(1)[0]))
+    folder = tmp_path / "lab" / "data"
+    folder.mkdir(parents=True)
+    lines = ["area,floor,district,balcony,built,rent", *(",".join(map(str, row)) for row in flats(400))]
+    (folder / "flats.csv").write_text("\n".join(lines) + "\n")
+    done = run("run", "flats", "--batches", "1")
     assert "started one for this command" in done.stdout
     assert "champion: version" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_real_process_ends_with_the_same_status_and_no_traceback(environment):
+    command = [LAB, "predict", "houses"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is no use case 'houses'; there are flats")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_is_one_word_and_status_130(environment, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("LAB_DATA_API_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/{{dataset}}")
+        command = [LAB, "run", "flats"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        connection.close()
+    assert (process.returncode, errors.strip()) == (130, "stopped")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mlops_lab.local.processes import free_ports
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 LINK = re.compile(r"\]\((?!http)([^)#]+)[^)]*\)")
@@ -27,7 +29,7 @@ def test_the_worked_example_runs_as_written(tmp_path):
     (folder / "wine.py").write_text(example)
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parent.parent)
     env = {key: value for key, value in os.environ.items() if not key.startswith("LAB_")}
-    env |= {"LAB_USE_CASES": str(folder), "LAB_DATA_API_PORT": "18994", "COLUMNS": "200"}
+    env |= {"LAB_USE_CASES": str(folder), "LAB_DATA_API_PORT": str(free_ports(1)[0]), "COLUMNS": "200"}
     for name in ("data", "run"):
         done = subprocess.run(
             ["bash", "-c", block(name)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=280

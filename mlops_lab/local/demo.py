@@ -12,7 +12,9 @@ from mlops_lab.lab import Lab
 from mlops_lab.local import embedded
 from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.local.processes import Process, Supervisor, check_ports, ended_by_signal
+from mlops_lab.model.registry import CHAMPION
 from mlops_lab.settings import Settings
+from mlops_lab.status import champion_status
 from mlops_lab.use_case import UseCase
 
 IDLE = 20.0  # seconds without a queued or running DAG run after which the loop is over
@@ -133,21 +135,19 @@ def _follow(
 
 
 def _report(lab: Lab, use_case: UseCase, progress: Progress) -> None:
-    champion = lab.registry.by_alias(use_case.name, "champion")
-    if champion is None:
+    version = lab.registry.by_alias(use_case.name, CHAMPION)
+    if version is None:
         raise DemoError(f"the loop ended without a champion; `lab status {use_case.name}` says why")
-    contract = lab.predictor(champion).contract
-    name = contract.metric
+    champion = champion_status(lab, version)
     if progress.prediction_after is None:
         _first_prediction(lab.settings, use_case, progress)
+    if progress.prediction_after is None:
+        raise DemoError(f"version {version.version} is the champion, but the service doesn't predict with it")
     progress.console.rule(f"{use_case.title}: the loop is over")
-    test, naive = contract.metrics["test"][name], contract.baseline["test"][name]
     lines = {
-        "champion": f"version {champion.version}, {contract.lineage.candidate}, "
-        f"learnt from {contract.lineage.rows['train']:,} rows of "
-        f"{counted(len(contract.lineage.batches), 'batch', 'batches')}",
-        name: f"{test:.4g} on held-out rows, naive baseline {naive:.4g}",
-        "promoted": champion.tags.get("lab.reason", ""),
+        "champion": f"version {champion.version}, {champion.candidate}, {champion.origin}",
+        "score": champion.scores,
+        "promoted": champion.reason,
         "first prediction": f"{progress.prediction_after:.1f} s after the start",
     }
     for key, text in lines.items():

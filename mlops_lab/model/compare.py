@@ -49,7 +49,8 @@ def judge(
         return Verdict(promoted, reason, chosen.name, new_score, old_score, interval, n, digest)
 
     if champion is None:
-        return verdict(True, f"first champion, {chosen.name} {new_score:.4g} on {n} test rows")
+        scored = f"{chosen.name} {new_score:.4g} on {n} test rows" if n else "there are no test rows yet"
+        return verdict(True, f"first champion, {scored}")
     if n < use_case.retrain.min_holdout:
         return verdict(
             False, f"only {n} test rows; {use_case.retrain.min_holdout} are needed to replace a champion"

@@ -1,0 +1,70 @@
+"""What the lab has for one use case: the champion with its scores, the number of versions, the batches."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlops_lab.formatting import counted
+from mlops_lab.lab import Lab
+from mlops_lab.model.registry import CHAMPION, Version
+from mlops_lab.model.tags import VersionTags
+
+
+@dataclass(frozen=True)
+class ChampionStatus:
+    """The champion as its contract describes it.
+
+    test, baseline: the use case's metric of the model and of the naive baseline on the test rows; None when its
+    batches left no test rows. rows, batches: how many of each it was trained on. reason: why it was promoted.
+    """
+
+    version: int
+    candidate: str
+    metric: str
+    test: float | None
+    baseline: float | None
+    rows: int
+    batches: int
+    run_id: str
+    reason: str
+
+    @property
+    def scores(self) -> str:
+        """The metric of model and baseline, in words."""
+        if self.test is None or self.baseline is None:
+            return f"{self.metric} unknown, there are no test rows yet"
+        return f"{self.metric} {self.test:.4g} on test rows; naive baseline {self.baseline:.4g}"
+
+    @property
+    def origin(self) -> str:
+        """What the champion was trained on, in words."""
+        return f"trained on {self.rows:,} rows of {counted(self.batches, 'batch', 'batches')}"
+
+
+def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
+    """Raises `ModelError` when the champion's files don't match its recorded digest."""
+    contract = lab.predictor(champion).contract
+    lineage = contract.lineage
+    return ChampionStatus(
+        version=champion.version,
+        candidate=lineage.candidate,
+        metric=contract.metric,
+        test=contract.metrics.get("test", {}).get(contract.metric),
+        baseline=contract.baseline.get("test", {}).get(contract.metric),
+        rows=lineage.rows["train"],
+        batches=len(lineage.batches),
+        run_id=champion.run_id,
+        reason=VersionTags.from_mlflow(champion.tags).reason,
+    )
+
+
+def status(lab: Lab, name: str) -> dict[str, Any]:
+    """The state of one use case as JSON types; `champion` is None before the first promotion."""
+    use_case = lab.use_case(name)
+    lab.store.prepare_tables(use_case)
+    champion = lab.registry.by_alias(name, CHAMPION)
+    return {
+        "use_case": name,
+        "champion": asdict(champion_status(lab, champion)) if champion else None,
+        "versions": len(lab.registry.versions(name)),
+        "batches": [asdict(batch) for batch in lab.store.batches(name)],
+    }
