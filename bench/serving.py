@@ -33,6 +33,7 @@ from mlops_lab.contract import MODEL_FILE, Category, Contract, Lineage, Number
 from mlops_lab.data.tables import RAW
 from mlops_lab.model.drift import reference
 from mlops_lab.model.registry import CHAMPION, Registry
+from mlops_lab.model.tags import VersionTags
 
 ROUNDS, REQUESTS = 7, 1500
 NUMBERS, CATEGORIES = 37, 10
@@ -148,7 +149,7 @@ def _publish(home: Path) -> Contract:
     RAW.create_all(create_engine(f"sqlite:///{home}/RawData.db"))
     registry = Registry(f"sqlite:///{home}/mlflow.db")
     run = registry.client.create_run(registry.client.create_experiment("bench", str(home / "artifacts")))
-    version = registry.register("bench", run.info.run_id, folder, {})
+    version = registry.register("bench", run.info.run_id, folder, VersionTags())
     registry.set_alias("bench", CHAMPION, version.version)
     return contract
 

@@ -13,6 +13,7 @@ from mlops_lab.lab import Lab
 from mlops_lab.model.drift import histogram, psi
 from mlops_lab.model.metrics import metric
 from mlops_lab.model.registry import CHAMPION, Version
+from mlops_lab.model.tags import MonitoringTags
 from mlops_lab.steps.ingest import newest
 from mlops_lab.use_case import UseCase
 
@@ -182,7 +183,7 @@ def _report(
 ) -> str:
     """A run with figures, `report.json` and `drift.png`; returns its id."""
     run = lab.tracking.start(
-        champion.use_case, f"monitoring-{now():%Y-%m-%d-%H%M}", "monitoring", version=champion.version
+        champion.use_case, f"monitoring-{now():%Y-%m-%d-%H%M}", MonitoringTags(version=champion.version)
     )
     metrics = {f"psi.{name}": value for name, value in drift.items()}
     metrics |= {
@@ -192,7 +193,7 @@ def _report(
     }
     metrics |= {f"live.{contract.metric}": live, f"test.{contract.metric}": test}
     outcome = "retrain" if retrain else "bound passed" if passed else "stable"
-    lab.tracking.log(run, metrics=metrics, tags={"outcome": outcome, "outcome_reason": reason})
+    lab.tracking.log(run, metrics=metrics, tags=MonitoringTags(outcome=outcome, outcome_reason=reason))
     content = {
         "use_case": champion.use_case, "version": champion.version, "champion_run": champion.run_id,
         "predictions": len(matrix), "psi": drift, "answered": answered, "metric": contract.metric,

@@ -205,8 +205,6 @@ def _ridge_of_the_same_batch(env, champion: int) -> float:
     from mlops_lab.model.registry import Registry
 
     versions = {v.version: v for v in Registry(f"sqlite:///{env['LAB_HOME']}/mlflow.db").versions("housing")}
-    batch = versions[champion].tags["lab.batch_id"]
-    (ridge,) = [
-        v for v in versions.values() if v.tags["lab.batch_id"] == batch and v.tags["lab.candidate"] == "ridge"
-    ]
-    return float(ridge.tags["lab.test"])
+    batch = versions[champion].facts.batch_id
+    (ridge,) = [v for v in versions.values() if v.facts.batch_id == batch and v.facts.candidate == "ridge"]
+    return ridge.facts.test

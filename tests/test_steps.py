@@ -216,7 +216,7 @@ def test_a_challenger_that_is_not_better_is_refused_with_its_evidence(trained, u
     assert (
         decision.interval_low <= decision.champion_score - decision.challenger_score <= decision.interval_high
     )
-    assert "not better" in trained.registry.version("flats", decision.challenger).tags["lab.reason"]
+    assert "not better" in trained.registry.version("flats", decision.challenger).facts.reason
 
 
 def test_a_small_holdout_promotes_a_first_champion_and_nothing_else(lab, use_case, course):

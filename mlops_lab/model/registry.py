@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,6 +42,11 @@ class Version:
     aliases: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     created_at: datetime | None = None
+
+    @property
+    def facts(self) -> VersionTags:
+        """The lab's own tags, typed."""
+        return VersionTags.from_mlflow(self.tags)
 
 
 class Registry:
@@ -101,7 +106,7 @@ class Registry:
                 aliases.setdefault(str(number), []).append(alias)
         return [self._version(v, tuple(sorted(aliases.get(str(v.version), ())))) for v in found]
 
-    def register(self, use_case: str, run_id: str, folder: Path, tags: dict[str, str]) -> Version:
+    def register(self, use_case: str, run_id: str, folder: Path, tags: VersionTags) -> Version:
         """Stores the folder (graph, contract, MLmodel) with the run and makes it a version, its digest a tag."""
         checksum = digest(folder)
         self.client.log_artifacts(run_id, str(folder), ARTIFACT_FOLDER)
@@ -116,7 +121,7 @@ class Registry:
             use_case,
             source=source,
             run_id=run_id,
-            tags={**tags, **VersionTags(digest=checksum).to_mlflow()},
+            tags=replace(tags, digest=checksum).to_mlflow(),
             await_creation_for=60,
         )
         return self._version(made)
@@ -127,12 +132,10 @@ class Registry:
     def delete_alias(self, use_case: str, alias: str) -> None:
         self.client.delete_registered_model_alias(use_case, alias)
 
-    def tag(self, version: Version, **tags: str) -> None:
-        """Tags a version; the keys get the prefix `lab.`."""
-        for key, value in tags.items():
-            self.client.set_model_version_tag(
-                version.use_case, str(version.version), f"lab.{key}", str(value)[:5000]
-            )
+    def tag(self, version: Version, tags: VersionTags) -> None:
+        """Sets the tags that the record holds; others stay as they are."""
+        for key, value in tags.to_mlflow().items():
+            self.client.set_model_version_tag(version.use_case, str(version.version), key, value)
 
     def download(self, version: Version, folder: Path, recorded: str | None = None) -> Path:
         """The version's graph and contract in a subfolder, whole and checked against the digest.

@@ -18,13 +18,10 @@ TAG_LIMIT = 5000  # characters that MLflow accepts in a tag
 class _Tags:
     """A record of tags. An empty text or None means that the tag isn't set, so it isn't written."""
 
-    kind: ClassVar[str] = ""
-
     def to_mlflow(self) -> dict[str, str]:
         """The tags that are set, as MLflow stores them."""
         values = {f"{PREFIX}{field.name}": getattr(self, field.name) for field in fields(self)}
-        tags = {key: str(value)[:TAG_LIMIT] for key, value in values.items() if value not in (None, "")}
-        return {KIND: self.kind} | tags if self.kind else tags
+        return {key: str(value)[:TAG_LIMIT] for key, value in values.items() if value not in (None, "")}
 
     @classmethod
     def from_mlflow(cls, tags: Mapping[str, str]) -> Self:
@@ -37,7 +34,17 @@ class _Tags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchTags(_Tags):
+class RunTags(_Tags):
+    """A run's tags. `kind` is what runs are searched by."""
+
+    kind: ClassVar[str]
+
+    def to_mlflow(self) -> dict[str, str]:
+        return {KIND: self.kind} | super().to_mlflow()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchTags(RunTags):
     """A batch's run.
 
     decision: train or skip, with its reason. outcome: promoted, refused, skipped or rolled back, with its reason.
@@ -59,7 +66,7 @@ class BatchTags(_Tags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateTags(_Tags):
+class CandidateTags(RunTags):
     """The run of one candidate, a child of its batch's run. outcome: refused, when it can't be served."""
 
     kind = "candidate"
@@ -72,7 +79,7 @@ class CandidateTags(_Tags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentTags(_Tags):
+class ExperimentTags(RunTags):
     """A candidate that a person tries in a notebook, outside of the pipeline."""
 
     kind = "experiment"
@@ -84,7 +91,7 @@ class ExperimentTags(_Tags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonitoringTags(_Tags):
+class MonitoringTags(RunTags):
     """A monitoring run. version: the champion's. outcome: stable, bound passed or retrain."""
 
     kind = "monitoring"

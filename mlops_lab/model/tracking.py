@@ -12,8 +12,7 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from mlops_lab.model.registry import Registry
-
-TAG_LIMIT = 5000  # characters that MLflow takes in a tag
+from mlops_lab.model.tags import PARENT, ModelTags, RunTags
 
 
 class Tracking:
@@ -41,12 +40,11 @@ class Tracking:
                 raise
             return self._client.get_experiment_by_name(use_case).experiment_id
 
-    def start(self, use_case: str, name: str, kind: str, parent: str | None = None, **tags: Any) -> str:
-        """Opens a run and returns its id. Tags get the prefix `lab.`."""
-        labels = {"lab.kind": kind, "lab.use_case": use_case}
-        labels |= {f"lab.{key}": str(value)[:TAG_LIMIT] for key, value in tags.items()}
+    def start(self, use_case: str, name: str, tags: RunTags, parent: str | None = None) -> str:
+        """Opens a run and returns its id. parent: the id of the run that it belongs to."""
+        labels = ModelTags(use_case=use_case).to_mlflow() | tags.to_mlflow()
         if parent:
-            labels["mlflow.parentRunId"] = parent
+            labels[PARENT] = parent
         return self._client.create_run(self.experiment(use_case), tags=labels, run_name=name).info.run_id
 
     def log(
@@ -55,15 +53,15 @@ class Tracking:
         *,
         params: dict[str, Any] | None = None,
         metrics: dict[str, float | None] | None = None,
-        tags: dict[str, Any] | None = None,
+        tags: RunTags | None = None,
     ) -> None:
-        """Parameters, metrics (those that have a value) and `lab.` tags, in one request."""
+        """Parameters, the metrics that have a value, and the tags that are set, in one request."""
         moment = int(time.time() * 1000)
         self._client.log_batch(
             run_id,
             metrics=[Metric(k, float(v), moment, 0) for k, v in (metrics or {}).items() if v is not None],
             params=[Param(k, str(v)[:500]) for k, v in (params or {}).items()],
-            tags=[RunTag(f"lab.{k}", str(v)[:TAG_LIMIT]) for k, v in (tags or {}).items() if v is not None],
+            tags=[RunTag(key, value) for key, value in (tags.to_mlflow() if tags else {}).items()],
         )
 
     def log_series(self, run_id: str, values: list[dict[str, float]]) -> None:

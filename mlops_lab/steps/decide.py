@@ -1,6 +1,6 @@
 """The retrain rule: whether a batch leads to a training, and why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from mlops_lab.data.store import Batch
 from mlops_lab.lab import Lab
 from mlops_lab.model.drift import psi
 from mlops_lab.model.registry import CHAMPION
+from mlops_lab.model.tags import BatchTags
 from mlops_lab.use_case import UseCase
 
 
@@ -28,9 +29,9 @@ def decide(
     decision, metrics = (Decision(True, why), {}) if force else _decide(lab, use_case, batch)
     word = "train" if decision.train else "skip"
     lab.store.note(batch_id, state="decided", decision=word, reason=decision.reason)
-    tags = {"decision": word, "reason": decision.reason}
+    tags = BatchTags(decision=word, reason=decision.reason)
     if not decision.train:
-        tags |= {"outcome": "skipped", "outcome_reason": decision.reason}
+        tags = replace(tags, outcome="skipped", outcome_reason=decision.reason)
     lab.tracking.log(batch.mlflow_run, metrics=metrics, tags=tags)
     lab.say(f"decision: {word}, {decision.reason}")
     return decision

@@ -10,6 +10,7 @@ from mlops_lab.data.store import Batch, records
 from mlops_lab.data.validate import validate as read_rows
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
+from mlops_lab.model.tags import BatchTags
 from mlops_lab.use_case import UseCase
 
 # Rows of the quarantine table in MLflow. All quarantined rows are in RawData.
@@ -89,11 +90,9 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     run = batch.mlflow_run or lab.tracking.start(
         use_case.name,
         f"batch-{batch.batch_number}",
-        "batch",
-        batch_id=batch.id,
-        batch_number=batch.batch_number,
-        payload=batch.payload,
-        digest=batch.digest,
+        BatchTags(
+            batch_id=batch.id, batch_number=batch.batch_number, payload=batch.payload, digest=batch.digest
+        ),
     )
     lab.store.note(batch_id, mlflow_run=run)
     counts = {
@@ -102,7 +101,7 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
         "quarantined": batch.quarantined,
         "gap": batch.gap,
     }
-    lab.tracking.log(run, metrics=counts, tags={"ignored_columns": ", ".join(raw.ignored)})
+    lab.tracking.log(run, metrics=counts, tags=BatchTags(ignored_columns=", ".join(raw.ignored)))
     lab.tracking.log_json(run, "quarantine.json", records(checked.problems, QUARANTINE_SHOWN))
     lab.say(f"{batch.received:,} rows received, {batch.stored:,} stored, {batch.quarantined:,} quarantined")
     return lab.store.batch(batch_id)

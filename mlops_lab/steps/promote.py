@@ -9,6 +9,7 @@ from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
 from mlops_lab.model.compare import judge
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
+from mlops_lab.model.tags import BatchTags, VersionTags
 from mlops_lab.rollout import RolloutError, check_replicas
 from mlops_lab.use_case import UseCase
 
@@ -33,11 +34,11 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
         lab.registry.version(use_case.name, v) for v in lab.store.models_of_batch(use_case.name, batch_id)
     ]
     # A batch may be trained twice (a retry, `lab train --force`): each candidate's newest version counts.
-    made = list({version.tags["lab.candidate"]: version for version in versions}.values())
+    made = list({version.facts.candidate: version for version in versions}.values())
     if not made:
         raise ModelError(f"no candidate of batch {batch.batch_number} is fit to serve; MLflow's runs say why")
     sign = 1 if use_case.metric.greater_is_better else -1
-    best = max(made, key=lambda version: sign * float(version.tags["lab.validation"]))
+    best = max(made, key=lambda version: sign * version.facts.validation)
     lab.registry.set_alias(use_case.name, CHALLENGER, best.version)
     challenger = lab.predictor(best)
     holdout = lab.store.read_clean(use_case, split="test", until=batch_id)
@@ -77,16 +78,14 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     outcome = "promoted" if promoted else "refused"
     if promoted:
         _set_champion(lab, use_case, best.version, champion and champion.version)
-    lab.registry.tag(best, outcome=outcome, reason=reason)
+    lab.registry.tag(best, VersionTags(outcome=outcome, reason=reason))
+    better = f"{best.facts.candidate} was better on validation"
     for loser in made:
         if loser.version != best.version:
-            lab.registry.tag(
-                loser, outcome="not chosen", reason=f"{best.tags['lab.candidate']} was better on validation"
-            )
-    lab.tracking.log(
-        batch.mlflow_run, tags={"outcome": outcome, "outcome_reason": reason, "version": best.version}
-    )
-    lab.say(f"{best.tags['lab.candidate']} (version {best.version}) {outcome}: {reason}")
+            lab.registry.tag(loser, VersionTags(outcome="not chosen", reason=better))
+    tags = BatchTags(outcome=outcome, outcome_reason=reason, version=best.version)
+    lab.tracking.log(batch.mlflow_run, tags=tags)
+    lab.say(f"{best.facts.candidate} (version {best.version}) {outcome}: {reason}")
     return Outcome(promoted, best.version, reason)
 
 
@@ -109,7 +108,7 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
         _step_back(lab, use_case, version, previous, reason)
         if batch_id is not None:
             run = lab.store.batch(batch_id).mlflow_run
-            lab.tracking.log(run, tags={"outcome": "rolled back", "outcome_reason": reason})
+            lab.tracking.log(run, tags=BatchTags(outcome="rolled back", outcome_reason=reason))
         raise RolloutError(reason) from error
 
 
@@ -149,7 +148,8 @@ def _step_back(lab: Lab, use_case: UseCase, version: int, target: Version | None
     }
     while not lab.store.put_promotion(use_case.name, len(lab.store.promotions(use_case.name)) + 1, **values):
         pass  # another decision took the number meanwhile; this one gets the next
-    lab.registry.tag(lab.registry.version(use_case.name, version), outcome="rolled back", reason=reason)
+    tags = VersionTags(outcome="rolled back", reason=reason)
+    lab.registry.tag(lab.registry.version(use_case.name, version), tags)
 
 
 def _number(value: float | None) -> float | None:

@@ -1,6 +1,7 @@
 """Trains one candidate on all clean rows and registers it as a version of the use case's model."""
 
 import tempfile
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from mlops_lab.contract import Lineage
 from mlops_lab.data.store import Batch, now
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
+from mlops_lab.model.tags import CandidateTags, VersionTags
 from mlops_lab.use_case import UseCase
 
 
@@ -20,15 +22,13 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | N
     if chosen is None:
         raise LabError(f"{use_case.name} has no candidate {candidate!r}")
     frame = lab.store.read_clean(use_case, until=batch_id)
-    run = lab.tracking.start(
-        use_case.name, f"{candidate}-{batch.batch_number}", "candidate", batch.mlflow_run,
-        candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number,
-    )  # fmt: skip
+    tags = CandidateTags(candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number)
+    run = lab.tracking.start(use_case.name, f"{candidate}-{batch.batch_number}", tags, batch.mlflow_run)
     try:
         trained = fit(use_case, chosen, frame, progress=lambda text: lab.say(f"{candidate}: {text}"))
         version = _register(lab, use_case, batch, run, candidate, trained, frame)
     except ModelError as error:
-        lab.tracking.log(run, tags={"outcome": "refused", "outcome_reason": str(error)})
+        lab.tracking.log(run, tags=replace(tags, outcome="refused", outcome_reason=str(error)))
         lab.tracking.end(run, failed=True)
         lab.say(f"{candidate}: refused, {error}")
         return None
@@ -75,15 +75,15 @@ def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: st
         trained.plot(plots)
         lab.tracking.log_folder(run, plots, "plots")
         trained.save(model, contract)
-        tags = {
-            "lab.candidate": candidate,
-            "lab.metric": chosen,
-            "lab.validation": repr(contract.metrics["validation"][chosen]),
-            "lab.test": repr(contract.metrics.get("test", {}).get(chosen)),
-            "lab.baseline": repr(contract.baseline.get("test", {}).get(chosen)),
-            "lab.batch_id": str(batch.id),
-            "lab.batch_number": str(batch.batch_number),
-        }
+        tags = VersionTags(
+            candidate=candidate,
+            metric=chosen,
+            validation=contract.metrics["validation"][chosen],
+            test=contract.metrics.get("test", {}).get(chosen),
+            baseline=contract.baseline.get("test", {}).get(chosen),
+            batch_id=batch.id,
+            batch_number=batch.batch_number,
+        )
         version = lab.registry.register(use_case.name, run, model, tags)
     lab.store.put_model(
         use_case=use_case.name, version=version.version, digest=version.digest, run_id=run, batch_id=batch.id

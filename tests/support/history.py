@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mlops_lab.contract import MODEL_FILE, Boolean, Category, Contract, Date, Integer, Lineage, Number
 from mlops_lab.model.registry import Registry
+from mlops_lab.model.tags import VersionTags
 
 STATES = ["California", "Texas", "Florida", "New York", "Puerto Rico"]
 CITIES = [f"City {place:03}" for place in range(300)]
@@ -147,16 +148,14 @@ def record(tracking_uri: str, folder: Path, contract: Contract, batches: int = 3
     return registry
 
 
-def champion_of(
-    registry: Registry, folder: Path, contract: Contract, tags: dict[str, str] | None = None
-) -> int:
+def champion_of(registry: Registry, folder: Path, contract: Contract, tags: VersionTags | None = None) -> int:
     """Registers one more version of the contract's use case and serves it; returns its number."""
     client = registry.client
     experiment = client.get_experiment_by_name(contract.use_case)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(contract.use_case)
     run = client.create_run(experiment_id, tags={"lab.kind": "candidate"})
     version = registry.register(
-        contract.use_case, run.info.run_id, _model(contract, folder, run.info.run_id), tags or {}
+        contract.use_case, run.info.run_id, _model(contract, folder, run.info.run_id), tags or VersionTags()
     )
     client.set_terminated(run.info.run_id)
     registry.set_alias(contract.use_case, "champion", version.version)
@@ -255,21 +254,16 @@ def _log_candidates(registry, folder, contract, experiment, batch_run, number, o
     for name in ("shap_summary.png", "predicted_against_actual.png"):
         (plots / name).write_bytes(_png())
     client.log_artifacts(run_id, str(plots), "plots")
-    tags = {
-        "candidate": candidate,
-        "metric": contract.metric,
-        "validation": score,
-        "test": score + 0.002,
-        "outcome": outcome,
-        "reason": why,
-        "batch_number": number,
-    }
-    version = registry.register(
-        contract.use_case,
-        run_id,
-        _model(contract, folder, run_id),
-        {f"lab.{key}": str(value) for key, value in tags.items()},
+    tags = VersionTags(
+        candidate=candidate,
+        metric=contract.metric,
+        validation=score,
+        test=score + 0.002,
+        outcome=outcome,
+        reason=why,
+        batch_number=number,
     )
+    version = registry.register(contract.use_case, run_id, _model(contract, folder, run_id), tags)
     if outcome == "promoted":
         registry.set_alias(contract.use_case, "champion", version.version)
 

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlops_lab.contract import MODEL_FILE, Boolean, Category, Contract, Date, Integer, Lineage, Number
 from mlops_lab.model.drift import reference
 from mlops_lab.model.registry import Registry, Version
+from mlops_lab.model.tags import VersionTags
 
 ROWS = 400
 STATES = [f"State {i:03d}" for i in range(120)]
@@ -140,9 +141,7 @@ def register(registry: Registry, folder: Path, use_case: str, **tags: str) -> Ve
     found = client.get_experiment_by_name(use_case)
     experiment = found.experiment_id if found else client.create_experiment(use_case)
     run = client.create_run(experiment)
-    return registry.register(
-        use_case, run.info.run_id, folder, {f"lab.{key}": value for key, value in tags.items()}
-    )
+    return registry.register(use_case, run.info.run_id, folder, VersionTags(**tags))
 
 
 def make_fragile(folder: Path) -> None:
