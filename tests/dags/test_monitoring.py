@@ -1,19 +1,9 @@
 """The monitoring DAG and the training that it asks for, on real Airflow (its own database, no scheduler)."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from tests.support.flats import FLATS, batch, flats
+from tests.support.flats import batch, flats
 
-DAGS = Path(__file__).parent.parent / "dags"
-AIRFLOW = str(Path(sys.executable).parent / "airflow")
-
-# Runs in a process of its own, since Airflow reads its environment when it is imported.
 RUN = """
 import json, sys, uuid
 sys.path.insert(0, sys.argv[1])
@@ -51,39 +41,10 @@ print("RESULT" + json.dumps(runs))
 """
 
 
-@pytest.fixture
-def run(tmp_path, course):
-    folder = tmp_path / "use_cases"
-    folder.mkdir()
-    (folder / "flats.py").write_text(FLATS)
-    env = os.environ | {
-        "AIRFLOW_HOME": str(tmp_path / "airflow"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-        "LAB_HOME": str(tmp_path / "lab"),
-        "LAB_USE_CASES": str(folder),
-        "LAB_DATA_API_URL": course.url,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    for command in (("db", "migrate"), ("dags", "reserialize")):
-        subprocess.run([AIRFLOW, *command], env=env, check=True, capture_output=True, timeout=240)
-
-    def _run() -> dict:
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, str(DAGS)], env=env, capture_output=True, text=True, timeout=280
-        )
-        found = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
-        assert found, done.stdout[-3000:] + done.stderr[-3000:]
-        return json.loads(found[0].removeprefix("RESULT"))
-
-    return _run
-
-
 @pytest.mark.timeout(600)
-def test_drift_of_what_is_asked_leads_to_a_training_on_the_rows_that_are_there(run, course):
+def test_drift_of_what_is_asked_leads_to_a_training_on_the_rows_that_are_there(in_airflow, course):
     course.will_answer(batch(1, flats(400)), (400, {"detail": "all batches are out"}))
-    found = run()
+    found = in_airflow(RUN)
     # No champion yet, then nothing served: looked at, nothing asked for.
     assert found["before"] == {
         "state": "success",

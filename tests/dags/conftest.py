@@ -1,0 +1,58 @@
+"""An Airflow with a migrated database that knows the lab's DAGs: made once, copied for each test."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+AIRFLOW = str(Path(sys.executable).parent / "airflow")
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory, flats_folder) -> dict[str, str]:
+    """The variables of the template. Its DAGs are those of the one use case `flats`."""
+    home = tmp_path_factory.mktemp("airflow")
+    # Airflow would write its whole default configuration, with this folder's name in it, where the file is missing.
+    (home / "airflow.cfg").touch()
+    env = os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "LAB_USE_CASES": str(flats_folder),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    for command in (("db", "migrate"), ("dags", "reserialize")):
+        subprocess.run([AIRFLOW, *command], env=env, check=True, capture_output=True, timeout=240)
+    return env
+
+
+@pytest.fixture
+def in_airflow(airflow, templates, tmp_path, course) -> Callable:
+    """Runs code in a process with an Airflow and an empty lab of its own; returns what it printed after RESULT.
+
+    A process of its own, since Airflow reads its environment when it is imported.
+    """
+    home = tmp_path / "airflow"
+    shutil.copytree(airflow["AIRFLOW_HOME"], home)
+    templates.copy_empty(tmp_path / "lab")
+    env = airflow | {
+        "AIRFLOW_HOME": str(home),
+        "LAB_HOME": str(tmp_path / "lab"),
+        "LAB_DATA_API_URL": course.url,
+    }
+
+    def run(code: str, *arguments: str, **variables: str):
+        command = [sys.executable, "-c", code, str(DAGS), *arguments]
+        done = subprocess.run(command, env=env | variables, capture_output=True, text=True, timeout=280)
+        results = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+        assert results, done.stdout[-3000:] + done.stderr[-3000:]
+        return json.loads(results[0].removeprefix("RESULT"))
+
+    return run
