@@ -10,8 +10,6 @@ BATCHES ?=
 GRADIO ?=
 LOAD_ARGS ?=
 PYTEST_ARGS ?=
-# Processes that share the tests.
-WORKERS ?= 2
 
 .PHONY: help
 help: ## what there is
@@ -77,27 +75,15 @@ bench: setup ## what one prediction over HTTP costs, beside a service that only 
 	@$(BIN)/python bench/serving.py
 
 .PHONY: lint
-lint: setup lint-fast ## style, types, imports, locks, images, manifests, workflows
-	@! git grep -nIE '(--(extra-)?index-url|"resolved": "http)' -- '*requirements*.txt' || { echo "a lock names an index"; exit 1; }
-
-.PHONY: lint-fast
-lint-fast: # the part that the hooks run before a commit
+lint: setup ## style, imports, locks
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache | tail -n 3
-
-.PHONY: hooks
-hooks: setup ## runs the fast part of lint before each commit of this checkout
-	@$(BIN)/prek install
+	@! git grep -nIE '(--(extra-)?index-url|"resolved": "http)' -- '*requirements*.txt' || { echo "a lock names an index"; exit 1; }
 
 .PHONY: test
 test: setup browser ## every test that needs no Docker
-	@$(BIN)/pytest -m "not stack and not alerts and not cluster" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
-		$(PYTEST_ARGS)
-
-.PHONY: test-fast
-test-fast: setup ## the tests that start no process, open no browser and take no training on large data
-	@$(BIN)/pytest -m "not process and not slow" -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not stack and not alerts and not cluster" $(PYTEST_ARGS)
 
 .PHONY: browser
 browser: # Chromium for the page tests, where it is missing and can be installed
@@ -168,8 +154,16 @@ TAG ?=
 REGISTRY ?= localhost:32000/mlops-lab
 
 .PHONY: k8s-export
-k8s-export: ## the cluster's manifests anew from docker-compose.yml, by kompose
+k8s-export: k8s-files ## the cluster's manifests anew from the compose files, by kompose
 	@k8s-export/generate k8s-export/base
+
+.PHONY: k8s-files
+k8s-files: # the lists of files that become ConfigMaps
+	@k8s-export/list-files
+
+.PHONY: k8s-use-cases
+k8s-use-cases: k8s-files ## the use cases of this checkout to the cluster: no image, no restart
+	@$(KUBECTL) kustomize use_cases | $(KUBECTL) --namespace mlops-lab apply --server-side --force-conflicts --filename -
 
 .PHONY: k8s-tools
 k8s-tools: .venv/k8s/installed # kubectl and the manifests' schemas
@@ -202,7 +196,7 @@ k8s-images: ## the images, built, tagged TAG and pushed to the cluster's registr
 		print(*[name for name, service in json.load(sys.stdin)["services"].items() if "build" in service])')
 
 .PHONY: k8s-tag
-k8s-tag: ## sets the one tag that the cluster runs: TAG=…
+k8s-tag: k8s-files ## sets the one tag that the cluster runs: TAG=…
 	@test -n "$(TAG)" || { echo "error: which tag? TAG=…"; exit 1; }
 	@sed -i -E 's/&tag "[^"]+"/\&tag "$(TAG)"/' k8s-export/lab/kustomization.yaml
 

@@ -86,6 +86,9 @@ class Cluster:
     def seconds_since_apply(self) -> str:
         return f"{time.monotonic() - self._applied:.0f}" if self._applied else "unknown: it ran before"
 
+    def make(self, checkout: Path, target: str) -> None:
+        self._run("make", "--directory", checkout, target, "KUBECTL=kubectl")
+
     def secrets(self, command: str) -> str:
         return self._run(REPOSITORY / "k8s-export" / "secrets", command, timeout=300)
 

@@ -6,6 +6,7 @@ The tests run in this order on one cluster: what comes later uses what came befo
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from mlops_lab.settings import REPOSITORY
 from tests.cluster.cluster import PATIENCE, ROLES, SMALL, Callers
 from tests.cluster.conftest import build_and_load
-from tests.k8s.export import rendered
+from tests.k8s.export import FOLDERS, rendered
 from tests.stack.stack import eventually
 from tests.support.flats import FLATS
 
@@ -21,6 +22,15 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3 * PATIENCE)]
 
 DEPLOYMENTS = sorted(rendered(SMALL).all("Deployment"))
 JOBS = sorted(rendered(SMALL).all("Job"))
+
+
+@pytest.fixture
+def export(tmp_path) -> Path:
+    """A copy of what the export is made of, for a test to change."""
+    for folder in ("k8s-export", *FOLDERS):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    shutil.copy2(REPOSITORY / "Makefile", tmp_path)
+    return tmp_path
 
 
 def test_everything_starts(cluster, record_property):
@@ -128,17 +138,10 @@ def test_tools_that_are_off_start_when_somebody_scales_them(cluster):
     cluster.lab("scale", "deployment/notebooks", "deployment/locust", "--replicas=0")
 
 
-def test_a_use_case_of_ones_own_needs_no_image(cluster, tmp_path, record_property):
-    """As docs/cluster.md says: the folder as a ConfigMap."""
-    folder = shutil.copytree(
-        REPOSITORY / "use_cases", tmp_path / "use_cases", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    (folder / "flats.py").write_text(FLATS)
-    made = cluster.lab(
-        "create", "configmap", "use-cases", f"--from-file={folder}", "--dry-run=client", "--output=yaml"
-    )
-    (tmp_path / "use-cases.yaml").write_text(made)
-    cluster.lab("apply", "--server-side", "--force-conflicts", "--filename", tmp_path / "use-cases.yaml")
+def test_a_use_case_of_ones_own_needs_no_image(cluster, export, record_property):
+    """As docs/cluster.md says: `make k8s-use-cases`."""
+    (export / "use_cases" / "flats.py").write_text(FLATS)
+    cluster.make(export, "k8s-use-cases")
     started = time.monotonic()
     cluster.airflow().wait_for_dag("flats_training", timeout=300)
     record_property("seconds until its DAG", round(time.monotonic() - started))
@@ -154,17 +157,16 @@ def test_volumes_outlive_their_pods(cluster):
     assert cluster.pods("mysql")[0]["metadata"]["name"] != old
 
 
-def test_a_new_image_rolls_out_and_back_without_a_failed_prediction(cluster, tmp_path, record_property):
+def test_a_new_image_rolls_out_and_back_without_a_failed_prediction(cluster, export, record_property):
     old, new = (f"localhost:32000/mlops-lab/inference:{tag}" for tag in ("1.0.0", "1.0.1"))
     subprocess.run(["docker", "tag", old, new], env=cluster._environment, timeout=60, check=True)
     cluster.load(new)
-    export = shutil.copytree(REPOSITORY / "k8s-export", tmp_path / "k8s-export")
-    settings = export / "lab" / "kustomization.yaml"
+    settings = export / "k8s-export" / "lab" / "kustomization.yaml"
     text = settings.read_text()
     line = next(line for line in text.splitlines() if "name: localhost/mlops-lab/inference," in line)
     settings.write_text(text.replace(line, line.replace("*tag", '"1.0.1"')))
     with Callers(cluster) as callers:
-        cluster.apply(export / "overlays" / "small")
+        cluster.apply(export / "k8s-export" / "overlays" / "small")
         cluster.lab("rollout", "status", "deployment/inference", "--timeout=900s", timeout=960)
         assert _images(cluster) == {new}
         cluster.apply()

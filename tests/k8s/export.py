@@ -1,4 +1,4 @@
-"""The two sides of the comparison: the compose file as compose reads it, and the manifests as kubectl renders them."""
+"""Both sides of the comparison: the compose files as kompose merges them, the manifests as kubectl renders them."""
 
 import re
 import shutil
@@ -15,6 +15,12 @@ from mlops_lab.settings import REPOSITORY
 
 EXPORT = REPOSITORY / "k8s-export"
 TOOLS = REPOSITORY / ".venv" / "k8s" / "bin"
+# What kompose reads; the second file holds what only the cluster needs.
+COMPOSE_FILES = (REPOSITORY / "docker-compose.yml", EXPORT / "compose.cluster.yml")
+# Folders whose kustomization.yaml makes ConfigMaps of their files.
+FOLDERS = ("dags", "observability", "stack", "use_cases")
+# `make k8s-secrets` makes the cluster's secrets, so no service there may write any.
+OUTSIDE = {"secrets-init"}
 
 
 def kubectl() -> str:
@@ -64,10 +70,6 @@ class Manifests:
         return self.workloads[service]["spec"]["template"]["metadata"]["labels"]
 
 
-# What kompose reads; the second file holds what only the cluster needs.
-COMPOSE_FILES = (REPOSITORY / "docker-compose.yml", EXPORT / "compose.cluster.yml")
-
-
 @cache
 def compose() -> dict:
     """Both compose files merged, with every variable at its default."""
@@ -76,15 +78,21 @@ def compose() -> dict:
     return _merged(first, second)
 
 
-def _merged(first: Any, second: Any) -> Any:
+def services() -> dict[str, dict]:
+    """Every service, also those that compose starts by profile."""
+    return compose()["services"]
+
+
+def in_cluster() -> list[str]:
+    """The services that the cluster runs."""
+    return sorted(set(services()) - OUTSIDE)
+
+
+def _merged(first: Any, second: Any, key: str = "") -> Any:
     """The merge of two compose files: mappings by key, lists one after the other, else the second value."""
     if isinstance(first, dict) and isinstance(second, dict):
         return first | {
-            key: _merged(first[key], value) if key in first else value for key, value in second.items()
+            key: _merged(first[key], value, key) if key in first else value for key, value in second.items()
         }
-    return first + second if isinstance(first, list) and isinstance(second, list) else second
-
-
-def services() -> dict[str, dict]:
-    """Every service, also what compose starts by profile."""
-    return compose()["services"]
+    replaced = key in ("test", "command", "entrypoint")
+    return first + second if isinstance(first, list) and not replaced else second

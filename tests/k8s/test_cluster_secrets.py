@@ -1,7 +1,8 @@
-"""`make k8s-secrets`: every Secret that a pod mounts, the same values at every run; the API server is stood in for."""
+"""`make k8s-secrets`: every Secret that a pod mounts, the same values at every run. The API server is a stub."""
 
 import base64
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -9,14 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.k8s.export import EXPORT, kubectl, rendered
+from tests.k8s.export import EXPORT, kubectl, rendered, rendered_text
 
-# `kubectl kustomize` and `create --dry-run=client` are the real ones; a folder takes what is applied.
-STAND_IN = """#!/bin/sh
+# `create --dry-run=client` is the real kubectl; `kustomize` answers what was rendered once for all tests; a folder
+# takes what is applied.
+STUB = """#!/bin/sh
 set -eu
 [ "$1" != --namespace ] || shift 2
 case "$1 $2" in
-  "kustomize "*) exec {kubectl} "$@" ;;
+  "kustomize {export}") cat "{folder}/../rendered" ;;
   "create secret") exec {kubectl} --namespace mlops-lab "$@" ;;
   "get secret")
     [ -f "{folder}/$3.yaml" ] || exit 0
@@ -30,12 +32,28 @@ esac
 """
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> Path:
+    """A cluster whose secrets were made once; the tests work on copies of it."""
+    cluster = _cluster(tmp_path_factory.mktemp("cluster"))
+    run(cluster, "init")
+    return cluster
+
+
 @pytest.fixture
-def cluster(tmp_path) -> Path:
-    folder = tmp_path / "api"
+def cluster(first, tmp_path) -> Path:
+    cluster = _cluster(tmp_path)
+    shutil.copytree(first, cluster, dirs_exist_ok=True)
+    return cluster
+
+
+def _cluster(home: Path) -> Path:
+    """The folder that stands for the API server; beside it are the stub and the rendered manifests."""
+    folder = home / "api"
     folder.mkdir()
-    program = tmp_path / "kubectl"
-    program.write_text(STAND_IN.format(kubectl=kubectl(), folder=folder))
+    (home / "rendered").write_text(rendered_text())
+    program = home / "kubectl"
+    program.write_text(STUB.format(kubectl=kubectl(), folder=folder, export=EXPORT))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return folder
 
@@ -67,30 +85,23 @@ def kept(cluster: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def test_every_secret_that_a_pod_mounts_is_made_and_a_second_run_changes_none(cluster):
-    run(cluster, "init")
-    first = kept(cluster)
+def test_every_secret_that_a_pod_mounts_is_made(first):
     mounted = {
         volume["secret"]["secretName"]
         for found in rendered().workloads.values()
         for volume in found["spec"]["template"]["spec"]["volumes"]
         if "secret" in volume
     }
-    assert set(first) == mounted | {"secrets-store"}
-    run(cluster, "init")
-    assert kept(cluster) == first
+    assert set(kept(first)) == mounted | {"secrets-store"}
 
 
-def test_a_lost_secret_comes_back_with_its_values(cluster):
-    run(cluster, "init")
-    first = kept(cluster)
+def test_a_second_run_changes_no_value_and_makes_what_was_lost(first, cluster):
     (cluster / "secrets-inference.yaml").unlink()
     run(cluster, "init")
-    assert kept(cluster) == first
+    assert kept(cluster) == kept(first)
 
 
 def test_mlflow_knows_the_logins_that_its_readers_have(cluster):
-    run(cluster, "init")
     secrets = kept(cluster)
     assert secrets["secrets-airflow-worker"]["lab_mlflow_username"] == "pipeline"
     assert (
@@ -112,12 +123,11 @@ def test_mlflow_knows_the_logins_that_its_readers_have(cluster):
         assert secrets["secrets-store"][login] in shown
 
 
-def test_rotation_changes_every_value_and_restarts_what_reads_them(cluster):
-    run(cluster, "init")
-    first = kept(cluster)["secrets-store"]
+def test_rotation_changes_every_value_and_restarts_its_readers(cluster):
+    before = kept(cluster)["secrets-store"]
     run(cluster, "rotate")
-    second = kept(cluster)["secrets-store"]
-    assert not [name for name in first if first[name] and first[name] == second[name]]
-    assert second["mysql-root.previous"].splitlines()[0] == first["mysql-root"]
+    after = kept(cluster)["secrets-store"]
+    assert not [name for name in before if before[name] and before[name] == after[name]]
+    assert after["mysql-root.previous"].splitlines()[0] == before["mysql-root"]
     asked = (cluster / "other").read_text()
     assert asked.index("delete job --all") < asked.index("--kustomize") < asked.index("rollout restart")

@@ -1,0 +1,58 @@
+"""k8s-export/base is what `make k8s-export` makes of the compose files, and no copy of any other file."""
+
+import filecmp
+import hashlib
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from tests.k8s.export import COMPOSE_FILES, EXPORT, REPOSITORY
+
+BASE = EXPORT / "base"
+RUN = "a compose file has changed: run `make k8s-export`"
+
+
+def test_recorded_digest_is_that_of_both_compose_files():
+    both = b"".join(file.read_bytes() for file in COMPOSE_FILES)
+    recorded = re.search(r"sha256:(\w{64})", (BASE / "kustomization.yaml").read_text())[1]
+    assert recorded == hashlib.sha256(both).hexdigest(), RUN
+
+
+def test_kompose_still_makes_what_is_committed(tmp_path):
+    if not shutil.which("go"):
+        pytest.skip("no Go here: kompose can't be built")
+    tool = ["go", "-C", str(EXPORT / "kompose"), "tool", "-n", "kompose"]
+    built = subprocess.run(tool, capture_output=True, text=True, timeout=280, check=False)
+    if built.returncode:
+        pytest.skip(f"kompose can't be built here: {built.stderr.strip().splitlines()[-1:]}")
+    subprocess.run([EXPORT / "generate", tmp_path], timeout=60, check=True)
+    made, kept = ({path.name for path in folder.iterdir()} for folder in (tmp_path, BASE))
+    assert made == kept, RUN
+    _, changed, broken = filecmp.cmpfiles(tmp_path, BASE, made, shallow=False)
+    assert not changed + broken, RUN
+
+
+def test_generated_files_are_left_alone():
+    """Our patches stand in lab/: `make k8s-export` removes any other file from base/."""
+    listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    assert sorted(listed) == sorted(path.name for path in BASE.iterdir() if path.name != "kustomization.yaml")
+
+
+def test_the_base_holds_only_what_kompose_must_make():
+    kinds = {path: yaml.safe_load(path.read_text())["kind"] for path in BASE.glob("*.yaml")}
+    assert not [path.name for path, kind in kinds.items() if kind in ("ConfigMap", "Secret")]
+    assert len(kinds) <= 65
+
+
+@pytest.mark.parametrize(
+    ("number", "file"), [(0, "docker-compose.yml"), (1, "k8s-export/compose.cluster.yml")]
+)
+def test_the_page_quotes_the_compose_files_as_they_are(number, file):
+    page = (REPOSITORY / "docs" / "cluster.md").read_text()
+    section = page.split("### One service from compose to the cluster")[1]
+    quoted = re.findall(r"```\n(.*?)```", section, re.DOTALL)[number]
+    text = (REPOSITORY / file).read_text()
+    assert not [line for line in quoted.splitlines() if line.strip() not in text]

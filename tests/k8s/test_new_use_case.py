@@ -1,0 +1,66 @@
+"""A new file in use_cases/ needs nothing else: every check here stays green, and the cluster gets it by a list."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.export import FOLDERS, REPOSITORY, rendered
+from tests.test_docs import block
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """A checkout with the README's own example as a further use case."""
+    tree = tmp_path_factory.mktemp("checkout")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=True)
+    for name in listed.stdout.split("\0"):
+        if name and (REPOSITORY / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, tree / name)
+    (tree / ".venv").symlink_to(REPOSITORY / ".venv")
+    subprocess.run(["git", "init", "--quiet"], cwd=tree, timeout=30, check=True)
+    (tree / "use_cases" / "wine.py").write_text(block("use case"))
+    return tree
+
+
+def test_the_checks_of_the_export_stay_green_and_say_that_the_cluster_has_yet_to_get_it(tree):
+    tests = [f"tests/k8s/test_{name}.py" for name in ("parity", "networks", "base")]
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the cluster does not have wine.py yet" in done.stdout
+
+
+def test_the_list_of_files_brings_it_into_the_one_config_map_and_changes_nothing_else(tree):
+    before = {_key(found): found for found in rendered().objects}
+    done = subprocess.run(
+        [tree / "k8s-export" / "list-files"], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "use_cases/kustomization.yaml: the list of files has changed\n"
+    after = {_key(found): found for found in rendered(tree / "k8s-export").objects}
+    assert set(after) == set(before)
+    assert [key for key in after if after[key] != before[key]] == [("ConfigMap", "use-cases")]
+    data = after["ConfigMap", "use-cases"]["data"]
+    assert data.pop("wine.py") == block("use case")
+    assert data == before["ConfigMap", "use-cases"]["data"]
+
+
+def test_the_committed_lists_are_in_step(tmp_path):
+    """No pattern was changed without `make k8s-files`; use cases alone may run ahead of their list."""
+    for folder in FOLDERS:
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    (tmp_path / "k8s-export").mkdir()
+    script = shutil.copy2(REPOSITORY / "k8s-export" / "list-files", tmp_path / "k8s-export")
+    done = subprocess.run([script], capture_output=True, text=True, timeout=30, check=True)
+    changed = set(done.stdout.splitlines())
+    assert not changed - {"use_cases/kustomization.yaml: the list of files has changed"}, (
+        "run `make k8s-files`"
+    )
+
+
+def _key(found: dict) -> tuple[str, str]:
+    return found["kind"], found["metadata"]["name"]
