@@ -10,6 +10,8 @@ BATCHES ?=
 GRADIO ?=
 LOAD_ARGS ?=
 PYTEST_ARGS ?=
+# Processes that share the tests.
+WORKERS ?= 2
 
 .PHONY: help
 help: ## what there is
@@ -75,15 +77,27 @@ bench: setup ## what one prediction over HTTP costs, beside a service that only 
 	@$(BIN)/python bench/serving.py
 
 .PHONY: lint
-lint: setup ## style, imports, locks
+lint: setup lint-fast ## style, types, imports, locks, images, manifests, workflows
+	@! git grep -nIE '(--(extra-)?index-url|"resolved": "http)' -- '*requirements*.txt' || { echo "a lock names an index"; exit 1; }
+
+.PHONY: lint-fast
+lint-fast: # the part that the hooks run before a commit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache | tail -n 3
-	@! git grep -nIE '(--(extra-)?index-url|"resolved": "http)' -- '*requirements*.txt' || { echo "a lock names an index"; exit 1; }
+
+.PHONY: hooks
+hooks: setup ## runs the fast part of lint before each commit of this checkout
+	@$(BIN)/prek install
 
 .PHONY: test
 test: setup browser ## every test that needs no Docker
-	@$(BIN)/pytest -m "not stack and not alerts and not cluster" $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not stack and not alerts and not cluster" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
+		$(PYTEST_ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## the tests that start no process, open no browser and take no training on large data
+	@$(BIN)/pytest -m "not process and not slow" -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: browser
 browser: # Chromium for the page tests, where it is missing and can be installed

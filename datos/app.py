@@ -25,6 +25,7 @@ from datos.catalog import Catalog, UnknownDatasetError
 from datos.dataset import Dataset, DatasetError, as_objects
 from datos.positions import Positions, PositionsError
 from datos.settings import DatosSettings
+from mlops_lab.errors import LabError
 from mlops_lab.logs import RequestId
 
 logger = logging.getLogger("datos")
@@ -52,7 +53,7 @@ def _find(dataset: str, request: Request) -> Dataset:
 Found = Annotated[Dataset, Depends(_find)]
 
 
-class _RefusedError(Exception):
+class _RefusedError(LabError):
     """A call that can't be answered: HTTP status and one line."""
 
     def __init__(self, status: int, detail: str) -> None:

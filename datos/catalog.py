@@ -13,6 +13,7 @@ from datos.settings import DatosSettings
 from datos.synthetic.clinic import Clinic
 from datos.synthetic.forest import Forest
 from datos.synthetic.market import Market
+from mlops_lab.errors import LabError
 
 CONFIG = "datasets.toml"
 # The publishers' file names start so; a file of another name is the data set of its own stem.
@@ -21,7 +22,7 @@ SYNTHETIC = {"realtor": Market, "diabetes": Clinic, "covertype": Forest}
 ROWS_PER_BATCH = {"realtor": 30_000}
 
 
-class UnknownDatasetError(Exception):
+class UnknownDatasetError(LabError):
     """No data set of this name; the text names those there are."""
 
 

@@ -3,11 +3,13 @@
 import re
 from typing import Protocol
 
+from mlops_lab.errors import LabError
+
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 """Text that loses nothing as a number: a leading zero makes it a code, `nan` and `inf` are words."""
 
 
-class DatasetError(Exception):
+class DatasetError(LabError):
     """This one data set can't be served; the text says why and what to do, in one line."""
 
 

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops_lab.errors import LabError
 
-class PositionsError(Exception):
+
+class PositionsError(LabError):
     """The file of positions can't be read or written; the text says what to do."""
 
 

@@ -1,17 +1,24 @@
 """Settings of the Data API, read from LAB_DATOS_* variables."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from datos.synthetic.market import DEFAULT_SCALE
+from mlops_lab.settings import LabSettings, Port
 
 
-class DatosSettings(BaseSettings):
+class DatosSettings(LabSettings):
     """What the Data API serves and where it keeps its positions."""
 
-    model_config = SettingsConfigDict(env_prefix="LAB_DATOS_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix="LAB_DATOS_", env_ignore_empty=True)
+
+    flags: ClassVar[dict[str, str]] = {"--host": "bind", "--port": "port"}
+
+    bind: str = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(8081, description="port to listen on")
 
     scale: float = Field(
         DEFAULT_SCALE,

@@ -1,15 +1,18 @@
-"""Where the page finds the prediction API: `LAB_*` variables."""
+"""The Gradio page's settings: `LAB_*` variables."""
+
+from typing import ClassVar
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mlops_lab.settings import LabSettings, Port
 
 
-class PageSettings(BaseSettings):
-    """The page knows no other service: the versions' history comes through the prediction API too."""
+class PageSettings(LabSettings):
+    """The page calls the prediction API alone; the versions' history comes through it too."""
 
-    model_config = SettingsConfigDict(env_prefix="LAB_", extra="ignore", frozen=True)
+    flags: ClassVar[dict[str, str]] = {"--host": "bind", "--port": "gradio_port"}
 
     inference_url: str = "http://127.0.0.1:8085"
-    bind: str = "127.0.0.1"
-    gradio_port: int = 8087
-    page_refresh: float = Field(10, description="seconds after which an open page looks for news", ge=1)
+    bind: str = Field("127.0.0.1", description="address to listen on")
+    gradio_port: Port = Field(8087, description="port to listen on")
+    page_refresh: float = Field(10, description="seconds between two refreshes of an open page", ge=1)

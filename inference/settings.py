@@ -1,6 +1,7 @@
-"""The service's own settings, beside those of the lab: `LAB_INFERENCE_*`."""
+"""The service's own settings `LAB_INFERENCE_*`, in addition to those of the lab."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -10,7 +11,15 @@ from mlops_lab.settings import Settings
 class InferenceSettings(Settings):
     """The lab's settings and what only the service needs."""
 
-    inference_poll: float = Field(5.0, gt=0, description="seconds between two looks at the aliases")
+    flags: ClassVar[dict[str, str]] = {
+        "--host": "bind",
+        "--port": "inference_port",
+        "--access-log": "inference_access_log",
+    }
+
+    inference_access_log: bool = Field(False, description="one log line for each request")
+
+    inference_poll: float = Field(5.0, gt=0, description="seconds between two checks of the aliases")
     inference_spool: Path | None = Field(
         None,
         description="folder of the prediction spool; each replica takes a subfolder; default: LAB_HOME/spool",
@@ -21,8 +30,8 @@ class InferenceSettings(Settings):
     inference_models: Path | None = Field(
         None, description="folder of downloaded models; default: LAB_HOME/serving"
     )
-    inference_max_rows: int = Field(10_000, ge=1, description="rows a request may bring")
-    inference_max_body: int = Field(32 * 2**20, ge=1024, description="bytes a request may bring")
+    inference_max_rows: int = Field(10_000, ge=1, description="rows that a request may have")
+    inference_max_body: int = Field(32 * 2**20, ge=1024, description="bytes that a request may have")
 
     @property
     def spool(self) -> Path:

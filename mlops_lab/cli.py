@@ -14,7 +14,7 @@ from rich.status import Status
 from rich.table import Table
 
 from mlops_lab.errors import LabError
-from mlops_lab.settings import Settings
+from mlops_lab.settings import Settings, SettingsError
 from mlops_lab.use_case import get_use_case, read_use_cases
 
 
@@ -26,7 +26,7 @@ class OneLineErrors(typer.core.TyperGroup):
             return super().invoke(context)
         except LabError as error:
             err.print(f"[red]error:[/red] {error}", soft_wrap=True)
-            raise typer.Exit(1) from None
+            raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
         except KeyboardInterrupt:
             err.print("stopped")
             raise typer.Exit(130) from None

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlops_lab.errors import ContractError
+from mlops_lab.metrics import Task
 
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "model.onnx"
@@ -27,7 +28,6 @@ TEXT_LIMIT = 255  # the longest category value, in characters; also the column's
 FLOAT32_MAX = 3.4028234e38  # the model's input is float32: beyond, a number would become infinite
 ROWS_TO_REMEMBER = 100  # from so many rows on, a column's distinct values are encoded once each: far faster
 MISSING, RARE, FIRST = 0, 1, 2  # category codes: missing; rare or unknown; the most frequent value
-Task = Literal["regression", "binary", "multiclass"]
 
 
 class FieldError(ValueError):
@@ -294,6 +294,31 @@ class Lineage(BaseModel):
     commit: str | None = None
 
 
+class RetrainPolicy(BaseModel):
+    """When a batch leads to a training: any one of the bounds is enough.
+
+    new_share:      fraction of the batch's distinct group keys that are new to the champion.
+    min_new_rows:   clean rows since the champion's training data.
+    psi:            population stability index of any feature against the champion's training rows.
+    target_std:     relative change of the target's standard deviation.
+    min_drift_rows: rows below which drift isn't computed, because chance alone would pass the bound.
+    min_holdout:    test rows below which nothing is promoted, except a first champion.
+
+    A champion carries its policy in its contract. `psi` and `min_drift_rows` are always read from there, so that the
+    decision, the monitor, the service's gauges and the alert use one number. A change of the two in a use case's
+    file takes effect with its next champion; a change of the others takes effect at once.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    new_share: float = 0.6
+    min_new_rows: int = 10_000
+    psi: float = 0.25
+    target_std: float = 0.25
+    min_drift_rows: int = 500
+    min_holdout: int = 200
+
+
 class Contract(BaseModel):
     """Everything that a caller of the model has to know, beside its ONNX graph.
 
@@ -317,6 +342,7 @@ class Contract(BaseModel):
     greater_is_better: bool
     metrics: dict[str, dict[str, float]] = Field({}, description="split, then metric, of the model")
     baseline: dict[str, dict[str, float]] = Field({}, description="the same of the naive baseline")
+    retrain: RetrainPolicy = Field(RetrainPolicy(), description="the bounds of drift and of training")
     reference: dict[str, Reference] = {}
     target_reference: dict[str, float] = Field(
         {}, description="mean and std of the (encoded) training target"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mlops_lab.contract import Contract
+from mlops_lab.contract import Contract, RetrainPolicy
 from mlops_lab.data.store import now
 from mlops_lab.errors import ContractError, LabError, NoModelError
 from mlops_lab.lab import Lab
+from mlops_lab.metrics import METRICS
 from mlops_lab.model.drift import histogram, psi
-from mlops_lab.model.metrics import metric
 from mlops_lab.model.registry import CHAMPION, Version
 from mlops_lab.model.tags import MonitoringTags
 from mlops_lab.steps.ingest import newest
@@ -72,23 +72,24 @@ def monitor(lab: Lab, use_case: UseCase) -> Finding:
 
     contract = lab.predictor(champion).contract
     matrix = _encoded(contract, lab.served.latest(use_case.name, WINDOW))
-    drift = _drift(contract, matrix) if len(matrix) >= use_case.retrain.min_drift_rows else {}
+    policy = contract.retrain
+    drift = _drift(contract, matrix) if len(matrix) >= policy.min_drift_rows else {}
     truth, output = _answered(contract, lab.served.answered(use_case.name, champion.version, MOST_ANSWERED))
     test = contract.metrics.get("test", {}).get(contract.metric)
     live = _score(contract, truth, output) if len(truth) >= ENOUGH_ANSWERED else None
 
     passed = []
     worst = max(drift, key=drift.get, default=None)
-    if worst is not None and drift[worst] > use_case.retrain.psi:
+    if worst is not None and drift[worst] > policy.psi:
         passed.append(
             f"{worst} has drifted in what is asked "
-            f"(PSI {drift[worst]:.2f} > {use_case.retrain.psi}, {len(matrix):,} rows)"
+            f"(PSI {drift[worst]:.2f} > {policy.psi}, {len(matrix):,} rows)"
         )
     if live is not None and test is not None and _worse(contract, truth, output, test):
         passed.append(
             f"{contract.metric} is {live:.4g} on {len(truth):,} answered predictions, {test:.4g} on test rows"
         )
-    retrain, reason = _ask(lab, use_case, passed, len(matrix), len(truth))
+    retrain, reason = _ask(lab, use_case, policy, passed, len(matrix), len(truth))
     run = _report(lab, champion, contract, matrix, drift, len(truth), live, test, passed, retrain, reason)
     finding = Finding(
         use_case.name, champion.version, len(matrix), drift, len(truth), contract.metric, live, test,
@@ -104,11 +105,13 @@ def monitor(lab: Lab, use_case: UseCase) -> Finding:
     return finding
 
 
-def _ask(lab: Lab, use_case: UseCase, passed: list[str], rows: int, answered: int) -> tuple[bool, str]:
+def _ask(
+    lab: Lab, use_case: UseCase, policy: RetrainPolicy, passed: list[str], rows: int, answered: int
+) -> tuple[bool, str]:
     if not passed:
         seen = f"{rows:,} predictions, {answered:,} true values"
-        few = f"; drift is looked at from {use_case.retrain.min_drift_rows} rows on"
-        return False, f"no bound is passed ({seen}{few if rows < use_case.retrain.min_drift_rows else ''})"
+        few = f"; drift is looked at from {policy.min_drift_rows} rows on"
+        return False, f"no bound is passed ({seen}{few if rows < policy.min_drift_rows else ''})"
     reason = "; ".join(passed)
     try:
         batch = newest(lab, use_case)
@@ -151,7 +154,7 @@ def _answered(contract: Contract, found: list) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _score(contract: Contract, truth: np.ndarray, output: np.ndarray) -> float | None:
-    score = metric(contract.metric, truth, output, contract.threshold)
+    score = METRICS[contract.metric](truth, output, contract.threshold)
     return None if np.isnan(score) else score
 
 
@@ -163,7 +166,8 @@ def _worse(contract: Contract, truth: np.ndarray, output: np.ndarray, test: floa
 
     random = np.random.default_rng(0)
     picks = (random.integers(0, len(truth), len(truth)) for _ in range(RESAMPLES))
-    found = [metric(contract.metric, truth[pick], output[pick], contract.threshold) for pick in picks]
+    metric = METRICS[contract.metric]
+    found = [metric(truth[pick], output[pick], contract.threshold) for pick in picks]
     beyond = [error(score) > (1 + WORSE) * error(test) for score in found if not np.isnan(score)]
     return bool(beyond) and float(np.mean(beyond)) >= SURE
 
@@ -233,8 +237,8 @@ def _draw(contract: Contract, content: dict, path: Path) -> None:
     left, right = pyplot.subplots(1, 2, figsize=(12, 1.5 + 0.3 * max(8, len(names))))[1]
     left.barh(names, values)
     left.axvline(0.1, color="grey", linewidth=1, linestyle=":")
-    left.axvline(0.25, color="black", linewidth=1)
-    left.set(xlabel="population stability index", title="below 0.1 stable, above 0.25 shifted")
+    left.axvline(contract.retrain.psi, color="black", linewidth=1)
+    left.set(xlabel="population stability index", title=f"below 0.1 stable; bound {contract.retrain.psi:g}")
     shares = content["features"][names[-1]]
     bins = np.arange(len(shares["training"]))
     right.bar(bins - 0.2, shares["training"], 0.4, label="training")

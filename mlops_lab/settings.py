@@ -1,27 +1,55 @@
-"""Where this lab runs: one Settings object from `LAB_*` variables and files in a secrets folder.
+"""The lab's settings: `LAB_*` variables, and files of the same names in the folder `LAB_SECRETS_DIR`.
 
-Embedded, everything lives under `LAB_HOME`; in the full stack the same fields point at MySQL, MinIO and the
-other services. Nothing else in the library reads the environment, and no step asks where it runs.
+`LabSettings` is the base of every component's settings, and the only reader of the environment. `Settings` are those
+of the library: embedded, everything lives under `LAB_HOME`; in the full stack the same fields point at MySQL, MinIO
+and the other services. No step asks where it runs.
 """
 
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mlops_lab.errors import LabError
+
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-class Settings(BaseSettings):
-    """Every setting of the lab. A file named like the variable (`lab_raw_db_url`) in `LAB_SECRETS_DIR` counts too."""
+class SettingsError(LabError):
+    """A setting has a value that can't be used. The text names its variable."""
+
+
+class LabSettings(BaseSettings):
+    """Settings of one component. A file named like a variable in lower case (`lab_raw_db_url`) counts too.
+
+    flags: the command's flags and the settings that they set, for `mlops_lab.serve`. Raises `SettingsError`.
+    """
 
     model_config = SettingsConfigDict(env_prefix="LAB_", extra="ignore", frozen=True)
 
-    def __init__(self, **values):
-        folder = values.pop("_secrets_dir", os.environ.get("LAB_SECRETS_DIR"))
-        super().__init__(_secrets_dir=folder if folder and Path(folder).is_dir() else None, **values)
+    flags: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, **values: Any):
+        folder = os.environ.get("LAB_SECRETS_DIR")
+        try:
+            super().__init__(_secrets_dir=folder if folder and Path(folder).is_dir() else None, **values)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            raise SettingsError(f"setting {self.variable(str(fault['loc'][0]))}: {fault['msg']}") from None
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The name of the environment variable that sets the field."""
+        return f"{cls.model_config['env_prefix']}{field}".upper()
+
+
+class Settings(LabSettings):
+    """Every setting of the library."""
 
     home: Path = Path(".lab")
     use_cases: Path = REPOSITORY / "use_cases"
@@ -29,7 +57,7 @@ class Settings(BaseSettings):
 
     data_api_url: str = Field(
         "http://127.0.0.1:8081/{dataset}",
-        description="Data API of either dialect; `{dataset}` is filled in, a query (`?group_number=3`) is kept",
+        description="Data API of either variant; `{dataset}` is filled in, a query (`?group_number=3`) is kept",
     )
     data_api_timeout: float = Field(120.0, description="seconds a batch may take")
 
@@ -62,12 +90,12 @@ class Settings(BaseSettings):
     )
 
     bind: str = Field("127.0.0.1", description="address that the embedded services listen on")
-    airflow_port: int = 8080
-    data_api_port: int = 8081
-    mlflow_port: int = 8084
-    inference_port: int = 8085
-    streamlit_port: int = 8086
-    gradio_port: int = 8087
+    airflow_port: Port = 8080
+    data_api_port: Port = 8081
+    mlflow_port: Port = 8084
+    inference_port: Port = Field(8085, description="port to listen on")
+    streamlit_port: Port = 8086
+    gradio_port: Port = 8087
 
     @cached_property
     def raw_url(self) -> str:

@@ -12,8 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_lab.contract import Boolean, Category, Date, Integer, Number, Task
+from mlops_lab.contract import Boolean, Category, Date, Integer, Number, RetrainPolicy
 from mlops_lab.errors import UseCaseError
+from mlops_lab.metrics import ACCURACY as ACCURACY
+from mlops_lab.metrics import MAE as MAE
+from mlops_lab.metrics import RMSE as RMSE
+from mlops_lab.metrics import RMSE_LOG as RMSE_LOG
+from mlops_lab.metrics import ROC_AUC as ROC_AUC
+from mlops_lab.metrics import Metric, Task
 
 if TYPE_CHECKING:  # a use case is read by the scheduler every few seconds: it stays light
     import pandas as pd
@@ -29,47 +35,6 @@ RESERVED = {
     "split",
 }  # columns of the lab's own in every table
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The one number that champion and challenger are compared by.
-
-    name: one of the names that `mlops_lab.model.metrics.score` returns.
-    gate: (metric, tolerance): a challenger is refused when this metric, lower is better, is worse than the
-          champion's by more than the tolerance, or worse than the naive baseline's.
-    """
-
-    name: str
-    greater_is_better: bool
-    gate: tuple[str, float] | None = None
-
-
-RMSE = Metric("rmse", greater_is_better=False)
-RMSE_LOG = Metric("rmse_log", greater_is_better=False)
-MAE = Metric("mae", greater_is_better=False)
-ROC_AUC = Metric("roc_auc", greater_is_better=True, gate=("brier", 0.002))
-ACCURACY = Metric("accuracy", greater_is_better=True)
-
-
-@dataclass(frozen=True)
-class RetrainPolicy:
-    """When a batch leads to a training. Any one of the bounds is enough.
-
-    new_share:    share of the batch's distinct group keys that the champion has not seen.
-    min_new_rows: clean rows since the champion's training data.
-    psi:          population stability index of any feature against the champion's training rows.
-    target_std:   relative change of the target's standard deviation.
-    min_drift_rows: clean rows below which drift isn't computed: noise alone would pass the bound.
-    min_holdout:  test rows below which nothing is promoted but a first champion.
-    """
-
-    new_share: float = 0.6
-    min_new_rows: int = 10_000
-    psi: float = 0.25
-    target_std: float = 0.25
-    min_drift_rows: int = 500
-    min_holdout: int = 200
 
 
 @dataclass(frozen=True)
@@ -107,7 +72,7 @@ class UseCase:
     derived_target: bool = False
     rules: "Mapping[str, Callable[[pd.DataFrame], pd.Series]]" = field(default_factory=dict)
     missing: Sequence[str] = ()
-    retrain: RetrainPolicy = RetrainPolicy()
+    retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     schedule: str = "*/15 * * * *"
 
     def __post_init__(self):

@@ -26,6 +26,36 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{test}: {name} {value}")
 
 
+# Tests that share what is dear to make run one after another in one worker: those of one folder here, of one file
+# elsewhere. The longest groups come first, so that the workers end together.
+TOGETHER = {
+    "streamlit": "pages",
+    "gradio": "pages",
+    "locust": "pages",
+    "dags": "dags",
+    "notebooks": "notebooks",
+}
+LONGEST = (
+    "test_demo.py",
+    "pages",
+    "notebooks",
+    "test_use_cases.py",
+    "dags",
+    "test_real_data.py",
+    "test_steps.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    groups = {}
+    for item in items:
+        group = TOGETHER.get(item.path.parent.name, item.path.name)
+        groups[item.nodeid] = group
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: LONGEST.index(g) if (g := groups[item.nodeid]) in LONGEST else len(LONGEST))
+
+
 REAL_DATA = Path(os.environ.get("LAB_TEST_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 
 

@@ -111,6 +111,14 @@ def test_errors_are_one_clear_line(run, course):
         assert len(fault.stderr.strip().splitlines()) == 1
 
 
+def test_a_wrong_setting_is_one_line_and_status_2(run, monkeypatch):
+    monkeypatch.setenv("LAB_DATA_API_TIMEOUT", "soon")
+    for arguments in (["status"], ["run", "flats"], ["use-cases"], ["data", "download"]):
+        errors = run(*arguments, status=2).stderr.splitlines()
+        assert len(errors) == 1
+        assert errors[0].startswith("error: setting LAB_DATA_API_TIMEOUT: ")
+
+
 def test_a_broken_use_case_file_is_named_and_the_others_go_on(run, use_cases):
     (use_cases / "broken.py").write_text("import nothing_like_this\n")
     (use_cases / "empty.py").write_text("x = 1\n")

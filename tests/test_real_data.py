@@ -13,6 +13,7 @@ import pytest
 from mlops_lab.data.source import parse
 from mlops_lab.lab import Lab
 from mlops_lab.loop import run_batch
+from mlops_lab.metrics import METRICS
 from mlops_lab.settings import Settings
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -76,7 +77,7 @@ def test_a_real_batch_goes_round_the_loop(serve, use_case, file):
     assert len(versions) == len(found.candidates)  # every candidate's graph equals its pipeline
     champion = lab.registry.by_alias(use_case, "champion")
     contract = lab.predictor(champion).contract
-    sign = 1 if contract.greater_is_better else -1
+    sign = METRICS[contract.metric].sign
     test, naive = contract.metrics["test"][contract.metric], contract.baseline["test"][contract.metric]
     assert sign * test > sign * naive
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_lab.data.rows import rows
-from mlops_lab.model.metrics import metric
+from mlops_lab.metrics import METRICS
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.use_case import UseCase
 
@@ -43,7 +43,7 @@ def judge(
     n, digest = len(holdout), _digest(holdout)
     truth = challenger.contract.encode_target(holdout[use_case.target.name])
     new = _output(challenger, holdout)
-    new_score = metric(chosen.name, truth, new) if n else float("nan")
+    new_score = chosen(truth, new) if n else float("nan")
 
     def verdict(promoted: bool, reason: str, old_score=None, interval=None) -> Verdict:
         return Verdict(promoted, reason, chosen.name, new_score, old_score, interval, n, digest)
@@ -57,12 +57,12 @@ def judge(
         )
 
     old = _output(champion, holdout)
-    old_score = metric(chosen.name, truth, old)
+    old_score = chosen(truth, old)
     interval = _interval(chosen, truth, new, old)
     scores = f"{chosen.name} {new_score:.4g} against {old_score:.4g} on the same {n} test rows"
     if chosen.gate:
         name, tolerance = chosen.gate
-        new_gate, old_gate = metric(name, truth, new), metric(name, truth, old)
+        new_gate, old_gate = METRICS[name](truth, new), METRICS[name](truth, old)
         floor = challenger.contract.baseline.get("test", {}).get(name, np.inf)
         if new_gate > min(old_gate + tolerance, floor):
             bound = (
@@ -73,7 +73,7 @@ def judge(
             return verdict(
                 False, f"its {name} {new_gate:.4g} is worse than {bound} ({scores})", old_score, interval
             )
-    better = new_score >= old_score if chosen.greater_is_better else new_score <= old_score
+    better = chosen.sign * new_score >= chosen.sign * old_score
     word = "better or equal" if better else "not better"
     return verdict(better, f"{word}: {scores}", old_score, interval)
 
@@ -84,20 +84,14 @@ def _output(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
 
 
 def _interval(chosen, truth: np.ndarray, new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
-    sign = 1.0 if chosen.greater_is_better else -1.0
     random = np.random.default_rng(0)
     gains = []
     for _ in range(RESAMPLES):
         sample = random.integers(0, len(truth), len(truth))
         if chosen.name == "roc_auc" and len(np.unique(truth[sample])) < 2:
             continue  # a tiny hold-out may draw one class only, which has no AUC
-        gains.append(
-            sign
-            * (
-                metric(chosen.name, truth[sample], new[sample])
-                - metric(chosen.name, truth[sample], old[sample])
-            )
-        )
+        gain = chosen(truth[sample], new[sample]) - chosen(truth[sample], old[sample])
+        gains.append(chosen.sign * gain)
     low, high = np.percentile(gains, [2.5, 97.5]) if gains else (float("nan"), float("nan"))
     return float(low), float(high)
 

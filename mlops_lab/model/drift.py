@@ -9,7 +9,6 @@ from mlops_lab.contract import FIRST, RARE, Contract, Reference
 
 NUMBER_BINS = 10
 TOP_CATEGORIES = 20
-ENOUGH_ROWS = 500  # below, noise alone passes the usual bounds
 SMALLEST_SHARE = 1e-4
 
 
@@ -66,7 +65,8 @@ def psi_of_counts(reference: Reference, counts: np.ndarray) -> float:
 class DriftCounter:
     """Counts the encoded rows that a service predicts, at constant cost and memory, and reports their drift.
 
-    Looks at the latest rows: at least `window` of them once so many came, at most twice as many. Threads may share it.
+    It reports on the latest rows: at least `window` of them once so many came, at most twice as many. The window is
+    never smaller than the contract's `min_drift_rows`. Threads may share a counter.
     """
 
     FOLD = 512  # rows that wait until they are counted together: one by one they would cost ten times as much
@@ -78,7 +78,8 @@ class DriftCounter:
         self._references = {name: contract.reference[name] for _, name in self._features}
         categories = set(contract.categories())
         self._categories = [(p, contract.features[p].name) for p in sorted(categories)]
-        self.window = window
+        self._min_rows = contract.retrain.min_drift_rows
+        self.window = max(window, self._min_rows)
         self._lock = threading.Lock()
         self._waiting: list[np.ndarray] = []
         self._rows_waiting = 0
@@ -101,10 +102,10 @@ class DriftCounter:
             return self._older_rows + self._newer_rows + self._rows_waiting
 
     def report(self) -> dict[str, float]:
-        """The index of every feature, by name; empty while fewer than 500 rows were seen."""
+        """The index of every feature, by name; empty below the contract's `min_drift_rows`."""
         with self._lock:
             self._fold()
-            if self._older_rows + self._newer_rows < ENOUGH_ROWS:
+            if self._older_rows + self._newer_rows < self._min_rows:
                 return {}
             counts = {name: self._older[name] + self._newer[name] for name in self._references}
         return {name: psi_of_counts(self._references[name], found) for name, found in counts.items()}

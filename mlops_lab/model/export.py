@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
 from mlops_lab.errors import ModelError
-from mlops_lab.model.metrics import metric
+from mlops_lab.metrics import Metric
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 TOLERANCE = 1e-4  # relative
@@ -79,10 +79,12 @@ class Fitted:
         return [("MatMul", self.spread.astype(np.float32)), ("Share",)]
 
 
-def check(model: ModelProto, fitted: Fitted, matrix: np.ndarray, truth: np.ndarray, name: str) -> np.ndarray:
+def check(
+    model: ModelProto, fitted: Fitted, matrix: np.ndarray, truth: np.ndarray, metric: Metric
+) -> np.ndarray:
     """The graph's output on held-out rows, once it is known to be the pipeline's.
 
-    matrix: encoded held-out rows, float32 (n, features); truth: their target, float (n,); name: the metric.
+    matrix: encoded held-out rows, float32 (n, features); truth: their target, float (n,).
     Raises `ModelError` unless both agree to 1e-4 on 99.9 % of the rows (relative to the prediction, or to the row's
     largest probability) and the metric to 4 digits.
     """
@@ -100,11 +102,13 @@ def check(model: ModelProto, fitted: Fitted, matrix: np.ndarray, truth: np.ndarr
             f"refused: ONNX differs from the pipeline on {differs.mean():.2%} of {len(matrix)} held-out rows "
             f"(by {np.nanmax(gap):.2g} at most); leave out the step that doesn't convert"
         )
-    served, fitted_score = metric(name, truth, found), metric(name, truth, expected)
+    served, fitted_score = metric(truth, found), metric(truth, expected)
     # A nearly perfect model has a metric near 0: 4 digits are then those of a constant's metric.
-    size = abs(metric(name, truth, np.full(len(truth), truth.mean()))) if expected.ndim == 1 else 1e-3
+    size = abs(metric(truth, np.full(len(truth), truth.mean()))) if expected.ndim == 1 else 1e-3
     if not math.isclose(served, fitted_score, rel_tol=TOLERANCE, abs_tol=TOLERANCE * size):
-        raise ModelError(f"refused: {name} is {served:.6g} by ONNX but {fitted_score:.6g} by the pipeline")
+        raise ModelError(
+            f"refused: {metric.name} is {served:.6g} by ONNX but {fitted_score:.6g} by the pipeline"
+        )
     return found
 
 

@@ -16,9 +16,9 @@ from mlops_lab.candidates import Candidate
 from mlops_lab.contract import Boolean, Category, Contract, Date, Integer
 from mlops_lab.data.rows import rows
 from mlops_lab.errors import ContractError, ModelError
+from mlops_lab.metrics import Metric, best_threshold, score
 from mlops_lab.model import drift, export
-from mlops_lab.model.metrics import best_threshold, metric, score
-from mlops_lab.use_case import AnyFeature, Metric, UseCase
+from mlops_lab.use_case import AnyFeature, UseCase
 
 SPLITS = ("train", "validation", "test")
 BACKGROUND_ROWS = 50
@@ -112,7 +112,7 @@ def train(
     model = fitted.graph(len(contract.features))
     held = np.concatenate([matrices["validation"], matrices["test"]])
     truth = np.concatenate([truths["validation"], truths["test"]])
-    output = export.check(model, fitted, held, truth, use_case.metric.name)
+    output = export.check(model, fitted, held, truth, use_case.metric)
     outputs = {
         "train": export.run(model, matrices["train"]),
         "validation": output[: len(matrices["validation"])],
@@ -182,6 +182,7 @@ def fit_contract(use_case: UseCase, training: Sequence[Mapping[str, Any]], seed:
         classes=use_case.classes,
         metric=use_case.metric.name,
         greater_is_better=use_case.metric.greater_is_better,
+        retrain=use_case.retrain,
     )
     try:
         contract.read([contract.example])
@@ -236,20 +237,20 @@ def _describe(contract: Contract, matrix: np.ndarray, truth: np.ndarray, seed: i
     )
 
 
-def _search(chosen: Metric, candidate: Candidate, contract: Contract, matrices, truths, seed, progress):
+def _search(metric: Metric, candidate: Candidate, contract: Contract, matrices, truths, seed, progress):
     """(fitted, parameters, trials) of the best point of the grid."""
     best, trials = None, []
     for number, params in enumerate(candidate.grid, 1):
         started = time.perf_counter()
         fitted = _fit(candidate, contract, dict(params), matrices["train"], truths["train"], seed)
-        value = metric(chosen.name, truths["validation"], fitted.output(matrices["validation"]))
+        value = metric(truths["validation"], fitted.output(matrices["validation"]))
         seconds = time.perf_counter() - started
-        trials.append({**params, chosen.name: value, "seconds": seconds})
+        trials.append({**params, metric.name: value, "seconds": seconds})
         told = ", ".join(f"{key} {v}" for key, v in params.items()) or "defaults"
         progress(
-            f"{number}/{len(candidate.grid)} {told}: {chosen.name} {value:.4f} on validation, {seconds:.1f} s"
+            f"{number}/{len(candidate.grid)} {told}: {metric.name} {value:.4f} on validation, {seconds:.1f} s"
         )
-        rank = value if chosen.greater_is_better else -value
+        rank = metric.sign * value
         if best is None or rank > best[0]:
             best = (rank, fitted, dict(params))
     return best[1], best[2], trials
@@ -284,13 +285,13 @@ def _fit(candidate: Candidate, contract: Contract, params: dict, x: np.ndarray, 
     return export.Fitted(pipeline, spread=spread)
 
 
-def _baseline(chosen: Metric, contract: Contract, truths) -> dict[str, dict[str, float]]:
+def _baseline(metric: Metric, contract: Contract, truths) -> dict[str, dict[str, float]]:
     """Scores of the best constant: the training rows' mean, median or geometric mean, or their class frequencies."""
     y = truths["train"]
     if contract.task == "regression":
         constants = [np.mean(y), np.median(y), np.expm1(np.mean(np.log1p(np.maximum(y, 0))))]
-        values = [metric(chosen.name, y, np.full(len(y), c)) for c in constants]
-        constant = constants[int(np.argmax(values) if chosen.greater_is_better else np.argmin(values))]
+        ranks = [metric.sign * metric(y, np.full(len(y), c)) for c in constants]
+        constant = constants[int(np.argmax(ranks))]
         naive = {split: np.full(len(truths[split]), constant) for split in SPLITS}
     else:
         prior = np.bincount(y.astype(int), minlength=len(contract.classes)) / len(y)

@@ -46,7 +46,7 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch) -> tuple[Decision, dict[s
         return Decision(True, "there is no champion yet"), {}
     contract = lab.predictor(champion).contract
     since = max(contract.lineage.batches)
-    policy = use_case.retrain
+    policy, bounds = use_case.retrain, contract.retrain
 
     new, groups = lab.store.new_groups(use_case, batch.id, since)
     fresh = lab.store.read_clean(use_case, after=since, until=batch.id)
@@ -56,7 +56,7 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch) -> tuple[Decision, dict[s
         reasons.append(f"{metrics['new_share']:.0%} of the batch's groups are new to the champion")
     if len(fresh) >= policy.min_new_rows:
         reasons.append(f"{len(fresh):,} new rows since the champion")
-    if len(fresh) >= policy.min_drift_rows:
+    if len(fresh) >= bounds.min_drift_rows:
         matrix = contract.encode(rows(fresh[[f.name for f in contract.features]]))
         drift = {
             f.name: psi(contract.reference[f.name], matrix[:, i]) for i, f in enumerate(contract.features)
@@ -68,9 +68,9 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch) -> tuple[Decision, dict[s
         )
         change = std / was - 1 if was else 0.0
         metrics |= {f"psi.{name}": value for name, value in drift.items()}
-        metrics |= {"psi_max": drift[worst], "psi_bound": policy.psi, "target_std_change": change}
-        if drift[worst] > policy.psi:
-            reasons.append(f"{worst} has drifted (PSI {drift[worst]:.2f} > {policy.psi})")
+        metrics |= {"psi_max": drift[worst], "psi_bound": bounds.psi, "target_std_change": change}
+        if drift[worst] > bounds.psi:
+            reasons.append(f"{worst} has drifted (PSI {drift[worst]:.2f} > {bounds.psi})")
         if abs(change) > policy.target_std:
             reasons.append(f"the target's spread changed by {change:+.0%}")
     if reasons:

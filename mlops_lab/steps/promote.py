@@ -37,8 +37,7 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     made = list({version.facts.candidate: version for version in versions}.values())
     if not made:
         raise ModelError(f"no candidate of batch {batch.batch_number} is fit to serve; MLflow's runs say why")
-    sign = 1 if use_case.metric.greater_is_better else -1
-    best = max(made, key=lambda version: sign * version.facts.validation)
+    best = max(made, key=lambda version: use_case.metric.sign * version.facts.validation)
     lab.registry.set_alias(use_case.name, CHALLENGER, best.version)
     challenger = lab.predictor(best)
     holdout = lab.store.read_clean(use_case, split="test", until=batch_id)

@@ -1,21 +1,23 @@
-"""What the exporter looks at: `LAB_EXPORTER_*` variables, or files of the same names in `LAB_SECRETS_DIR`."""
+"""What the exporter probes: `LAB_EXPORTER_*` variables, or files of the same names in `LAB_SECRETS_DIR`."""
 
-import os
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, Json, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from mlops_lab.settings import LabSettings, Port
 
 
-class ExporterSettings(BaseSettings):
-    """Everything is optional: what isn't named isn't looked at."""
+class ExporterSettings(LabSettings):
+    """Everything is optional: a service that isn't named isn't probed."""
 
-    model_config = SettingsConfigDict(env_prefix="LAB_EXPORTER_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="LAB_EXPORTER_")
 
-    def __init__(self, **values):
-        folder = os.environ.get("LAB_SECRETS_DIR")
-        super().__init__(_secrets_dir=folder if folder and Path(folder).is_dir() else None, **values)
+    flags: ClassVar[dict[str, str]] = {"--host": "bind", "--port": "port"}
 
+    bind: str = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(9108, description="port to listen on")
     raw_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL of RawData: the ledger, models, checks"
     )
@@ -26,5 +28,5 @@ class ExporterSettings(BaseSettings):
         "{}", description='JSON: service → URL that answers 2xx, `{"mlflow": "http://…"}`'
     )
     airflow_url: str | None = Field(None, description="Airflow's health, `http://…/api/v2/monitor/health`")
-    disk: Path = Field(Path("/"), description="a path on the disk whose free space is told")
-    timeout: float = Field(4.0, description="seconds that each look may take", gt=0)
+    disk: Path = Field(Path("/"), description="a path on the disk whose free space is reported")
+    timeout: float = Field(4.0, description="seconds that each probe may take", gt=0)

@@ -1,7 +1,6 @@
 """The Gradio page in a real browser, against the real services."""
 
 import re
-import subprocess
 import sys
 
 import httpx
@@ -193,17 +192,6 @@ def test_an_outage_keeps_the_form(tab, page, inference):
     expect(tab.locator("#notice")).to_have_count(0)
     predict(tab)
     assert "Traceback" not in page.log.read_text()
-
-
-def test_a_taken_port_and_a_wrong_setting_are_one_line(page):
-    command = [sys.executable, "-m", "gradio_app", "--port", str(page.port)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("choose another port with --port or LAB_GRADIO_PORT")
-    environment = page.environment | {"LAB_PAGE_REFRESH": "soon"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("gradio_app: setting LAB_PAGE_REFRESH: ")
 
 
 def test_the_page_takes_no_upload_and_tells_no_api(page):

@@ -1,57 +1,12 @@
-"""The process: start, bad settings, a taken port, its log, and a stop that lets requests finish."""
+"""The process: its log, and a stop that lets requests finish. Its start is in tests/test_serve.py."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-
-import pytest
 
 from tests.inference.conftest import SLACK
 from tests.support import models
-
-
-def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("LAB_")}
-    return subprocess.run(
-        [sys.executable, "-m", "inference", *arguments],
-        env=inherited | environment,
-        capture_output=True,
-        text=True,
-        timeout=SLACK,
-    )
-
-
-def test_a_taken_port_is_one_clear_line(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        done = _run("--port", str(taken.getsockname()[1]), LAB_HOME=str(tmp_path))
-    assert done.returncode == 1
-    assert "LAB_INFERENCE_PORT" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("LAB_INFERENCE_POLL", "often"), ("LAB_INFERENCE_POLL", "0"), ("LAB_INFERENCE_MAX_ROWS", "-1")],
-)
-def test_a_bad_setting_is_one_clear_line(tmp_path, name, value):
-    done = _run("--port", "1", LAB_HOME=str(tmp_path), **{name: value})
-    assert done.returncode == 1
-    assert name in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_an_unusable_spool_is_one_clear_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    done = _run("--port", "0", LAB_HOME=str(tmp_path), LAB_INFERENCE_SPOOL=str(tmp_path / "file"))
-    assert done.returncode == 1
-    assert "LAB_INFERENCE_SPOOL" in done.stderr
-    assert done.stderr.count("\n") == 1
 
 
 def test_a_request_under_way_finishes_on_a_stop_and_is_logged(lab):

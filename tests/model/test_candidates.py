@@ -63,7 +63,7 @@ FRAMES = {task: clean_rows(small_case(task), small_rows()) for task in OF_TASK}
 def test_it_beats_the_naive_baseline_on_held_out_rows(task, candidate):
     use_case = small_case(task, [candidate])
     trained = train(use_case, candidate, FRAMES[task])
-    name, sign = use_case.metric.name, 1 if use_case.metric.greater_is_better else -1
+    name, sign = use_case.metric.name, use_case.metric.sign
     assert sign * trained.metrics["test"][name] > sign * trained.contract.baseline["test"][name]
     assert trained.model.ByteSize() < 20e6
     output = trained.held_out[2]

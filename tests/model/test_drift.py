@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from mlops_lab.contract import Reference
-from mlops_lab.model.drift import ENOUGH_ROWS, DriftCounter, histogram, psi, psi_of_counts, reference
+from mlops_lab.contract import Reference, RetrainPolicy
+from mlops_lab.model.drift import DriftCounter, histogram, psi, psi_of_counts, reference
 from tests.support import models
 
 RNG = np.random.default_rng(0)
@@ -56,9 +56,9 @@ def test_psi_is_the_formula():
 def test_psi_tells_noise_from_drift():
     training = RNG.normal(size=5000)
     found = reference(training)
-    assert psi(found, RNG.normal(size=ENOUGH_ROWS)) < 0.1
-    assert psi(found, RNG.normal(1.0, size=ENOUGH_ROWS)) > 0.25
-    assert psi(found, np.full(ENOUGH_ROWS, np.nan)) > 0.25
+    assert psi(found, RNG.normal(size=500)) < 0.1
+    assert psi(found, RNG.normal(1.0, size=500)) > 0.25
+    assert psi(found, np.full(500, np.nan)) > 0.25
     assert psi(found, np.array([])) == 0
 
 
@@ -79,6 +79,18 @@ def test_counter_equals_the_index_of_the_whole_column(tmp_path):
         assert counter.report()[feature.name] == pytest.approx(
             psi(contract.reference[feature.name], x[:, place])
         )
+
+
+def test_counter_reports_from_the_contracts_own_number_of_rows_on(tmp_path):
+    contract = _contract(tmp_path)
+    x = contract.encode(contract.read(models.raw_rows(100, seed=2)))
+    for rows in (50, 100):
+        policy = RetrainPolicy(min_drift_rows=rows)
+        counter = DriftCounter(contract.model_copy(update={"retrain": policy}), window=10)
+        counter.add(x[:-1])
+        assert bool(counter.report()) is (rows == 50)
+        counter.add(x[-1:])
+        assert counter.report()
 
 
 def test_counter_forgets_what_is_long_ago(tmp_path):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from mlops_lab.candidates import gradient_boosting, linear_regression, logistic_regression, ridge
-from mlops_lab.contract import Category, Contract, Number
+from mlops_lab.contract import Category, Contract, Number, RetrainPolicy
 from mlops_lab.data.rows import rows
 from mlops_lab.errors import ModelError
-from mlops_lab.model.metrics import metric, score
+from mlops_lab.metrics import F1, score
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import fit_contract, train
 from tests.support.cases import clean_rows, small_case, small_rows
@@ -68,6 +68,17 @@ def test_a_declared_example_stays_and_one_that_breaks_its_rule_is_refused():
         fit_contract(small_case("regression", features=[Number("area", maximum=9, example=70)]), rows_)
 
 
+def test_a_contract_carries_the_retrain_policy_and_loads_without_one():
+    policy = RetrainPolicy(psi=0.1, min_drift_rows=50)
+    use_case = small_case("regression", features=[Number("area")], retrain=policy)
+    contract = fit_contract(use_case, [{"area": 5.0, "rent": 1.0}] * 30)
+    stored = contract.model_dump(mode="json")
+    assert Contract.model_validate(stored).retrain == policy
+    # A contract of an earlier release.
+    del stored["retrain"]
+    assert Contract.model_validate(stored).retrain == RetrainPolicy()
+
+
 @pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
 def test_the_contract_describes_the_model(task, frames):
     use_case, frame = small_case(task), frames[task]
@@ -109,8 +120,8 @@ def test_the_threshold_is_the_best_on_validation(frames):
     output = Predictor(trained.contract, trained.model.SerializeToString()).run(
         trained.contract.encode(rows(part))
     )
-    best = max(metric("f1", truth, output, t) for t in output[:, 1])
-    assert metric("f1", truth, output, trained.contract.threshold) == pytest.approx(best)
+    best = max(F1(truth, output, t) for t in output[:, 1])
+    assert F1(truth, output, trained.contract.threshold) == pytest.approx(best)
 
 
 def test_the_same_seed_gives_the_same_model(frames):

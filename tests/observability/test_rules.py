@@ -26,7 +26,8 @@ RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 def cases() -> dict[str, set[bool]]:
     """Alert → whether it has a case that fires (True), and one that doesn't (False)."""
     found: dict[str, set[bool]] = {name: set() for name in ALERTS}
-    for case in yaml.safe_load((FOLDER / "tests" / "alerts.yml").read_text())["tests"]:
+    files = [yaml.safe_load(file.read_text()) for file in (FOLDER / "tests").glob("*.yml")]
+    for case in (case for file in files for case in file["tests"]):
         for test in case["promql_expr_test"]:
             found[re.search(r'alertname="(\w+)"', test["expr"])[1]].add(bool(test.get("exp_samples")))
     return found

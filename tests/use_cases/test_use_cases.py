@@ -41,8 +41,7 @@ def real(folder, name):
 
 def compete(use_case, frame):
     """Each candidate's model, all better than the naive baseline on held-out rows; the best by validation first."""
-    sign = 1 if use_case.metric.greater_is_better else -1
-    name = use_case.metric.name
+    name, sign = use_case.metric.name, use_case.metric.sign
     found = [train(use_case, candidate, frame) for candidate in use_case.candidates]
     for trained in found:
         naive, model = trained.contract.baseline["test"], trained.metrics["test"]

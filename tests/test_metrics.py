@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from mlops_lab.model.metrics import best_threshold, metric, score
+from mlops_lab.errors import UseCaseError
+from mlops_lab.metrics import METRICS, Metric, best_threshold, greater_is_better, score
 
 RANDOM = np.random.default_rng(0)
 
@@ -25,7 +26,7 @@ def test_regression():
 
 
 def test_a_negative_price_counts_as_zero_in_log_metrics():
-    assert metric("rmse_log", np.array([np.e - 1]), np.array([-5.0])) == pytest.approx(1)
+    assert METRICS["rmse_log"](np.array([np.e - 1]), np.array([-5.0])) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.2])
@@ -61,8 +62,8 @@ def test_multiclass():
 
 def test_what_is_not_defined_is_nan():
     one_class = np.column_stack([np.zeros(5), np.ones(5)])
-    assert np.isnan(metric("roc_auc", np.ones(5), one_class))
-    assert np.isnan(metric("rmse", np.array([]), np.array([])))
+    assert np.isnan(METRICS["roc_auc"](np.ones(5), one_class))
+    assert np.isnan(METRICS["rmse"](np.array([]), np.array([])))
 
 
 def test_the_best_threshold_has_the_best_f1():
@@ -73,3 +74,30 @@ def test_the_best_threshold_has_the_best_f1():
         best = max(reference.f1_score(truth, positive >= t, zero_division=0) for t in np.unique(positive))
         assert reference.f1_score(truth, positive >= best_threshold(truth, positive)) == pytest.approx(best)
     assert best_threshold(np.zeros(3), np.array([0.1, 0.2, 0.3])) == 0.5
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_every_metric_is_best_for_perfect_predictions_by_its_direction(metric):
+    """The direction in the table is that of the function: perfect predictions rank above poor ones."""
+    if metric.name in score("regression", np.ones(2), np.ones(2)):
+        truth = np.array([1.0, 2.0, 3.0, 4.0])
+        perfect, poor = truth, truth[::-1]
+    else:
+        truth = np.array([0.0, 1.0, 1.0, 0.0])
+        perfect, poor = np.eye(2)[truth.astype(int)], np.eye(2)[1 - truth.astype(int)]
+    assert metric.sign * metric(truth, perfect) > metric.sign * metric(truth, poor)
+    assert greater_is_better(metric.name) is (metric.sign == 1)
+
+
+def test_the_direction_of_an_unknown_metric_is_unknown():
+    assert greater_is_better("live.something") is None
+
+
+def test_a_use_case_may_name_any_metric_of_the_table_with_a_gate_of_its_own():
+    own = Metric("f1", greater_is_better=True, gate=("log_loss", 0.1))
+    truth, output = np.array([0.0, 1.0]), np.array([[0.9, 0.1], [0.2, 0.8]])
+    assert own(truth, output) == METRICS["f1"](truth, output) == 1
+    with pytest.raises(UseCaseError, match="no metric 'f2'; there are rmse"):
+        Metric("f2", greater_is_better=True)
+    with pytest.raises(UseCaseError, match="greater_is_better of the metric rmse must be False"):
+        Metric("rmse", greater_is_better=True)

@@ -1,0 +1,217 @@
+"""The metrics, one table: name, direction, tasks and function. A new metric is one function and one row here.
+
+Plain numpy, fast enough to be computed hundreds of times in a bootstrap. `truth` is what `Contract.encode_target`
+gives, float (n,): numbers, 0 and 1, or indices of classes. `output` is the graph's `y`: (n,) predictions, or
+(n, classes) probabilities.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from mlops_lab.errors import UseCaseError
+
+Task = Literal["regression", "binary", "multiclass"]
+
+# The smallest probability that log loss accepts, as in scikit-learn.
+SMALLEST = 1e-15
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric; `metric(truth, output, threshold)` computes it.
+
+    gate:     used when a use case chooses this metric: (metric, tolerance). A challenger is refused when this second
+              metric, for which smaller is better, is worse than the champion's by more than the tolerance, or worse
+              than the naive baseline's.
+    function: (truth, output) for regression, (truth, output, threshold) for classifiers. Only this module sets it;
+              elsewhere it is taken from the table by the name.
+
+    Raises `UseCaseError` when the table has no metric of that name, or has it with the other direction.
+    """
+
+    name: str
+    greater_is_better: bool
+    gate: tuple[str, float] | None = None
+    function: Callable[..., float] | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self):
+        if self.function is not None:
+            return
+        if self.name not in METRICS:
+            raise UseCaseError(f"there is no metric {self.name!r}; there are {', '.join(METRICS)}")
+        known = METRICS[self.name]
+        if self.greater_is_better != known.greater_is_better:
+            raise UseCaseError(
+                f"greater_is_better of the metric {self.name} must be {known.greater_is_better}"
+            )
+        object.__setattr__(self, "function", known.function)
+
+    @property
+    def sign(self) -> int:
+        """1 when greater is better, -1 when smaller is: `sign * value` is to be maximised."""
+        return 1 if self.greater_is_better else -1
+
+    def __call__(self, truth: np.ndarray, output: np.ndarray, threshold: float | None = None) -> float:
+        """NaN where the metric isn't defined: without rows, or an AUC of one class only.
+
+        threshold: binary: positive from this probability on; 0.5 when left out.
+        """
+        if not len(truth):
+            return float("nan")
+        truth, output = np.asarray(truth, dtype=np.float64), np.asarray(output, dtype=np.float64)
+        arguments = (truth, output) if output.ndim == 1 else (truth, output, threshold)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(self.function(*arguments))
+
+
+def greater_is_better(name: str) -> bool | None:
+    """The direction of the metric of that name; None when the table has no such metric."""
+    return METRICS[name].greater_is_better if name in METRICS else None
+
+
+def score(
+    task: Task, truth: np.ndarray, output: np.ndarray, *, threshold: float | None = None
+) -> dict[str, float]:
+    """Every metric of the task by name. `threshold`: as in `Metric`."""
+    return {metric.name: metric(truth, output, threshold) for metric in OF_TASK[task]}
+
+
+def best_threshold(truth: np.ndarray, positive: np.ndarray) -> float:
+    """The threshold with the greatest F1; 0.5 when no row is positive.
+
+    truth: 0 or 1, (n,). positive: the probability of the positive class, (n,).
+    F1 and not accuracy: when one class is rare, never predicting it can have the best accuracy.
+    The threshold is midway between two probabilities, so that rounding doesn't change a prediction.
+    """
+    if not truth.any():
+        return 0.5
+    order = np.argsort(-positive, kind="stable")
+    ranked, hits = positive[order], np.cumsum(truth[order])
+    predicted = np.arange(1, len(ranked) + 1)
+    f1 = 2 * hits / (predicted + hits[-1])
+    # Rows of equal probability can only be predicted alike.
+    last = np.append(ranked[1:] < ranked[:-1], True)
+    best = int(np.argmax(np.where(last, f1, -1.0)))
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return float((ranked[best] + below) / 2)
+
+
+def _rmse(truth, output):
+    return np.sqrt(np.mean((truth - output) ** 2))
+
+
+def _mae(truth, output):
+    return np.mean(np.abs(truth - output))
+
+
+def _mape(truth, output):
+    return np.mean(_relative(truth, output))
+
+
+def _mdape(truth, output):
+    return np.median(_relative(truth, output))
+
+
+def _rmse_log(truth, output):
+    return _rmse(_log(truth), _log(output))
+
+
+def _r2_log(truth, output):
+    return _r2(_log(truth), _log(output))
+
+
+def _r2(truth, output):
+    return 1 - np.sum((truth - output) ** 2) / np.sum((truth - truth.mean()) ** 2)
+
+
+def _log(values):
+    """log(1 + x), as scikit-learn's logarithmic errors; below 0 counts as 0."""
+    return np.log1p(np.maximum(values, 0.0))
+
+
+def _relative(truth, output):
+    return np.abs(truth - output)[truth != 0] / np.abs(truth)[truth != 0]
+
+
+def _roc_auc(truth, output, threshold):
+    """By ranks (Mann-Whitney U); equal values share their mean rank."""
+    positives = truth.sum()
+    negatives = len(truth) - positives
+    _, index, counts = np.unique(output[:, 1], return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[index]
+    return (ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def _brier(truth, output, threshold):
+    return np.mean((output[:, 1] - truth) ** 2)
+
+
+def _log_loss(truth, output, threshold):
+    return -np.mean(np.log(np.clip(output[np.arange(len(truth)), truth.astype(int)], SMALLEST, 1.0)))
+
+
+def _classes(output, threshold):
+    """The predicted class of each row."""
+    if output.shape[1] == 2:
+        return (output[:, 1] >= (0.5 if threshold is None else threshold)).astype(int)
+    return output.argmax(axis=1)
+
+
+def _accuracy(truth, output, threshold):
+    return np.mean(_classes(output, threshold) == truth)
+
+
+def _precision(truth, output, threshold):
+    predicted = _classes(output, threshold) == 1
+    return truth[predicted].mean() if predicted.any() else 0.0
+
+
+def _recall(truth, output, threshold):
+    return np.mean(_classes(output, threshold)[truth == 1] == 1) if truth.any() else 0.0
+
+
+def _f1(truth, output, threshold):
+    predicted = _classes(output, threshold)
+    return _f1_of(predicted == 1, truth == 1)
+
+
+def _f1_macro(truth, output, threshold):
+    """The mean over the classes that occur in the truth or in the predictions."""
+    predicted = output.argmax(axis=1)
+    return np.mean([_f1_of(predicted == label, truth == label) for label in np.union1d(predicted, truth)])
+
+
+def _f1_of(predicted, true):
+    total = predicted.sum() + true.sum()
+    return 2 * np.sum(predicted & true) / total if total else 0.0
+
+
+# Regression.
+RMSE = Metric("rmse", greater_is_better=False, function=_rmse)
+MAE = Metric("mae", greater_is_better=False, function=_mae)
+MAPE = Metric("mape", greater_is_better=False, function=_mape)
+R2 = Metric("r2", greater_is_better=True, function=_r2)
+RMSE_LOG = Metric("rmse_log", greater_is_better=False, function=_rmse_log)
+R2_LOG = Metric("r2_log", greater_is_better=True, function=_r2_log)
+MDAPE = Metric("mdape", greater_is_better=False, function=_mdape)
+# Binary.
+ROC_AUC = Metric("roc_auc", greater_is_better=True, function=_roc_auc, gate=("brier", 0.002))
+BRIER = Metric("brier", greater_is_better=False, function=_brier)
+F1 = Metric("f1", greater_is_better=True, function=_f1)
+PRECISION = Metric("precision", greater_is_better=True, function=_precision)
+RECALL = Metric("recall", greater_is_better=True, function=_recall)
+# Both kinds of classification.
+ACCURACY = Metric("accuracy", greater_is_better=True, function=_accuracy)
+LOG_LOSS = Metric("log_loss", greater_is_better=False, function=_log_loss)
+# Multiclass.
+F1_MACRO = Metric("f1_macro", greater_is_better=True, function=_f1_macro)
+
+OF_TASK: dict[Task, tuple[Metric, ...]] = {
+    "regression": (RMSE, MAE, MAPE, R2, RMSE_LOG, R2_LOG, MDAPE),
+    "binary": (ROC_AUC, BRIER, ACCURACY, F1, PRECISION, RECALL, LOG_LOSS),
+    "multiclass": (ACCURACY, F1_MACRO, LOG_LOSS),
+}
+METRICS: dict[str, Metric] = {metric.name: metric for metrics in OF_TASK.values() for metric in metrics}
