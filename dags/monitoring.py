@@ -19,14 +19,14 @@ def look(name):
     """What the training is to be told when one is asked for, else None, which skips the request."""
     from mlops_lab.data.artifacts import ArtifactError
     from mlops_lab.data.store import StoreError
-    from mlops_lab.errors import LabError, NoModelError
+    from mlops_lab.errors import LabError, NoChampionError
     from mlops_lab.lab import Lab
     from mlops_lab.monitor import monitor
 
     lab = Lab(Settings(), say=log.info)
     try:
         found = monitor(lab, lab.use_case(name))
-    except NoModelError as reason:
+    except NoChampionError as reason:
         raise AirflowSkipException(str(reason)) from None
     except (StoreError, ArtifactError):
         raise  # a service that is away may be back at the next try

@@ -26,5 +26,14 @@ class ModelError(LabError):
     """A model can't be built, registered, loaded or trusted."""
 
 
-class NoModelError(ModelError):
-    """No champion is registered yet."""
+class NoChampionError(ModelError):
+    """The use case has no champion, or none that can be served."""
+
+
+def first_line(error: Exception, limit: int = 300) -> str:
+    """The first line of an error's text, cut at `limit` characters; the name of its class when it has no text.
+
+    Of a database error it is the driver's own text, without the statement that SQLAlchemy adds.
+    """
+    text = str(getattr(error, "orig", None) or error).strip()
+    return (text.splitlines() or [type(error).__name__])[0][:limit]

@@ -9,7 +9,7 @@ from mlops_lab.data.artifacts import Artifacts
 from mlops_lab.data.predictions import Served
 from mlops_lab.data.source import DataApi
 from mlops_lab.data.store import Store
-from mlops_lab.errors import NoModelError
+from mlops_lab.errors import NoChampionError
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Registry, Version
 from mlops_lab.model.tracking import Tracking
@@ -31,10 +31,10 @@ class Lab:
         return get_use_case(self.settings.use_cases, name)
 
     def champion(self, use_case: str) -> Version:
-        """The version that is served. Raises `NoModelError` before the first promotion."""
+        """The version that is served. Raises `NoChampionError` before the first promotion."""
         champion = self.registry.by_alias(use_case, CHAMPION)
         if champion is None:
-            raise NoModelError(
+            raise NoChampionError(
                 f"{use_case} has no champion yet; run `lab run {use_case}` or `make demo` first"
             )
         return champion

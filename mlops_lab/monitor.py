@@ -8,7 +8,7 @@ import numpy as np
 
 from mlops_lab.contract import Contract, RetrainPolicy
 from mlops_lab.data.store import now
-from mlops_lab.errors import ContractError, LabError, NoModelError
+from mlops_lab.errors import ContractError, LabError, NoChampionError
 from mlops_lab.lab import Lab
 from mlops_lab.metrics import METRICS
 from mlops_lab.model.drift import histogram, psi
@@ -56,12 +56,12 @@ def monitor(lab: Lab, use_case: UseCase) -> Finding:
     """Looks at the newest predictions and the true values that came; writes the report and the finding.
 
     A training is asked for once a batch: with the same rows the next one would find the same.
-    Raises `NoModelError` when no champion is served yet.
+    Raises `NoChampionError` when no champion is served yet.
     """
     lab.store.prepare_tables(use_case)
     champion = lab.registry.by_alias(use_case.name, CHAMPION)
     if champion is None:
-        raise NoModelError(f"{use_case.name} has no champion yet; there is nothing to compare with")
+        raise NoChampionError(f"{use_case.name} has no champion yet; there is nothing to compare with")
     last = lab.served.last_check(use_case.name)
     unchanged = last and last.version == champion.version
     if unchanged and not lab.served.since(use_case.name, last.checked_at):

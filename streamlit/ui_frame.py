@@ -9,7 +9,7 @@ from ui_tracking import Tracking
 import streamlit as st
 from mlops_lab.client import InferenceClient, NotReady, RequestRefused, Served
 from mlops_lab.contract import Contract
-from mlops_lab.errors import ContractError, LabError, NoModelError
+from mlops_lab.errors import ContractError, LabError, NoChampionError
 
 CHOSEN = "use_case"  # also its name in the page's address
 # Streamlit leaves a third of a laptop's screen empty around a wide page.
@@ -75,7 +75,7 @@ def served(use_case: str) -> Served:
     for name, why in st.session_state[_NEWS][2]:
         if name == "Inference":
             raise LabError(why)
-    raise NoModelError(use_case)
+    raise NoChampionError(use_case)
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def friendly() -> Iterator[None]:
     """Turns whatever a service refuses into one message that says what to do; the rest of the page goes on."""
     try:
         yield
-    except NoModelError:
+    except NoChampionError:
         say_no_model()
     except LabError as error:
         say_fault(error)

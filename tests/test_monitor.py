@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 
 from inference.prediction_log import PredictionLog
 from mlops_lab.data.store import now
-from mlops_lab.errors import NoModelError
+from mlops_lab.errors import NoChampionError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.monitor import monitor
@@ -146,7 +146,7 @@ def test_rows_that_the_present_version_does_not_take_are_left_out(lab, use_case,
 
 
 def test_without_a_champion_there_is_nothing_to_compare_with(lab, use_case):
-    with pytest.raises(NoModelError, match="no champion yet"):
+    with pytest.raises(NoChampionError, match="no champion yet"):
         monitor(lab, use_case)
 
 
