@@ -121,7 +121,8 @@ def _publish(home: Path) -> Contract:
     codes = [f"value {i}" for i in range(30)]
     features = [Number(f"number_{i}", minimum=-100, maximum=100, example=1.5) for i in range(NUMBERS)]
     features += [
-        Category(f"category_{i}", open=True, codes=codes, example="value 3") for i in range(CATEGORIES)
+        Category(f"category_{i}", allow_unknown=True, vocabulary=codes, example="value 3")
+        for i in range(CATEGORIES)
     ]
     numbers, values = rng.normal(size=(2000, NUMBERS)), rng.integers(0, 32, size=(2000, CATEGORIES))
     x = np.hstack([numbers, values]).astype(np.float32)

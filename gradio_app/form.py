@@ -77,7 +77,7 @@ def _field(feature: Feature, value: Any) -> gr.components.Component:
 
 
 def _choice(feature: Feature, choices: list[tuple[str, Any]], value: Any, common: dict) -> gr.Dropdown:
-    free = isinstance(feature, Category) and (feature.open or len(feature.values) > IN_BROWSER)
+    free = isinstance(feature, Category) and (feature.allow_unknown or len(feature.values) > IN_BROWSER)
     if value is None:
         value = UNKNOWN[1]
     if not free and value not in [choice for _, choice in choices]:  # typed for an earlier champion

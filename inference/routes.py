@@ -96,7 +96,7 @@ def router(service: Service) -> APIRouter:
         )  # stable: the most frequent stay first
         return {
             "feature": feature,
-            "open": category.open,
+            "open": category.allow_unknown,
             "total": len(found),
             "values": found[:SCHEMA_VALUES],
         }

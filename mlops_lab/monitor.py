@@ -253,6 +253,6 @@ def _draw(contract: Contract, content: dict, path: Path) -> None:
 
 def _bin_names(feature, edges: list[float]) -> list[str]:
     if feature.type == "category":
-        known = ["(none)", "rare or unknown", *feature.codes]
+        known = ["(none)", "rare or unknown", *feature.vocabulary]
         return [*(known[place][:25] for place in range(len(edges))), "others", "missing"]
     return [f"≤ {edges[0]:.4g}", *(f"… {edge:.4g}" for edge in edges[1:]), f"> {edges[-1]:.4g}", "missing"]

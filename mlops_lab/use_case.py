@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_lab.contract import Boolean, Category, Date, Integer, Number, RetrainPolicy
+from mlops_lab.contract import RetrainPolicy
 from mlops_lab.errors import UseCaseError
+from mlops_lab.features import Boolean, Category, Date, Feature
 from mlops_lab.metrics import ACCURACY as ACCURACY
 from mlops_lab.metrics import MAE as MAE
 from mlops_lab.metrics import RMSE as RMSE
@@ -26,7 +27,6 @@ if TYPE_CHECKING:  # a use case is read by the scheduler every few seconds: it s
 
     from mlops_lab.candidates import Candidate
 
-AnyFeature = Number | Integer | Boolean | Date | Category
 RESERVED = {
     "batch_id",
     "row_index",
@@ -60,12 +60,12 @@ class UseCase:
     name: str
     title: str
     dataset: str
-    target: AnyFeature
-    features: Sequence[AnyFeature]
+    target: Feature
+    features: Sequence[Feature]
     candidates: "Sequence[Candidate]"
     metric: Metric
     description: str = ""
-    extra: Sequence[AnyFeature] = ()
+    extra: Sequence[Feature] = ()
     layouts: Sequence[Sequence[str]] = ()
     group_key: Sequence[str] = ()
     clean: "Callable[[pd.DataFrame], pd.DataFrame]" = lambda frame: frame
@@ -112,7 +112,7 @@ class UseCase:
         return ["false", "true"] if self.task == "binary" else []
 
     @property
-    def columns(self) -> list[AnyFeature]:
+    def columns(self) -> list[Feature]:
         """The raw columns that a batch must bring."""
         columns = [*self.features, *self.extra]
         return columns if self.derived_target else [*columns, self.target]

@@ -118,7 +118,7 @@ def _draft(contract: Contract) -> str:
 
 def _takes_any(feature: Feature) -> bool:
     """Whether a person may type what is not offered; the service has the last word."""
-    return isinstance(feature, Category) and (feature.open or len(feature.values) > IN_BROWSER)
+    return isinstance(feature, Category) and (feature.allow_unknown or len(feature.values) > IN_BROWSER)
 
 
 def _fitting(feature: Feature, value: Any) -> Any:
@@ -149,7 +149,7 @@ def _range(feature: Number) -> dict[str, Any]:
 
 def _help(feature: Feature) -> str | None:
     parts = [feature.description, bounds(feature)]
-    if isinstance(feature, Category) and feature.open:
+    if isinstance(feature, Category) and feature.allow_unknown:
         parts.append("Any text; what the model never saw counts as rare.")
     parts.append("Must be given." if feature.required else "Empty means unknown.")
     return " ".join(part for part in parts if part)

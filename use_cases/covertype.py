@@ -47,7 +47,9 @@ USE_CASE = UseCase(
         shade("Hillshade_3pm", "Sun at 3 pm"),
         metres("Horizontal_Distance_To_Fire_Points", "Distance to a wildfire's start"),
         Category("Wilderness_Area", "Wilderness area", allowed=["Rawah", "Neota", "Commanche", "Cache"]),
-        Category("Soil_Type", "Soil type", description="USFS ecological land type, as C7745.", open=True),
+        Category(
+            "Soil_Type", "Soil type", description="USFS ecological land type, as C7745.", allow_unknown=True
+        ),
     ],
     layouts=[LAYOUT],
     candidates=[

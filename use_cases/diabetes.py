@@ -64,30 +64,36 @@ USE_CASE = UseCase(
     dataset="diabetes",
     target=Boolean("readmitted_early", "Back within 30 days"),
     derived_target=True,
-    extra=[Category("patient_nbr", open=True), Category("readmitted", allowed=["NO", ">30", "<30"])],
+    extra=[Category("patient_nbr", allow_unknown=True), Category("readmitted", allowed=["NO", ">30", "<30"])],
     layouts=[LAYOUT],
     group_key=["patient_nbr"],
     missing=["?"],  # "None" is a value: the test wasn't made
     features=[
-        Category("race", open=True),
+        Category("race", allow_unknown=True),
         Category("gender", allowed=["Female", "Male", "Unknown/Invalid"]),
         Category("age", unit="years", allowed=[f"[{age}-{age + 10})" for age in range(0, 100, 10)]),
-        Category("weight", unit="pounds", open=True),
-        Category("admission_type_id", "Type of admission", open=True, description="UCI's IDs_mapping."),
-        Category("discharge_disposition_id", "Discharged to", open=True, description="UCI's IDs_mapping."),
-        Category("admission_source_id", "Admitted from", open=True, description="UCI's IDs_mapping."),
+        Category("weight", unit="pounds", allow_unknown=True),
+        Category(
+            "admission_type_id", "Type of admission", allow_unknown=True, description="UCI's IDs_mapping."
+        ),
+        Category(
+            "discharge_disposition_id", "Discharged to", allow_unknown=True, description="UCI's IDs_mapping."
+        ),
+        Category(
+            "admission_source_id", "Admitted from", allow_unknown=True, description="UCI's IDs_mapping."
+        ),
         Integer("time_in_hospital", unit="days", minimum=0, maximum=365),
-        Category("payer_code", open=True),
-        Category("medical_specialty", "Specialty of the admitting physician", open=True),
+        Category("payer_code", allow_unknown=True),
+        Category("medical_specialty", "Specialty of the admitting physician", allow_unknown=True),
         Integer("num_lab_procedures", "Lab tests", minimum=0, maximum=1000),
         Integer("num_procedures", "Other procedures", minimum=0, maximum=100),
         Integer("num_medications", "Medications", minimum=0, maximum=300),
         Integer("number_outpatient", "Outpatient visits in the year before", minimum=0, maximum=366),
         Integer("number_emergency", "Emergency visits in the year before", minimum=0, maximum=366),
         Integer("number_inpatient", "Inpatient stays in the year before", minimum=0, maximum=366),
-        Category("diag_1", "First diagnosis", description="ICD-9 code.", open=True, groups=ICD9),
-        Category("diag_2", "Second diagnosis", description="ICD-9 code.", open=True, groups=ICD9),
-        Category("diag_3", "Third diagnosis", description="ICD-9 code.", open=True, groups=ICD9),
+        Category("diag_1", "First diagnosis", description="ICD-9 code.", allow_unknown=True, mapping=ICD9),
+        Category("diag_2", "Second diagnosis", description="ICD-9 code.", allow_unknown=True, mapping=ICD9),
+        Category("diag_3", "Third diagnosis", description="ICD-9 code.", allow_unknown=True, mapping=ICD9),
         Integer("number_diagnoses", "Diagnoses", minimum=0, maximum=100),
         Category("max_glu_serum", "Glucose serum test", allowed=["None", "Norm", ">200", ">300"]),
         Category("A1Cresult", "HbA1c test", allowed=["None", "Norm", ">7", ">8"]),

@@ -29,14 +29,20 @@ USE_CASE = UseCase(
     # The property, not the listing: it is listed again at another price.
     group_key=["city", "state", "zip_code", "house_size", "bed", "bath", "acre_lot"],
     features=[
-        Category("status", "Status of the listing", open=True),
+        Category("status", "Status of the listing", allow_unknown=True),
         Number("bed", "Bedrooms", minimum=0, maximum=200),
         Number("bath", "Bathrooms", minimum=0, maximum=200),
         Number("acre_lot", "Size of the lot", unit="acre", minimum=0, maximum=200_000),
-        Category("state", "State or territory", open=True),
-        Category("city", "City", open=True, at_least=5, at_most=3000),
+        Category("state", "State or territory", allow_unknown=True),
+        Category("city", "City", allow_unknown=True, min_count=5, max_categories=3000),
         Category(
-            "zip_code", "Zip code", description="Five digits.", open=True, width=5, at_least=5, at_most=3000
+            "zip_code",
+            "Zip code",
+            description="Five digits.",
+            allow_unknown=True,
+            width=5,
+            min_count=5,
+            max_categories=3000,
         ),
         Number("house_size", "Living area", unit="square foot", minimum=50, maximum=200_000),
         Date("prev_sold_date", "Sold before on", description="Empty when it was never sold before."),

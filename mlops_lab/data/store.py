@@ -40,7 +40,8 @@ from mlops_lab.data.split import SHARES
 from mlops_lab.data.tables import BATCHES, MODELS, PROMOTIONS, RAW
 from mlops_lab.data.validate import Problem
 from mlops_lab.errors import LabError
-from mlops_lab.use_case import AnyFeature, UseCase
+from mlops_lab.features import Feature
+from mlops_lab.use_case import UseCase
 
 CHUNK = 2000  # rows a statement; MySQL packets stay far below their limit
 UNFINISHED = ("landed", "stored", "prepared", "decided")
@@ -417,7 +418,7 @@ def _clean_metadata(use_case: UseCase) -> MetaData:
     return metadata
 
 
-def _sql_type(feature: AnyFeature):
+def _sql_type(feature: Feature):
     if isinstance(feature, contract.Integer):
         return BigInteger
     if isinstance(feature, contract.Number):

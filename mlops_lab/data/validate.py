@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from mlops_lab.contract import Boolean, Category, FieldError, Integer, Number
 from mlops_lab.data.source import RawBatch
-from mlops_lab.use_case import AnyFeature, UseCase
+from mlops_lab.features import Boolean, Category, Feature, FieldError, Integer, Number
+from mlops_lab.use_case import UseCase
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def validate(batch: RawBatch, use_case: UseCase) -> Validated:
     return Validated(frame, sorted(problems, key=lambda problem: problem.row))
 
 
-def _read(feature: AnyFeature, raw_values: list, missing: frozenset[str]) -> tuple[list, list]:
+def _read(feature: Feature, raw_values: list, missing: frozenset[str]) -> tuple[list, list]:
     """Each distinct raw value is read once; returns typed values and (place, fault, raw value)."""
     known: dict[tuple[type, Any], Any] = {}
     values, faults = [], []
@@ -81,7 +81,7 @@ def _read(feature: AnyFeature, raw_values: list, missing: frozenset[str]) -> tup
     return values, faults
 
 
-def _dtype(feature: AnyFeature) -> str:
+def _dtype(feature: Feature) -> str:
     if isinstance(feature, Integer):
         return "Int64"
     if isinstance(feature, Number):

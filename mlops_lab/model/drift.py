@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlops_lab.contract import FIRST, RARE, Contract, Reference
+from mlops_lab.contract import Contract, Reference
+from mlops_lab.features import FIRST_CODE, RARE_CODE
 
 NUMBER_BINS = 10
 TOP_CATEGORIES = 20
@@ -21,8 +22,8 @@ def reference(column: np.ndarray, category: bool = False) -> Reference:
     column = np.asarray(column, dtype=np.float32)  # as the model sees it: equal values must share a bin
     present = column[~np.isnan(column)]
     if category:
-        last = int(present.max(initial=RARE))
-        edges = np.arange(min(last, FIRST + TOP_CATEGORIES - 1) + 1) + 0.5
+        last = int(present.max(initial=RARE_CODE))
+        edges = np.arange(min(last, FIRST_CODE + TOP_CATEGORIES - 1) + 1) + 0.5
     elif len(present):
         quantiles = np.quantile(present, np.linspace(0, 1, NUMBER_BINS + 1)[1:-1], method="inverted_cdf")
         edges = np.unique(quantiles[quantiles < present.max()])
@@ -126,7 +127,7 @@ class DriftCounter:
                 self._newer[name] += histogram(self._references[name], part[:, place])
             self._newer_rows += len(part)
         for place, name in self._categories:
-            self._unknown[name] += int(np.count_nonzero(matrix[:, place] == RARE))
+            self._unknown[name] += int(np.count_nonzero(matrix[:, place] == RARE_CODE))
 
     def _windows(self, matrix: np.ndarray) -> Iterator[np.ndarray]:
         """Parts that fit what is left of the window; a full window becomes the older one first."""

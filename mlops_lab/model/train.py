@@ -13,12 +13,13 @@ import pandas as pd
 from onnx import ModelProto
 
 from mlops_lab.candidates import Candidate
-from mlops_lab.contract import Boolean, Category, Contract, Date, Integer
+from mlops_lab.contract import Contract
 from mlops_lab.data.rows import rows
 from mlops_lab.errors import ContractError, ModelError
+from mlops_lab.features import Boolean, Category, Date, Feature, Integer
 from mlops_lab.metrics import Metric, best_threshold, score
 from mlops_lab.model import drift, export
-from mlops_lab.use_case import AnyFeature, UseCase
+from mlops_lab.use_case import UseCase
 
 SPLITS = ("train", "validation", "test")
 BACKGROUND_ROWS = 50
@@ -195,16 +196,17 @@ def _fit_category(feature: Category, values: list[str | None]) -> dict[str, Any]
     """Codes: the most frequent values first, equally frequent ones by name."""
     counts: Counter[str] = Counter()
     for value, count in Counter(values).items():
-        if value is not None and (group := feature.group(value)):
-            counts[group] += count
+        if value is not None and (mapped := feature.mapped(value)):
+            counts[mapped] += count
     ranked = sorted(counts, key=lambda value: (-counts[value], value))
-    fitted = {"codes": [value for value in ranked if counts[value] >= feature.at_least][: feature.at_most]}
-    if not feature.open and not feature.allowed and not feature.groups:
+    frequent = [value for value in ranked if counts[value] >= feature.min_count]
+    fitted = {"vocabulary": frequent[: feature.max_categories]}
+    if not feature.allow_unknown and not feature.allowed and not feature.mapping:
         fitted["allowed"] = ranked
     return fitted
 
 
-def _typical(feature: AnyFeature, values: list) -> Any:
+def _typical(feature: Feature, values: list) -> Any:
     """The most frequent value, or the median, as a JSON type; None when every value is missing."""
     present = [value for value in values if value is not None]
     if not present:

@@ -98,8 +98,14 @@ def test_over_sampling_keeps_probabilities_those_of_the_training_rows():
     "features",
     [
         [Number("area")],
-        [Category("district", open=True)],
-        [Number("area"), Number("empty"), Number("same"), Boolean("never"), Category("nothing", open=True)],
+        [Category("district", allow_unknown=True)],
+        [
+            Number("area"),
+            Number("empty"),
+            Number("same"),
+            Boolean("never"),
+            Category("nothing", allow_unknown=True),
+        ],
     ],
     ids=["numbers only", "categories only", "empty and constant columns"],
 )

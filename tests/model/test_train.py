@@ -22,10 +22,12 @@ def frames():
 
 
 def test_codes_follow_the_training_rows_only():
-    use_case = small_case("regression", features=[Category("district", open=True, at_least=3, at_most=2)])
+    use_case = small_case(
+        "regression", features=[Category("district", allow_unknown=True, min_count=3, max_categories=2)]
+    )
     values = ["b"] * 5 + ["a"] * 5 + ["c"] * 9 + ["rare"] * 2 + [None] * 4
     contract = fit_contract(use_case, [{"district": value, "rent": 1.0} for value in values])
-    assert contract.features[0].codes == ["c", "a"]  # most frequent first, equals by name, two at most
+    assert contract.features[0].vocabulary == ["c", "a"]  # most frequent first, equals by name, two at most
     typed = [{"district": value} for value in ("c", "a", "b", "rare", "new", None)]
     assert contract.encode(typed)[:, 0].tolist() == [2, 3, 1, 1, 1, 0]
     assert contract.features[0].example == "c"
@@ -33,26 +35,28 @@ def test_codes_follow_the_training_rows_only():
 
 def test_codes_of_grouped_values():
     groups = {"250": "sugar", "428": "heart", "427": "heart"}
-    use_case = small_case("regression", features=[Category("diag", open=True, at_least=2, groups=groups)])
+    use_case = small_case(
+        "regression", features=[Category("diag", allow_unknown=True, min_count=2, mapping=groups)]
+    )
     values = ["250.1", "250.2", "428", "427", "427.5", "999", "999"]
     contract = fit_contract(use_case, [{"diag": value, "rent": 1.0} for value in values])
-    assert contract.features[0].codes == ["heart", "sugar"]
+    assert contract.features[0].vocabulary == ["heart", "sugar"]
 
 
 def test_a_closed_category_allows_what_the_training_rows_hold():
-    use_case = small_case("regression", features=[Category("heating", at_least=3)])
+    use_case = small_case("regression", features=[Category("heating", min_count=3)])
     contract = fit_contract(
         use_case, [{"heating": value, "rent": 1.0} for value in ["gas"] * 5 + ["wood", None]]
     )
     assert contract.features[0].allowed == ["gas", "wood"]
-    assert contract.features[0].codes == ["gas"]
+    assert contract.features[0].vocabulary == ["gas"]
 
 
 def test_an_example_goes_together():
     raw = [{"state": "A", "city": "a1", "size": 1.0}] * 40 + [{"state": "B", "city": "b1", "size": 9.0}] * 100
     raw += [{"state": "A", "city": f"a{n}", "size": 5.0} for n in range(2, 80)]
     raw += [{"state": "A", "city": "a1", "size": 2.0}] * 60
-    features = [Category("state", open=True), Category("city", open=True), Number("size")]
+    features = [Category("state", allow_unknown=True), Category("city", allow_unknown=True), Number("size")]
     contract = fit_contract(small_case("regression", features=features), [row | {"rent": 1.0} for row in raw])
     # The most frequent state is A, the most frequent city lies there although B's only city is met as often.
     assert contract.example == {"state": "A", "city": "a1", "size": 2.0}

@@ -17,7 +17,7 @@ FEATURES = [
     Integer("floor"),
     Boolean("balcony"),
     Date("built"),
-    Category("district", open=True, at_least=5),
+    Category("district", allow_unknown=True, min_count=5),
     Category("heating", allowed=["gas", "wood", "none at all"]),
 ]
 TARGETS = {

@@ -18,7 +18,7 @@ USE_CASE = UseCase(
     features=[
         Number("area", "Living area", unit="m²", minimum=5, maximum=500, required=True),
         Integer("floor", minimum=-2, maximum=60),
-        Category("district", open=True, at_least=5),
+        Category("district", allow_unknown=True, min_count=5),
         Boolean("balcony"),
         Date("built"),
     ],

@@ -39,16 +39,21 @@ def housing() -> Contract:
                 example=1500,
                 required=True,
             ),
-            Category("state", "State or territory", codes=STATES, example="California"),
-            Category("city", "City", open=True, codes=CITIES, example="City 007"),
+            Category("state", "State or territory", vocabulary=STATES, example="California"),
+            Category("city", "City", allow_unknown=True, vocabulary=CITIES, example="City 007"),
             Category(
-                "zip_code", "Zip code", open=True, width=5, codes=["00601", "90210", "10001"], example="00601"
+                "zip_code",
+                "Zip code",
+                allow_unknown=True,
+                width=5,
+                vocabulary=["00601", "90210", "10001"],
+                example="00601",
             ),
             Category(
                 "status",
                 "Status",
                 allowed=["for_sale", "sold"],
-                codes=["for_sale", "sold"],
+                vocabulary=["for_sale", "sold"],
                 example="for_sale",
             ),
             Boolean("new_build", "New building", example=False),
@@ -72,7 +77,7 @@ def diabetes() -> Contract:
             f"drug_{n}",
             f"Drug {n}",
             allowed=["No", "Steady", "Up", "Down"],
-            codes=["No", "Steady", "Up", "Down"],
+            vocabulary=["No", "Steady", "Up", "Down"],
             example="No",
         )
         for n in range(36)
@@ -80,9 +85,9 @@ def diabetes() -> Contract:
     diagnosis = Category(
         "diag_1",
         "Diagnosis",
-        groups=CODES,
+        mapping=CODES,
         allowed=list(CODES),
-        codes=[f"Chapter {n}" for n in range(25)],
+        vocabulary=[f"Chapter {n}" for n in range(25)],
         example="250",
     )
     return _contract(
@@ -114,7 +119,7 @@ def covertype() -> Contract:
         "Forest cover",
         "multiclass",
         Category(
-            "cover_type", "Cover type", description="What grows there most.", allowed=kinds, codes=kinds
+            "cover_type", "Cover type", description="What grows there most.", allowed=kinds, vocabulary=kinds
         ),
         [
             Number("elevation", "Elevation", unit="m", minimum=0, maximum=9000, example=2800.0),
@@ -122,7 +127,7 @@ def covertype() -> Contract:
             Category(
                 "wilderness_area",
                 "Wilderness area",
-                codes=["Rawah", "Neota", "Comanche", "Cache"],
+                vocabulary=["Rawah", "Neota", "Comanche", "Cache"],
                 example="Rawah",
             ),
         ],

@@ -23,8 +23,8 @@ STATES = [f"State {i:03d}" for i in range(120)]
 FEATURES = [
     Number("area", "Living area", unit="m2", minimum=5, maximum=2000, example=120.5),
     Integer("rooms", "Rooms", minimum=0, maximum=60, required=True, example=3),
-    Category("kind", "Kind", allowed=["house", "flat"], codes=["flat", "house"], example="flat"),
-    Category("state", "State", open=True, codes=STATES, example="State 000"),
+    Category("kind", "Kind", allowed=["house", "flat"], vocabulary=["flat", "house"], example="flat"),
+    Category("state", "State", allow_unknown=True, vocabulary=STATES, example="State 000"),
     Boolean("garden", "Garden", example=True),
     Date("sold", "Sold on", example="2024-01-31"),
 ]

@@ -98,7 +98,7 @@ def test_a_patient_is_in_one_split_only():
 def test_diagnoses_count_by_chapter():
     diagnosis = next(f for f in DIABETES.features if f.name == "diag_1")
     codes = ["250.83", "250", "8", "008", "428", "V27", "V45.8", "E878", "780", "785", "999", "text"]
-    assert [diagnosis.group(code) for code in codes] == [
+    assert [diagnosis.mapped(code) for code in codes] == [
         "diabetes", "diabetes", "infection", "infection", "circulatory", "supplementary", "supplementary",
         "external cause", "symptom", "circulatory", "injury", "",
     ]  # fmt: skip

@@ -1,0 +1,275 @@
+"""The five kinds of feature: how a raw value is read, checked, encoded for the model, and described as JSON schema.
+
+Pure pydantic and numpy. The pipeline, the API, the forms and the load test all read a value with the same
+`Feature.read`.
+"""
+
+import math
+import re
+from datetime import date, datetime
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+# The number of a category's values in the schema; `GET /models/{use_case}/values` has all of them.
+SCHEMA_VALUES = 50
+# The longest category value, in characters; also the column's width in the databases.
+TEXT_LIMIT = 255
+# The model's input is float32: a larger number would become infinite.
+FLOAT32_MAX = 3.4028234e38
+# Codes of a category: a missing value, a rare or unknown value, and the most frequent value.
+MISSING_CODE, RARE_CODE, FIRST_CODE = 0, 1, 2
+
+
+class FieldError(ValueError):
+    """A value breaks a rule of its feature. `rule` is the rule's short name; the text says what is wrong."""
+
+    def __init__(self, rule: str, message: str):
+        self.rule = rule
+        super().__init__(message)
+
+
+class _Feature(BaseModel):
+    """The fields and methods of every kind of feature."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str = ""
+    description: str = ""
+    unit: str | None = None
+    required: bool = Field(False, description="whether null is refused; otherwise null means unknown")
+    example: Any = None
+
+    def __init__(self, name: str, title: str = "", **values):
+        super().__init__(name=name, title=title or name.replace("_", " ").capitalize(), **values)
+
+    def read(self, raw: Any, missing: frozenset[str] = frozenset()) -> Any:
+        """A raw value (text, number, null) as this feature's own type, checked.
+
+        missing: strings that are read as null, in addition to the empty string. Raises `FieldError`.
+        """
+        raw = raw.strip() if isinstance(raw, str) else raw
+        is_null = raw is None or raw == "" or raw in missing if isinstance(raw, str | None) else raw != raw
+        value = None if is_null else self._parse(raw)
+        if value is None:
+            if self.required:
+                raise FieldError("missing", "must not be null")
+            return None
+        self._check(value)
+        return value
+
+    def encode(self, value: Any) -> float:
+        """A value of this feature's own type as a number of the model's input; NaN for None."""
+        return math.nan if value is None else float(value)
+
+    def json_schema(self) -> dict:
+        """The feature as a JSON schema property, for OpenAPI."""
+        schema = {"title": self.title, **self._json_type()}
+        if not self.required:
+            schema["type"] = [schema["type"], "null"]
+            if "enum" in schema:
+                schema["enum"] = [*schema["enum"], None]
+        about = " ".join(
+            part for part in (self.description, f"Unit: {self.unit}." if self.unit else "") if part
+        )
+        if about:
+            schema["description"] = about
+        if self.unit:
+            schema["x-unit"] = self.unit
+        if self.example is not None:
+            schema["examples"] = [self.example]
+        return schema
+
+    def _parse(self, raw: Any) -> Any:
+        raise NotImplementedError
+
+    def _check(self, value: Any) -> None:
+        """Raises `FieldError` when the value is out of bounds."""
+
+    def _json_type(self) -> dict:
+        raise NotImplementedError
+
+
+class Number(_Feature):
+    """A real number. Bounds are inclusive, in the feature's unit."""
+
+    type: Literal["number"] = "number"
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def _parse(self, raw):
+        if isinstance(raw, bool) or not isinstance(raw, int | float | str | np.number):
+            raise FieldError("type", "must be a number")
+        try:
+            value = float(raw)
+        except ValueError:
+            raise FieldError("type", f"must be a number, not {_short(raw)}") from None
+        except OverflowError:
+            value = math.inf
+        if not abs(value) <= FLOAT32_MAX:
+            raise FieldError("type", "must be a finite number within the range of a 32-bit float")
+        return value
+
+    def _check(self, value):
+        if self.minimum is not None and value < self.minimum:
+            raise FieldError("minimum", f"must be at least {self.minimum:g}, not {value:g}")
+        if self.maximum is not None and value > self.maximum:
+            raise FieldError("maximum", f"must be at most {self.maximum:g}, not {value:g}")
+
+    def _json_type(self):
+        bounds = {"minimum": self.minimum, "maximum": self.maximum}
+        return {"type": "number"} | {key: bound for key, bound in bounds.items() if bound is not None}
+
+
+class Integer(Number):
+    """A whole number; `4.0` and `"4.0"` are 4."""
+
+    type: Literal["integer"] = "integer"
+
+    def _parse(self, raw):
+        value = super()._parse(raw)
+        if value != int(value):
+            raise FieldError("type", f"must be a whole number, not {value:g}")
+        return int(value)
+
+    def _json_type(self):
+        return super()._json_type() | {"type": "integer"}
+
+
+class Boolean(_Feature):
+    """True or false; encoded as 1 or 0."""
+
+    type: Literal["boolean"] = "boolean"
+    _WORDS: ClassVar[dict] = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+    def _parse(self, raw):
+        word = str(int(raw)) if isinstance(raw, float) and raw in (0.0, 1.0) else str(raw).lower()
+        if word not in self._WORDS:
+            raise FieldError("type", f"must be true or false, not {_short(raw)}")
+        return self._WORDS[word]
+
+    def _json_type(self):
+        return {"type": "boolean"}
+
+
+class Date(_Feature):
+    """A calendar day, `YYYY-MM-DD`; encoded as days since 1970-01-01."""
+
+    type: Literal["date"] = "date"
+    minimum: date | None = None
+    maximum: date | None = None
+    _EPOCH: ClassVar[int] = date(1970, 1, 1).toordinal()
+
+    def _parse(self, raw):
+        if isinstance(raw, datetime):
+            return raw.date()
+        if isinstance(raw, date):
+            return raw
+        try:
+            return date.fromisoformat(str(raw)[:10])
+        except ValueError:
+            raise FieldError("type", f"must be a date like 2024-01-31, not {_short(raw)}") from None
+
+    def _check(self, value):
+        if self.minimum is not None and value < self.minimum:
+            raise FieldError("minimum", f"must not be before {self.minimum}")
+        if self.maximum is not None and value > self.maximum:
+            raise FieldError("maximum", f"must not be after {self.maximum}")
+
+    def encode(self, value):
+        return math.nan if value is None else float(value.toordinal() - self._EPOCH)
+
+    def _json_type(self):
+        return {"type": "string", "format": "date"}
+
+
+class Category(_Feature):
+    """A value from a set of strings; a number is read as its text (`601.0` is "601").
+
+    allow_unknown:  True: an unknown value is accepted and gets the code of rare values. False: it is refused, and the
+                    message names the allowed values.
+    allowed:        the allowed values; when left empty, the values of the training data.
+    width:          identifiers with a fixed number of digits are padded with zeros (`601` is "00601" with width 5).
+    mapping:        a many-to-one map that is applied before encoding, for example from a diagnosis code to its
+                    chapter. A value is looked up whole, then without the part after its point. A value that isn't in
+                    the map counts as unknown.
+    min_count:      a value gets its own code when at least this many training rows have it,
+    max_categories: and when it is among this many most frequent values.
+    vocabulary:     set by training: the values that have a code, the most frequent first.
+
+    The names of earlier releases (open, groups, at_least, at_most, codes) are still read, in use cases and in stored
+    contracts.
+    """
+
+    type: Literal["category"] = "category"
+    allow_unknown: bool = Field(False, validation_alias=AliasChoices("allow_unknown", "open"))
+    allowed: list[str] = []
+    width: int | None = None
+    mapping: dict[str, str] = Field({}, validation_alias=AliasChoices("mapping", "groups"))
+    min_count: int = Field(20, validation_alias=AliasChoices("min_count", "at_least"))
+    max_categories: int = Field(1000, validation_alias=AliasChoices("max_categories", "at_most"))
+    vocabulary: list[str] = Field([], validation_alias=AliasChoices("vocabulary", "codes"))
+
+    _WHOLE: ClassVar[re.Pattern] = re.compile(r"-?\d+\.0+")
+
+    def _parse(self, raw):
+        if isinstance(raw, bool) or not isinstance(raw, int | float | str | np.number):
+            raise FieldError("type", "must be a text")
+        text = raw if isinstance(raw, str) else f"{raw:.15g}" if isinstance(raw, float) else str(raw)
+        if self._WHOLE.fullmatch(text):
+            text = text.partition(".")[0]
+        if len(text) > TEXT_LIMIT:
+            raise FieldError("length", f"must be at most {TEXT_LIMIT} characters")
+        return text.zfill(self.width) if self.width and text.isdigit() else text
+
+    def _check(self, value):
+        if not self.allow_unknown and self._allowed and value not in self._allowed:
+            names = ", ".join(self.values[:SCHEMA_VALUES])
+            raise FieldError("category", f"must be one of {names}; not {_short(value)}")
+
+    def mapped(self, value: str) -> str:
+        """The value, or with a mapping what it maps to; "" (unknown) when it isn't in the mapping."""
+        if not self.mapping:
+            return value
+        return self.mapping.get(value) or self.mapping.get(value.partition(".")[0], "")
+
+    def encode(self, value):
+        if value is None:
+            return float(MISSING_CODE)
+        return float(self._code.get(self.mapped(value) if self.mapping else value, RARE_CODE))
+
+    def knows(self, value: str | None) -> bool:
+        """Whether the value has a code of its own; True for None."""
+        return value is None or self.mapped(value) in self._code
+
+    @property
+    def values(self) -> list[str]:
+        """The values to offer in a form, the most frequent first."""
+        if self.mapping:
+            return sorted(self.mapping)
+        return self.vocabulary + [value for value in self.allowed if value not in self._code]
+
+    @cached_property
+    def _code(self) -> dict[str, int]:
+        return {value: code for code, value in enumerate(self.vocabulary, FIRST_CODE)}
+
+    @cached_property
+    def _allowed(self) -> frozenset[str]:
+        return frozenset(self.allowed)
+
+    def _json_type(self):
+        values = self.values
+        if not self.allow_unknown and 0 < len(values) <= SCHEMA_VALUES:
+            return {"type": "string", "enum": values}
+        return {"type": "string", "maxLength": TEXT_LIMIT, "x-values": values[:SCHEMA_VALUES]}
+
+
+Feature = Annotated[Number | Integer | Boolean | Date | Category, Field(discriminator="type")]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
