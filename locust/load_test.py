@@ -1,4 +1,4 @@
-"""`make load-test`: finds the prediction API, or boots a small lab for itself, and lets `load_search.py` load it."""
+"""`make load-test`: finds the prediction API, or boots a small lab for itself, and runs `load_search.py` against it."""
 
 import argparse
 import os
@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 from mlops_lab.client import InferenceClient
 from mlops_lab.errors import LabError
 from mlops_lab.local.processes import ended_by_signal
+from mlops_lab.settings import Settings, SettingsError
 
-USUAL = f"http://127.0.0.1:{os.environ.get('LAB_INFERENCE_PORT', 8085)}"
 HERE = {"127.0.0.1", "localhost", "::1"}
 SEARCH = Path(__file__).parent / "load_search.py"
-OPTIONS = ("bound", "minutes", "hold", "most", "out")  # what the search is told
+# The options that the search takes.
+OPTIONS = ("bound", "minutes", "hold", "most", "out")
 
 
 class LoadTestError(LabError):
@@ -24,13 +25,9 @@ class LoadTestError(LabError):
 
 
 def main() -> int:
-    """Exit code 0 when a report was written."""
+    """Exit status 0 when a report was written."""
     parser = argparse.ArgumentParser(prog="make load-test", description=__doc__)
-    parser.add_argument(
-        "--url",
-        default=os.environ.get("LAB_INFERENCE_URL"),
-        help="default: LAB_INFERENCE_URL, a running lab, or one of its own",
-    )
+    parser.add_argument("--url", help="default: LAB_INFERENCE_URL, a running lab, or one of its own")
     parser.add_argument(
         "--use-cases", nargs="+", default=["housing", "diabetes", "covertype"], help="of a lab of its own"
     )
@@ -54,7 +51,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        with ended_by_signal(), prediction_api(arguments.url, arguments.use_cases) as url:
+        with ended_by_signal(), prediction_api(Settings(), arguments.url, arguments.use_cases) as url:
             options = [f"--{name}={getattr(arguments, name)}" for name in OPTIONS]
             command = [sys.executable, str(SEARCH), *options]
             status = subprocess.run(
@@ -62,7 +59,7 @@ def main() -> int:
             ).returncode
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, SettingsError) else 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -72,27 +69,28 @@ def main() -> int:
 
 
 @contextmanager
-def prediction_api(url: str | None, use_cases: list[str]) -> Iterator[str]:
-    """The address to load: the one given, that of a lab that runs here, or of one for this block.
+def prediction_api(settings: Settings, url: str | None, use_cases: list[str]) -> Iterator[str]:
+    """The address to load: the given one, that of a lab that runs here, or that of a small lab for this block.
 
     Raises `LoadTestError` for an address beyond this machine, and `ServiceAway` when nothing answers there.
     """
-    if url:
+    usual = f"http://127.0.0.1:{settings.inference_port}"
+    if url := url or settings.inference_url:
         if urlsplit(url).hostname not in HERE:
             raise LoadTestError(
                 f"{url} is beyond this machine; a load test only goes to 127.0.0.1 (LAB_INFERENCE_URL)"
             )
         InferenceClient(url).health()
-    elif _answers(USUAL):
-        url = USUAL
+    elif _answers(usual):
+        url = usual
     if url:
-        print(f"loading {url}; its prediction log will hold what is asked", flush=True)
+        print(f"loading {url}; its prediction log will hold the requests", flush=True)
         yield url
         return
     from mlops_lab.local.small_lab import small_lab
 
     print("no lab runs here", flush=True)
-    with small_lab(use_cases, say=lambda line: print(line, flush=True)) as settings:
+    with small_lab(use_cases, progress=lambda line: print(line, flush=True)) as settings:
         yield settings.inference_url
 
 

@@ -1,10 +1,9 @@
 """Users of the prediction API, for `locust -f locust/locustfile.py` and for the search in `load_search.py`.
 
-Each one asks for a prediction about once a second: mostly a single row, sometimes a small batch, of any use case
-that is served. The address is LAB_INFERENCE_URL and nothing else, whatever is typed into Locust's page.
+Each user asks for a prediction about once a second: mostly a single row, sometimes a small batch, of any use case
+that is served. The address is LAB_INFERENCE_URL alone; a host that is typed into Locust's page has no effect.
 """
 
-import os
 from random import Random
 
 from load_rows import rows
@@ -15,17 +14,22 @@ from locust import between, events, task
 from mlops_lab.client import InferenceClient, NotReady
 from mlops_lab.contract import Contract
 from mlops_lab.errors import LabError
+from mlops_lab.settings import Settings
 
-URL = os.environ.get("LAB_INFERENCE_URL", "http://127.0.0.1:8085").rstrip("/")
-BATCH = (2, 20)  # rows of a small batch
-SINGLE = 9  # single rows for each small batch
+URL = (Settings().inference_url or "http://127.0.0.1:8085").rstrip("/")
+
+# Rows of a small batch, least and most.
+BATCH = (2, 20)
+
+# Requests of a single row for each small batch.
+SINGLE = 9
 
 DICE = Random()  # noqa: S311 - nothing secret comes of it
 _served: list[Contract] = []
 
 
 def learn() -> list[Contract]:
-    """Asks what is served now and makes the users send that. Raises `LabError` when it is nothing."""
+    """Reads the contracts of the served models, which the users then ask. Raises `LabError` when there is none."""
     client = InferenceClient(URL)
     _served[:] = [client.contract(model.use_case) for model in client.models() if model.version]
     if not _served:
@@ -35,7 +39,8 @@ def learn() -> list[Contract]:
 
 @events.test_start.add_listener
 def _learn(environment, **_) -> None:
-    environment.host = URL  # what the page shows, too
+    # The page shows this host.
+    environment.host = URL
     try:
         learn()
     except LabError as error:
@@ -46,7 +51,7 @@ def _learn(environment, **_) -> None:
 
 
 class LabUser(FastHttpUser):
-    """A person with a page open."""
+    """A user with a page open."""
 
     wait_time = between(0.5, 1.5)
     host = URL

@@ -59,6 +59,9 @@ class Settings(LabSettings):
         "http://127.0.0.1:8081/{dataset}",
         description="Data API of either variant; `{dataset}` is filled in, a query (`?group_number=3`) is kept",
     )
+    datos_folder: Path | None = Field(
+        None, description="folder of files that the embedded Data API serves; default: LAB_HOME/data"
+    )
     data_api_timeout: float = Field(120.0, description="seconds a batch may take")
 
     raw_db_url: SecretStr | None = Field(

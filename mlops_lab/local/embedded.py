@@ -18,7 +18,7 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
     "GIT_PYTHON_REFRESH": "quiet",
-    # One thread a library: two cores are shared by a dozen processes.
+    # One thread for each library, since a dozen processes share the cores.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
@@ -39,26 +39,28 @@ def secret(settings: Settings, name: str, size: int = 32) -> str:
 def mlflow(settings: Settings) -> Process:
     """The tracking server and registry, on SQLite and a folder."""
     home, port = settings.home.resolve(), settings.mlflow_port
-    hosts = ",".join(f"{host}:{port}" for host in ("127.0.0.1", "localhost", settings.bind))
-    command = [
-        *_tool("mlflow"), "server", "--host", settings.bind, "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}",
-        # Not proxied: `lab status` and `lab run` read the same artifacts when no server runs.
-        "--no-serve-artifacts", "--default-artifact-root", str(home / "mlflow-artifacts"),
-        "--allowed-hosts", hosts,
-    ]  # fmt: skip
+    options = {
+        "host": settings.bind,
+        "port": port,
+        "workers": 1,
+        "backend-store-uri": f"sqlite:///{home / 'mlflow.db'}",
+        "default-artifact-root": home / "mlflow-artifacts",
+        "allowed-hosts": ",".join(f"{host}:{port}" for host in ("127.0.0.1", "localhost", settings.bind)),
+    }
+    command = [*_tool("mlflow"), "server", *(f"--{name}={value}" for name, value in options.items())]
+    # Artifacts aren't proxied, so that `lab status` and `lab run` read the same ones when no server runs.
+    command.append("--no-serve-artifacts")
     env = QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return Process("MLflow", command, env, _url(settings, port), port_setting="LAB_MLFLOW_PORT")
 
 
 def data_api_service(settings: Settings, port: int | None = None) -> Process:
-    """The Data API; CSV files in LAB_HOME/data take the place of its synthetic data."""
+    """The Data API. CSV files in its folder replace its synthetic data."""
     home, port = settings.home.resolve(), port or settings.data_api_port
-    folder = home / "data"
-    folder.mkdir(parents=True, exist_ok=True)  # a person may put a file into it while the lab runs
-    env = QUIET | {"LAB_DATOS_STATE": str(home / "data-api.json")}
-    if "LAB_DATOS_FOLDER" not in os.environ:
-        env["LAB_DATOS_FOLDER"] = str(folder)
+    folder = settings.datos_folder or home / "data"
+    # The folder must exist: a user may put a file into it while the lab runs.
+    folder.mkdir(parents=True, exist_ok=True)
+    env = QUIET | {"LAB_DATOS_STATE": str(home / "data-api.json"), "LAB_DATOS_FOLDER": str(folder)}
     command = [sys.executable, "-m", "datos", "--host", settings.bind, "--port", str(port)]
     return Process("Data API", command, env, _url(settings, port), port_setting="LAB_DATA_API_PORT")
 
@@ -72,19 +74,16 @@ def inference(settings: Settings) -> Process:
 
 
 def streamlit(settings: Settings) -> Process:
-    """The web UI."""
-    port = settings.streamlit_port
-    command = [
-        *_tool("streamlit"), "run", str(REPOSITORY / "streamlit" / "app.py"), "--server.port", str(port),
-        "--server.address", settings.bind, "--server.headless", "true", "--server.fileWatcherType", "none",
-        "--browser.gatherUsageStats", "false",
-    ]  # fmt: skip
+    """The web UI; `streamlit/.streamlit/config.toml` has its other options."""
+    port, app = settings.streamlit_port, str(REPOSITORY / "streamlit" / "app.py")
+    command = [*_tool("streamlit"), "run", app]
+    command += ["--server.address", settings.bind, "--server.port", str(port)]
     env = QUIET | lab_env(settings) | {"LAB_AIRFLOW_URL": _url(settings, settings.airflow_port)}
     return Process("Streamlit", command, env, _url(settings, port), "/_stcore/health", "LAB_STREAMLIT_PORT")
 
 
 def gradio(settings: Settings) -> Process:
-    """The web UI's small twin."""
+    """The Gradio page, smaller than the web UI."""
     port = settings.gradio_port
     command = [sys.executable, "-m", "gradio_app", "--host", settings.bind, "--port", str(port)]
     env = QUIET | {
@@ -103,9 +102,9 @@ def airflow(settings: Settings) -> tuple[Process, list[Process]]:
     tool = _tool("airflow")
     command, health = [*tool, "api-server"], "/api/v2/monitor/health"
     api = Process("Airflow", command, env, _url(settings, port), health, "LAB_AIRFLOW_PORT")
-    # Its workers and their tasks are forked from the scheduler: what it has imported, no task imports again.
-    modules = "mlops_lab.loop, mlops_lab.model.train, sklearn.ensemble, lightgbm"
-    warm = f"import {modules}; from airflow.__main__ import main; main()"
+    # Its workers and their tasks are forked from the scheduler.
+    warm = "from mlops_lab.local.warm import import_modules; import_modules(); "
+    warm += "from airflow.__main__ import main; main()"
     scheduler = Process("Airflow scheduler", [sys.executable, "-c", warm, "scheduler"], env)
     processor = Process("Airflow dag-processor", [*tool, "dag-processor"], env)
     return Process("Airflow migration", [*tool, "db", "migrate"], env), [api, scheduler, processor]
@@ -165,7 +164,7 @@ def lab_env(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def data_api(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
+def data_api(settings: Settings, progress: Callable[[str], None]) -> Iterator[Settings]:
     """Settings with a Data API that answers: the one of LAB_DATA_API_URL, a running one, or one for this block."""
     if "data_api_url" in settings.model_fields_set or healthy(data_api_service(settings)):
         yield settings
@@ -174,7 +173,7 @@ def data_api(settings: Settings, say: Callable[[str], None]) -> Iterator[Setting
     with Supervisor(settings.home / "logs") as supervisor:
         supervisor.start(process)
         supervisor.wait(process, 60)
-        say(f"no Data API is running; started one for this command at {process.url}")
+        progress(f"no Data API is running; started one for this command at {process.url}")
         yield settings.model_copy(update={"data_api_url": process.url + "/{dataset}"})
 
 

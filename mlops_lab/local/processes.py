@@ -191,6 +191,11 @@ def check_ports(processes: list[Process]) -> None:
                 ) from None
 
 
+def without(*prefixes: str) -> dict[str, str]:
+    """The variables of this process but for those with such a prefix: what a lab of its own starts from."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+
+
 def free_ports(count: int) -> list[int]:
     """Different ports of this machine that nothing listens on now."""
     probes = [socket.socket() for _ in range(count)]

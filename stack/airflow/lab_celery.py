@@ -7,7 +7,6 @@ when its own consumer hands the message back, renews a file. The healthcheck loo
 stays old, too, while tasks wait although the worker is idle.
 """
 
-import importlib
 import socket
 import threading
 import time
@@ -19,6 +18,8 @@ from celery import bootsteps, signals
 from celery.utils.log import get_logger
 from celery.worker import state
 from kombu import Consumer, Exchange, Queue
+
+from mlops_lab.local.warm import import_modules
 
 CELERY_CONFIG = DEFAULT_CELERY_CONFIG | {"broker_connection_retry_on_startup": True}
 
@@ -49,25 +50,10 @@ class ProvesConsumption(bootsteps.ConsumerStep):
 @signals.celeryd_init.connect
 def prove_consumption(instance, **_) -> None:
     """Adds the step to a worker that is about to start."""
-    import_what_tasks_need()
+    # Every task is forked from this process.
+    import_modules()
     instance.app.steps["consumer"].add(ProvesConsumption)
     threading.Thread(target=_send, args=(instance.app,), daemon=True).start()
-
-
-def import_what_tasks_need() -> None:
-    """Every task is forked from the worker: what this has imported, no task imports again (1 s instead of 5)."""
-    for name in (
-        "mlops_lab.loop",
-        "mlops_lab.model.train",
-        "mlflow.onnx",
-        "matplotlib.pyplot",
-        "sklearn.ensemble",
-        "lightgbm",
-        "skl2onnx",
-        "onnxruntime",
-        "shap",
-    ):
-        importlib.import_module(name)
 
 
 def _own_queue() -> Queue:
