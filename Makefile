@@ -213,6 +213,7 @@ k8s-images: ## the images, built, tagged TAG and pushed to the cluster's registr
 k8s-tag: k8s-files ## sets the one tag that the cluster runs: TAG=…
 	@test -n "$(TAG)" || { echo "error: which tag? TAG=…"; exit 1; }
 	@sed -i -E 's/&tag "[^"]+"/\&tag "$(TAG)"/' k8s-export/lab/kustomization.yaml
+	@sed -i -E 's/^(defaultAirflowTag:) "[^"]+"/\1 "$(TAG)"/' k8s-export/helm/values.yaml
 
 .PHONY: k8s-repository
 k8s-repository: ## sets the git repository that Argo CD follows: URL=…

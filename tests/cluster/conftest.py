@@ -7,7 +7,7 @@ import pytest
 
 from mlops_lab.settings import REPOSITORY
 from tests.cluster.cluster import MACHINES, ROLES, SMALL, Cluster
-from tests.k8s.export import rendered, services
+from tests.k8s.export import rendered, services, tag
 
 
 def pytest_configure(config):
@@ -49,7 +49,7 @@ def cluster(machines) -> Cluster:
 
 def build_and_load(cluster: Cluster, *names: str) -> None:
     """The images of these services, each onto the nodes where its pods may run."""
-    tags = {"LAB_IMAGES": "localhost:32000/mlops-lab", "LAB_TAG": "1.0.0"}
+    tags = {"LAB_IMAGES": "localhost:32000/mlops-lab", "LAB_TAG": tag()}
     command = ["docker", "compose", "build", *(name for name in names if "build" in services()[name])]
     subprocess.run(command, cwd=REPOSITORY, env=cluster._environment | tags, timeout=3600, check=True)
     nodes: dict[str, set[str]] = {}

@@ -14,12 +14,13 @@ import pytest
 from mlops_lab.settings import REPOSITORY
 from tests.cluster.cluster import PATIENCE, ROLES, SMALL, Callers
 from tests.cluster.conftest import build_and_load
-from tests.k8s.export import FOLDERS, rendered
+from tests.k8s.export import FOLDERS, rendered, tag
 from tests.stack.stack import eventually
 from tests.support.flats import FLATS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3 * PATIENCE)]
 
+IMAGE = "localhost:32000/mlops-lab/inference"
 DEPLOYMENTS = sorted(rendered(SMALL).all("Deployment"))
 JOBS = sorted(rendered(SMALL).all("Job"))
 
@@ -62,11 +63,9 @@ def test_each_pod_is_on_its_server(cluster):
 
 
 def test_pod_security_refuses_what_is_not_restricted(cluster):
-    said = cluster.lab(
-        "run", "bad", "--image=localhost:32000/mlops-lab/inference:1.0.0", "--privileged", check=False
-    )
+    said = cluster.lab("run", "bad", f"--image={IMAGE}:{tag()}", "--privileged", check=False)
     assert "violates PodSecurity" in said
-    said = cluster.lab("run", "root", "--image=localhost:32000/mlops-lab/inference:1.0.0", check=False)
+    said = cluster.lab("run", "root", f"--image={IMAGE}:{tag()}", check=False)
     assert "violates PodSecurity" in said
 
 
@@ -158,13 +157,13 @@ def test_volumes_outlive_their_pods(cluster):
 
 
 def test_a_new_image_rolls_out_and_back_without_a_failed_prediction(cluster, export, record_property):
-    old, new = (f"localhost:32000/mlops-lab/inference:{tag}" for tag in ("1.0.0", "1.0.1"))
+    old, new = f"{IMAGE}:{tag()}", f"{IMAGE}:rolled-out"
     subprocess.run(["docker", "tag", old, new], env=cluster._environment, timeout=60, check=True)
     cluster.load(new)
     settings = export / "k8s-export" / "lab" / "kustomization.yaml"
     text = settings.read_text()
     line = next(line for line in text.splitlines() if "name: localhost/mlops-lab/inference," in line)
-    settings.write_text(text.replace(line, line.replace("*tag", '"1.0.1"')))
+    settings.write_text(text.replace(line, line.replace("*tag", '"rolled-out"')))
     with Callers(cluster) as callers:
         cluster.apply(export / "k8s-export" / "overlays" / "small")
         cluster.lab("rollout", "status", "deployment/inference", "--timeout=900s", timeout=960)

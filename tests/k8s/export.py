@@ -83,6 +83,11 @@ def services() -> dict[str, dict]:
     return compose()["services"]
 
 
+def tag() -> str:
+    """The one tag of the lab's own images in the cluster, which `make k8s-tag` sets."""
+    return yaml.safe_load((EXPORT / "lab" / "kustomization.yaml").read_text())["images"][0]["newTag"]
+
+
 def in_cluster() -> list[str]:
     """The services that the cluster runs."""
     return sorted(set(services()) - OUTSIDE)

@@ -10,7 +10,7 @@ import warnings
 import pytest
 import yaml
 
-from tests.k8s.export import EXPORT, REPOSITORY, compose, in_cluster, rendered, services
+from tests.k8s.export import EXPORT, REPOSITORY, compose, in_cluster, rendered, services, tag
 
 # One volume for all pods would keep them all on one node.
 PRIVATE_VOLUMES = {"airflow-logs", "inference-data"}
@@ -62,7 +62,10 @@ def test_the_service_is_as_compose_has_it(name):
 
 def program(name):
     service, container = services()[name], rendered().container(name)
-    assert container["image"] == service["image"].replace("localhost/", "localhost:32000/")
+    image = service["image"]
+    if image.startswith("localhost/"):
+        image = f"{image.replace('localhost/', 'localhost:32000/').rpartition(':')[0]}:{tag()}"
+    assert container["image"] == image
     assert container.get("command") == _words(service.get("entrypoint"))
     assert container.get("args") == _words(service.get("command"))
     if "stop_grace_period" in service:
