@@ -1,8 +1,6 @@
 """Which trees cover a patch of forest of 30 by 30 metres, from maps alone."""
 
-from mlops_lab.candidates import extra_trees, gradient_boosting, random_forest
-from mlops_lab.contract import Category, Integer
-from mlops_lab.use_case import ACCURACY, UseCase
+from mlops_lab import ACCURACY, Category, Integer, UseCase, extra_trees, gradient_boosting, random_forest
 
 LAYOUT = [
     "Elevation", "Aspect", "Slope", "Horizontal_Distance_To_Hydrology", "Vertical_Distance_To_Hydrology",

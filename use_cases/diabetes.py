@@ -1,14 +1,17 @@
 """Whether a diabetic patient is back in hospital within 30 days of leaving it."""
 
-from mlops_lab.candidates import (
+from mlops_lab import (
+    ROC_AUC,
+    Boolean,
+    Category,
+    Integer,
+    UseCase,
     gradient_boosting,
     logistic_regression,
     over_sampled,
     random_forest,
     select_k_best,
 )
-from mlops_lab.contract import Boolean, Category, Integer
-from mlops_lab.use_case import ROC_AUC, UseCase
 
 # Of UCI's 23 drugs nobody got two: examide and citoglipton.
 DRUGS = [

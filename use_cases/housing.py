@@ -1,8 +1,16 @@
 """The price of a house or a piece of land in the United States, from what a listing says."""
 
-from mlops_lab.candidates import gradient_boosting, linear_regression, random_forest, ridge
-from mlops_lab.contract import Category, Date, Number
-from mlops_lab.use_case import RMSE_LOG, UseCase
+from mlops_lab import (
+    RMSE_LOG,
+    Category,
+    Date,
+    Number,
+    UseCase,
+    gradient_boosting,
+    linear_regression,
+    random_forest,
+    ridge,
+)
 
 LOWEST_PRICE = 1_000  # USD; below, a listing states no price (0, 1, a rent)
 

@@ -2,13 +2,13 @@
 
 import random
 
-# 30 lines that a person might write: the price of a flat.
+# A use case of 30 lines.
 FLATS = '''
 """The rent of a flat, for tests."""
 
-from mlops_lab.candidates import linear_regression, ridge
-from mlops_lab.contract import Boolean, Category, Date, Integer, Number
-from mlops_lab.use_case import RMSE, RetrainPolicy, UseCase
+from mlops_lab import (
+    RMSE, Boolean, Category, Date, Integer, Number, RetrainPolicy, UseCase, linear_regression, ridge,
+)
 
 USE_CASE = UseCase(
     name="flats",
