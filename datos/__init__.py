@@ -1,1 +1,1 @@
-"""The Data API: serves data sets batch by batch, in both dialects of the course that the lab comes from."""
+"""The Data API: serves data sets batch by batch, in both API variants of the course that the lab comes from."""

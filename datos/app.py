@@ -1,4 +1,4 @@
-"""The Data API over HTTP: two dialects, one path prefix a data set, and each group at its own position."""
+"""The Data API over HTTP: two API variants, a path prefix for each data set, a position for each group."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ DAYS = frozenset(
 Group = Annotated[int, Query(ge=1, le=10, description="The course's group, 1 to 10")]
 Day = Annotated[
     str | None,
-    Query(description="Day of the group's class, a weekday's name or 1 to 31: chooses the second dialect"),
+    Query(description="Day of the group's class, a weekday's name or 1 to 31: rows come as objects"),
 ]
 
 
@@ -54,7 +54,7 @@ Found = Annotated[Dataset, Depends(_find)]
 
 
 class _RefusedError(LabError):
-    """A call that can't be answered: HTTP status and one line."""
+    """A call that is refused, with an HTTP status and one line."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -80,7 +80,7 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
     @app.middleware("http")
     async def count(request: Request, call_next):
         response = await call_next(request)
-        # Only names that exist become labels: callers must not be able to grow the metrics.
+        # Only data sets that exist become labels: a caller must not be able to add time series.
         metrics.requests.labels(getattr(request.state, "dataset", ""), str(response.status_code)).inc()
         return response
 
@@ -111,7 +111,7 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
     def data(dataset: str, found: Found, group_number: Group, day: Day = None) -> Response:
         """The group's next batch: lists of texts, or with `day` objects; 400 at the end of the data."""
         key = _day(day)
-        # The second dialect never repeats a batch.
+        # The object variant never repeats a batch.
         interval = settings.interval if day is None else 0
         with positions.turn(dataset, group_number, key, len(found.sizes), interval) as turn:
             if turn.number is None:
@@ -124,11 +124,8 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
                 )
             rows = found.read(turn.number)
         metrics.rows.labels(dataset).inc(len(rows))
-        logger.info(
-            "batch %d of %s for group %d",
-            turn.number, dataset, group_number,
-            extra={"data": {"dataset": dataset, "batch": turn.number, "group": group_number, "rows": len(rows)}},
-        )  # fmt: skip
+        fields = {"dataset": dataset, "batch": turn.number, "group": group_number, "rows": len(rows)}
+        logger.info("batch %(batch)d of %(dataset)s for group %(group)d", fields, extra={"data": fields})
         reply: dict = {"group_number": group_number}
         if day is not None:
             reply["day"] = day
@@ -176,7 +173,7 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
 
 
 class _Metrics:
-    """What Prometheus may read, in a registry of this app's own."""
+    """The metrics for Prometheus, in a registry of this app."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

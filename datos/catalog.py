@@ -1,4 +1,4 @@
-"""Which data sets there are now: the files in the folder, and synthetic stand-ins where there is no file."""
+"""The data sets that exist now: the files in the folder, and synthetic data where there is no file."""
 
 import re
 import threading
@@ -16,18 +16,18 @@ from datos.synthetic.market import Market
 from mlops_lab.errors import LabError
 
 CONFIG = "datasets.toml"
-# The publishers' file names start so; a file of another name is the data set of its own stem.
+# The publishers' file names start with these words; any other file is named by its own stem.
 PUBLISHED = {"realtor": "realtor", "diabet": "diabetes", "covertype": "covertype"}
 SYNTHETIC = {"realtor": Market, "diabetes": Clinic, "covertype": Forest}
 ROWS_PER_BATCH = {"realtor": 30_000}
 
 
 class UnknownDatasetError(LabError):
-    """No data set of this name; the text names those there are."""
+    """No data set has this name; the text lists the names."""
 
 
 class Catalog:
-    """Finds data sets by name; a file that appears, changes or goes is seen at the next call."""
+    """Finds data sets by name; a file that is added, changed or removed counts at the next call."""
 
     def __init__(self, settings: DatosSettings) -> None:
         self._settings = settings
@@ -35,11 +35,11 @@ class Catalog:
         self._loaded: dict[str, tuple[object, Dataset | DatasetError]] = {}
 
     def names(self) -> list[str]:
-        """Names of all data sets, good or not."""
+        """Names of all data sets, those that can't be served included."""
         return sorted({*SYNTHETIC, *self._files()})
 
     def get(self, name: str) -> Dataset:
-        """The data set `name`. Raises UnknownDatasetError, or DatasetError when its file is no good."""
+        """The data set `name`. Raises UnknownDatasetError, or DatasetError when its file can't be served."""
         files = self._files().get(name, [])
         if not files and name not in SYNTHETIC:
             raise UnknownDatasetError(f"no data set {name!r}; there are {', '.join(self.names())}")

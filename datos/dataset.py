@@ -1,4 +1,4 @@
-"""What the Data API needs to know of a data set, whatever it is made from."""
+"""What a data set of the Data API has, whatever it is made from."""
 
 import re
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 from mlops_lab.errors import LabError
 
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-"""Text that loses nothing as a number: a leading zero makes it a code, `nan` and `inf` are words."""
+"""Text that is the same as a number. `007` isn't (a code), nor are the words `nan` and `inf`."""
 
 
 class DatasetError(LabError):
@@ -14,12 +14,16 @@ class DatasetError(LabError):
 
 
 class Dataset(Protocol):
-    """A table served in batches, numbered from 1."""
+    """A table served in batches, numbered from 1.
 
-    source: str  # where it comes from, for people
+    source: where it comes from, in words. kinds: int or float for each column of numbers; the others are text.
+    sizes: rows of each batch.
+    """
+
+    source: str
     columns: tuple[str, ...]
-    kinds: dict[str, type]  # int or float for columns of numbers; all others are text
-    sizes: tuple[int, ...]  # rows of each batch
+    kinds: dict[str, type]
+    sizes: tuple[int, ...]
 
     def read(self, number: int) -> list[list[str]]:
         """Rows of batch `number` as texts in the order of `columns`; "" is null."""
@@ -29,7 +33,7 @@ class Dataset(Protocol):
 def as_objects(dataset: Dataset, rows: list[list[str]]) -> list[dict]:
     """Rows as objects with natural JSON values: numbers where the column holds numbers, None for "".
 
-    A text in a column of numbers stays text: it is for the reader to refuse.
+    A text in a column of numbers stays text: the reader refuses it.
     """
     kinds = [dataset.kinds.get(name) for name in dataset.columns]
     return [

@@ -21,7 +21,7 @@ class Slicing(BaseModel):
     """How a file is cut into batches.
 
     Slices of `rows_per_batch` rows in the order of the file; with `cut_by` (a column of numbers) and `cuts`,
-    first everything up to the first cut, then up to the second, …, each band in such slices.
+    first come all rows up to the first cut, then those up to the second, …, each band in such slices.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -40,8 +40,8 @@ class Slicing(BaseModel):
 class CsvFile:
     """One CSV file as a data set; the rows stay on disk.
 
-    The file is read through once: fields are counted, column types found, places of batches noted.
-    Raises DatasetError naming the line when it is no good CSV.
+    It is read once at the start, to count fields, find column types and remember where each batch begins.
+    Raises DatasetError naming the line when it isn't valid CSV.
     """
 
     def __init__(self, path: Path, slicing: Slicing) -> None:
@@ -168,7 +168,7 @@ def _header(header: list[str], name: str) -> list[str]:
 
 
 def _band(text: str, cuts: list[float]) -> int:
-    # What has no number goes to the last band: nothing is lost, and the reader's validation sees it.
+    # A row without a number goes to the last band: no row is lost, and the lab's validation sees it.
     return bisect_left(cuts, float(text)) if NUMBER.fullmatch(text) else len(cuts)
 
 

@@ -1,4 +1,4 @@
-"""Which batch each group is at, kept in a file so that a restart of the service goes on where it was."""
+"""The batch that each group has reached, kept in a file so that it outlives a restart of the service."""
 
 import json
 import os
@@ -25,10 +25,9 @@ class Turn:
 
 
 class Positions:
-    """Positions by data set, group and (second dialect) day.
+    """Positions by data set, group and (object variant) day.
 
-    `path` None keeps them in memory only.  Raises PositionsError when the file is not one that this class
-    wrote.
+    path: the file; None keeps the positions in memory only. Raises PositionsError for a file of another kind.
     """
 
     def __init__(self, path: Path | None, clock=time.time) -> None:
@@ -44,8 +43,8 @@ class Positions:
     ) -> Iterator[Turn]:
         """The next batch of this group, or the last one again while its `interval` (seconds) is not over.
 
-        The position moves when the block ends without an error, so a batch that could not be read is not
-        lost, and two calls at once get two batches.
+        The position moves when the block ends without an error, so a batch that can't be read isn't lost. Two
+        calls at once get two batches.
         """
         key = _key(dataset, group, day)
         with self._lock:
@@ -96,7 +95,7 @@ def _read(path: Path | None) -> dict[str, dict]:
 
 
 def _write(path: Path, positions: dict[str, dict]) -> None:
-    # Written beside and renamed: a kill in the middle leaves the old positions.
+    # Written to another file and renamed: a kill in the middle leaves the old positions.
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,10 +30,10 @@ class DatosSettings(LabSettings):
     interval: float = Field(
         0,
         ge=0,
-        description="Seconds for which a batch repeats when no day is given; 0: each call moves on",
+        description="Seconds for which the list variant repeats a batch; 0: each call moves on",
     )
     folder: Path | None = Field(None, description="Folder of CSV and CSV.gz files to serve")
     state: Path | None = Field(
         None,
-        description="File that keeps the positions; without it a restart begins again",
+        description="File that keeps the positions; without it they are lost at a restart",
     )

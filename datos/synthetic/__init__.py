@@ -1,1 +1,1 @@
-"""Deterministic stand-ins for the three public data sets: nothing here is real data."""
+"""Synthetic data in the form of the three public data sets, the same bytes on every machine."""

@@ -1,4 +1,4 @@
-"""A synthetic stand-in for the diabetes data set (UCI 296): the same 50 columns and traps, invented patients.
+"""Synthetic data in the form of UCI 296 (diabetes): the same 50 columns and traps, invented patients.
 
 `?` is missing and `None` is a value (no test was made); about three visits in ten are of a patient seen
 before; 11 % of the visits are followed by another within 30 days, the more so after earlier stays,
@@ -58,7 +58,9 @@ _COUNTS = (
 class Clinic(SyntheticTable):
     """Invented hospital visits in the columns of UCI 296."""
 
-    source = "synthetic stand-in for UCI 296 with invented patients; lab data download diabetes"
+    source = (
+        "synthetic data in the form of UCI 296, invented patients; lab data download diabetes gets the real"
+    )
     columns = (
         "encounter_id", "patient_nbr", "race", "gender", "age", "weight", "admission_type_id",
         "discharge_disposition_id", "admission_source_id", "time_in_hospital", "payer_code",

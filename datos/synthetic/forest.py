@@ -1,4 +1,4 @@
-"""A synthetic stand-in for covertype (UCI 31) as the course serves it: 13 columns, invented patches.
+"""Synthetic data in the form of UCI 31 (covertype) as the course serves it: 13 columns, invented patches.
 
 Seven classes, one of them rare; Wilderness_Area and Soil_Type as text; a tenth of each later batch is exact
 copies of rows served before.  A class has its own elevations, areas and soils, so that it can be learnt, but
@@ -19,46 +19,26 @@ _CLASSES = {
     "5": (6.5, 2418, 75, {"Cache": 93, "Commanche": 7}, 0),
     "6": (1.9, 3330, 60, {"Rawah": 70, "Commanche": 25, "Neota": 5}, 17),
 }
-_SOILS = (
-    *(
-        "C2702",
-        "C2703",
-        "C2704",
-        "C2705",
-        "C2706",
-        "C2717",
-        "C5101",
-        "C6101",
-        "C6102",
-        "C4703",
-        "C4704",
-        "C4758",
-    ),
-    *(
-        "C7202",
-        "C7700",
-        "C7745",
-        "C7746",
-        "C7755",
-        "C7756",
-        "C7757",
-        "C8771",
-        "C8772",
-        "C8776",
-    ),
-)
+_SOILS = """
+    C2702 C2703 C2704 C2705 C2706 C2717 C5101 C6101 C6102 C4703 C4704 C4758
+    C7202 C7700 C7745 C7746 C7755 C7756 C7757 C8771 C8772 C8776
+""".split()
 _COPIED = 0.10
 
 
 class Forest(SyntheticTable):
     """Invented patches of forest in the columns of the course's covertype."""
 
-    source = "synthetic stand-in for UCI 31, invented patches; lab data download covertype gets the real"
-    columns = (
-        "Elevation", "Aspect", "Slope", "Horizontal_Distance_To_Hydrology", "Vertical_Distance_To_Hydrology",
-        "Horizontal_Distance_To_Roadways", "Hillshade_9am", "Hillshade_Noon", "Hillshade_3pm",
-        "Horizontal_Distance_To_Fire_Points", "Wilderness_Area", "Soil_Type", "Cover_Type",
-    )  # fmt: skip
+    source = (
+        "synthetic data in the form of UCI 31, invented patches; lab data download covertype gets the real"
+    )
+    columns = tuple(
+        """
+        Elevation Aspect Slope Horizontal_Distance_To_Hydrology Vertical_Distance_To_Hydrology
+        Horizontal_Distance_To_Roadways Hillshade_9am Hillshade_Noon Hillshade_3pm
+        Horizontal_Distance_To_Fire_Points Wilderness_Area Soil_Type Cover_Type
+        """.split()
+    )
     kinds = dict.fromkeys((*columns[:10], "Cover_Type"), int)
     default_rows = 16_000
     most_rows = 581_012
@@ -66,7 +46,7 @@ class Forest(SyntheticTable):
     def draw(self, rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
         """See SyntheticTable."""
         cover = choose(rng, {name: values[0] for name, values in _CLASSES.items()}, rows)
-        # A few of the rare class stand in the first batch, so that every class is known from the start.
+        # The first batch has a few rows of the rare class, so that every class is known from the start.
         cover[rng.integers(0, self.sizes[0], 3)] = "3"
         aspect = rng.integers(0, 361, rows)
         slope = np.clip(np.round(rng.gamma(4, 3.6, rows)), 0, 55)
@@ -74,12 +54,12 @@ class Forest(SyntheticTable):
         elevation = np.zeros(rows)
         area = np.full(rows, "", dtype=object)
         soil = np.full(rows, "", dtype=object)
-        for name, (_, mean, spread, areas, first) in _CLASSES.items():
+        for name, (_, mean, deviation, areas, first) in _CLASSES.items():
             mine = np.flatnonzero(cover == name)
             # Forest grows lower on a shady slope and near water: no straight line separates the classes.
             shady = 110 * np.cos(np.radians(aspect[mine])) * np.minimum(slope[mine] / 12, 1)
             damp = 170 * np.cos(water[mine] / 60)
-            elevation[mine] = mean - shady - damp + rng.normal(0, 0.5 * spread, len(mine))
+            elevation[mine] = mean - shady - damp + rng.normal(0, 0.5 * deviation, len(mine))
             area[mine] = choose(rng, areas, len(mine))
             soil[mine] = choose(rng, _soils(first), len(mine))
         angle = np.radians(aspect)

@@ -34,23 +34,12 @@ import numpy as np
 from datos.synthetic.places import STATES, Places
 from datos.synthetic.rows import as_text, to_float
 
-COLUMNS = (
-    "brokered_by", "status", "price", "bed", "bath", "acre_lot",
-    "street", "city", "state", "zip_code", "house_size", "prev_sold_date",
-)  # fmt: skip
-KINDS = dict.fromkeys(
-    (
-        "brokered_by",
-        "price",
-        "bed",
-        "bath",
-        "acre_lot",
-        "street",
-        "zip_code",
-        "house_size",
-    ),
-    float,
+COLUMNS = tuple(
+    """
+    brokered_by status price bed bath acre_lot street city state zip_code house_size prev_sold_date
+    """.split()
 )
+KINDS = dict.fromkeys("brokered_by price bed bath acre_lot street zip_code house_size".split(), float)
 """Columns that hold numbers, with their type in JSON; the others hold text."""
 SIGMA = 0.30
 """Standard deviation of log price that no column explains."""
@@ -61,13 +50,18 @@ FULL_SIZES = (140_000, 100_000, 4_055, 190_000, 361_457, 100_000)
 """Rows of each batch at scale 1: two batches up to 300k, two up to 500k, one above, one of old rows."""
 BATCHES = tuple(range(1, len(FULL_SIZES) + 1))
 
-_LISTINGS = 605_000  # distinct listings at scale 1; the rest of the rows are copies
+# Distinct listings at scale 1; the other rows are copies.
+_LISTINGS = 605_000
 _RELISTED = 0.06
 _BAD = 0.005
-_LAST_NEW = 0.05  # share of the last batch that was not served before
-_SMALL_STATE = "Massachusetts"  # the course's smallest batch holds one state only
 
-# What is wrong with a bad row: rule: (column, the text that stands there instead)
+# Fraction of the last batch that was not served before.
+_LAST_NEW = 0.05
+
+# The course's smallest batch holds one state only.
+_SMALL_STATE = "Massachusetts"
+
+# The fault of a bad row: rule: (column, the text that replaces its value)
 BAD_VALUES = {
     "price is zero": ("price", "0.0"),
     "price is text": ("price", "call agent"),

@@ -9,7 +9,7 @@ from datos.synthetic.rows import as_text
 
 
 class SyntheticTable:
-    """Base of the stand-ins: a subclass names itself and draws its columns.
+    """Base of the synthetic tables: a subclass names itself and draws its columns.
 
     `scale` is the market's: at the demo's default there are `default_rows`, and never more than `most_rows`,
     the size of the real data set.  Equal arguments give equal bytes.

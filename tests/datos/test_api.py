@@ -1,4 +1,4 @@
-"""The Data API over HTTP: both dialects, positions, the end of the data and what happens to bad requests."""
+"""The Data API over HTTP: both API variants, positions, the end of the data and what happens to bad requests."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ def test_the_page_docs_loads_nothing_from_elsewhere(serve):
         assert api.get(path).status_code == 200
 
 
-def test_first_dialect_lists_texts(serve):
+def test_the_list_variant_has_rows_as_lists_of_texts(serve):
     reply = serve().get("/realtor/data", params={"group_number": 3}).json()
     assert set(reply) == {"group_number", "batch_number", "data"}
     assert (reply["group_number"], reply["batch_number"]) == (3, 1)
@@ -37,7 +37,7 @@ def test_first_dialect_lists_texts(serve):
     assert any("" in row for row in reply["data"])
 
 
-def test_second_dialect_lists_objects_of_the_same_rows(serve):
+def test_the_object_variant_has_the_same_rows_as_objects(serve):
     api = serve()
     texts = rows_of(api.get("/realtor/data?group_number=3"))
     reply = api.get("/realtor/data?group_number=3&day=Tuesday").json()
@@ -56,7 +56,7 @@ def test_second_dialect_lists_objects_of_the_same_rows(serve):
                 assert row[name] == float(value)
 
 
-def test_whole_numbers_stay_whole_in_the_second_dialect(serve):
+def test_whole_numbers_stay_whole_in_the_object_variant(serve):
     row = rows_of(serve().get("/covertype/data?group_number=1&day=2"))[0]
     assert type(row["Elevation"]) is int
     assert type(row["Soil_Type"]) is str
@@ -86,7 +86,7 @@ def test_a_batch_repeats_until_its_interval_is_over(serve):
     assert ask() == 1
     now[0] += 1
     assert [ask(), ask()] == [2, 2]
-    assert [ask("&day=1"), ask("&day=1")] == [1, 2]  # the second dialect does not wait
+    assert [ask("&day=1"), ask("&day=1")] == [1, 2]  # the object variant does not wait
     now[0] += 300
     assert ask() == 3
     now[0] += 300
