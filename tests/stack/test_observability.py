@@ -165,6 +165,15 @@ def test_promtool_of_the_stacks_image_passes_the_rule_tests(stack):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_failed_run_is_an_alert(stack, lost, record_property):
+    airflow = stack.airflow()
+    failed = eventually(
+        lambda: [run["end_date"] for run in airflow.runs(lost) if run["state"] == "failed"],
+        "a run that failed",
+    )
+    becomes_an_alert(stack, "DagFailed", seconds(failed[-1]), record_property)
+
+
 def test_drift_is_an_alert_and_asks_for_a_training(stack, traffic, record_property):
     # A champion that was promoted just before the pause may be loaded now and begin a new count: the traffic continues.
     becomes_an_alert(stack, "InputDrift", traffic[0], record_property, lambda: ask(stack, 10))
@@ -182,15 +191,6 @@ def test_a_prediction_is_followed_to_its_payload_in_the_bucket(stack, traffic):
     assert found["prediction"]["feedback"][0]["actual"] == 250_000
     assert all(batch["payload_bytes"] > 1000 for batch in found["batches"])
     assert found["batches"][0]["payload"].startswith("s3://api-artifacts/payloads/housing/")
-
-
-def test_a_failed_run_is_an_alert(stack, lost, record_property):
-    airflow = stack.airflow()
-    failed = eventually(
-        lambda: [run["end_date"] for run in airflow.runs(lost) if run["state"] == "failed"],
-        "a run that failed",
-    )
-    becomes_an_alert(stack, "DagFailed", seconds(failed[-1]), record_property)
 
 
 def test_failing_replies_are_an_alert(stack, champion, record_property):
