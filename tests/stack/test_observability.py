@@ -33,11 +33,12 @@ def query(stack, expression: str) -> list[dict]:
     return reply["data"]["result"]
 
 
-def firing(stack, name: str) -> list[float]:
-    """When each active alert of that name began to fire, as Alertmanager has it."""
+def firing(stack, name: str, **labels: str) -> list[float]:
+    """When each active alert of that name, and with these labels, began to fire, as Alertmanager has it."""
+    wanted = {"alertname": name} | labels
     alerts = httpx.get(f"{stack.url('alertmanager')}/api/v2/alerts", timeout=30).json()
     active = (alert for alert in alerts if alert["status"]["state"] == "active")
-    return [seconds(alert["startsAt"]) for alert in active if alert["labels"]["alertname"] == name]
+    return [seconds(alert["startsAt"]) for alert in active if wanted.items() <= alert["labels"].items()]
 
 
 def seconds(moment: str) -> float:
@@ -50,6 +51,7 @@ def becomes_an_alert(
     since: float,
     record: Callable[[str, object], None],
     traffic: Callable[[], object] = lambda: None,
+    **labels: str,
 ) -> None:
     """Waits until Alertmanager has the alert, while the traffic that shows the fault continues.
 
@@ -58,7 +60,7 @@ def becomes_an_alert(
 
     def fires() -> list[float]:
         traffic()
-        return firing(stack, name)
+        return firing(stack, name, **labels)
 
     delay = min(eventually(fires, f"the alert {name}", PROMPT, pause=0.5)) - since
     assert 0 <= delay <= PROMPT, f"{name} fired {delay:.0f} s after its fault"
@@ -171,7 +173,7 @@ def test_a_failed_run_is_an_alert(stack, lost, record_property):
         lambda: [run["end_date"] for run in airflow.runs(lost) if run["state"] == "failed"],
         "a run that failed",
     )
-    becomes_an_alert(stack, "DagFailed", seconds(failed[-1]), record_property)
+    becomes_an_alert(stack, "DagFailed", seconds(failed[-1]), record_property, dag_id=lost)
 
 
 def test_drift_is_an_alert_and_asks_for_a_training(stack, traffic, record_property):
