@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def look(name):
     """What the training is to be told when one is asked for, else None, which skips the request."""
     from mlops_lab.data.artifacts import ArtifactError
-    from mlops_lab.data.store import StoreError
+    from mlops_lab.data.database import StoreError
     from mlops_lab.errors import LabError, NoChampionError
     from mlops_lab.lab import Lab
     from mlops_lab.monitor import monitor

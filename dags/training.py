@@ -20,8 +20,8 @@ def opened(name: str):
     """The lab and the use case for one task. What a retry can't mend fails the task at once, in one line."""
     # Imported by the task, not with this file: the DAG processor reads it every few seconds.
     from mlops_lab.data.artifacts import ArtifactError
+    from mlops_lab.data.database import StoreError
     from mlops_lab.data.source import SourceError
-    from mlops_lab.data.store import StoreError
     from mlops_lab.errors import LabError
     from mlops_lab.lab import Lab
 
@@ -36,7 +36,7 @@ def opened(name: str):
 
 def stored(lab, batch_id: int) -> bool:
     """Whether an earlier run has finished with the batch: a training that is asked for learns from its rows again."""
-    done = lab.store.batch(batch_id).state == "done"
+    done = lab.ledger.batch(batch_id).state == "done"
     if done:
         log.info("batch %s is stored; a training on the rows that are there was asked for", batch_id)
     return done

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi_offline import FastAPIOffline
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from starlette.routing import Route
 
 from inference import routes
@@ -27,6 +27,7 @@ from inference.prediction_log import PredictionLog
 from inference.settings import InferenceSettings
 from inference.workers import Workers
 from mlops_lab import logs
+from mlops_lab.data.database import connect
 from mlops_lab.errors import ContractError, LabError
 
 logger = logging.getLogger("inference")
@@ -38,7 +39,10 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     Raises `SpoolError` when the spool's folder can't be used.
     """
     metrics = Metrics()
-    database = _engine(settings.prediction_url)
+    # Short limits: entries wait in the spool, not in a connection.
+    database = connect(
+        settings.prediction_url, connect_timeout=5, statement_timeout=30, pool_size=2, json_serializer=_json
+    )
     champions = Champions(settings, database, metrics)
     log = PredictionLog(settings.spool, database, settings.inference_spool_limit)
     metrics.watch(champions, log)
@@ -91,16 +95,6 @@ async def _follow(service: Service) -> None:
     while True:
         await asyncio.to_thread(service.champions.refresh)
         await asyncio.sleep(service.settings.inference_poll)
-
-
-def _engine(url: str) -> Engine:
-    """The database of the prediction log. Short timeouts: entries wait in the spool, not in a connection."""
-    if url.startswith("sqlite"):
-        return create_engine(url, connect_args={"timeout": 5}, json_serializer=_json)
-    options = {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30}
-    return create_engine(
-        url, connect_args=options, pool_pre_ping=True, pool_recycle=1800, pool_size=2, json_serializer=_json
-    )
 
 
 def _json(value: Any) -> str:

@@ -18,7 +18,7 @@ from inference.errors import NoModelYet, RegistryAway, UnknownUseCase
 from inference.metrics import Metrics
 from inference.settings import InferenceSettings
 from mlops_lab.contract import Contract
-from mlops_lab.data.tables import MODELS
+from mlops_lab.data.tables import Model
 from mlops_lab.errors import ModelError
 from mlops_lab.model.drift import DriftCounter
 from mlops_lab.model.predictor import Predictor
@@ -206,8 +206,8 @@ class Champions:
 
     def _recorded_digest(self, version: Version) -> str | None:
         """The digest in the lab's own database; None, and a line in the log, when it can't be read."""
-        query = select(MODELS.c.digest).where(
-            MODELS.c.use_case == version.use_case, MODELS.c.version == version.version
+        query = select(Model.digest).where(
+            Model.use_case == version.use_case, Model.version == version.version
         )
         try:
             with self._database.connect() as db:

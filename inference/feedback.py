@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -12,6 +11,7 @@ from inference.endpoint import Call, Endpoint
 from inference.errors import CannotStore, problem
 from inference.prediction_log import SpoolError
 from mlops_lab.contract import TEXT_LIMIT, Contract, FieldError
+from mlops_lab.data.database import now
 
 _FIELDS = ("prediction_id", "actual", "group_key", "use_case")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -46,7 +46,7 @@ class Feedback(Endpoint):
             "use_case": use_case,
             "actual": _actual(champion.contract, body),
             "group_key": _group_key(body.get("group_key")),
-            "received_at": datetime.now(UTC).replace(tzinfo=None),
+            "received_at": now(),
         }
         try:
             self.service.log.put(entry)

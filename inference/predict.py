@@ -2,7 +2,6 @@
 
 import os
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -10,6 +9,7 @@ import orjson
 from inference.body import parse, rows_of
 from inference.champions import Champion
 from inference.endpoint import Call, Endpoint
+from mlops_lab.data.database import now
 from mlops_lab.logs import request_id
 from mlops_lab.model.predictor import Predictions
 
@@ -50,9 +50,9 @@ def named_probabilities(champion: Champion, found: Predictions) -> list[dict[str
 
 def _new_ids(n: int) -> list[str]:
     """32 hexadecimal digits each: milliseconds first, so that the index grows at its end, then 80 random bits."""
-    now = f"{time.time_ns() // 1_000_000:012x}"
+    moment = f"{time.time_ns() // 1_000_000:012x}"
     random = os.urandom(10 * n).hex()
-    return [now + random[i : i + 20] for i in range(0, 20 * n, 20)]
+    return [moment + random[i : i + 20] for i in range(0, 20 * n, 20)]
 
 
 def _entries(
@@ -64,7 +64,7 @@ def _entries(
         "version": champion.version.version,
         "run_id": champion.version.run_id,
         "request_id": request_id.get(),
-        "predicted_at": datetime.now(UTC).replace(tzinfo=None),
+        "predicted_at": now(),
     }
     return [
         {**common, "id": ids[i], "row": found.rows[i], "prediction": value}

@@ -21,7 +21,7 @@ import orjson
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
 
-from mlops_lab.data.tables import FEEDBACK, PREDICTIONS
+from mlops_lab.data.tables import Feedback, Prediction
 from mlops_lab.errors import LabError
 
 logger = logging.getLogger("inference.log")
@@ -34,8 +34,8 @@ MOST_WAITING = 200_000  # entries held in memory while the disk takes nothing
 LONGEST_PAUSE = 30.0
 
 _TABLES = {
-    "predictions": (PREDICTIONS, ("predicted_at",)),
-    "feedback": (FEEDBACK, ("received_at",)),
+    "predictions": (Prediction.__table__, ("predicted_at",)),
+    "feedback": (Feedback.__table__, ("received_at",)),
 }
 
 

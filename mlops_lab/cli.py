@@ -146,7 +146,7 @@ def trace(
         lines = trace.lines(result)
     else:
         lab.store.create_tables()
-        result = trace.trace_batch(lab, lab.store.batch(batch))
+        result = trace.trace_batch(lab, lab.ledger.batch(batch))
         lines = trace.batch_lines(result)
     if as_json:
         _print_json(result)

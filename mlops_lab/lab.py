@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from mlops_lab.data.artifacts import Artifacts
-from mlops_lab.data.predictions import Served
+from mlops_lab.data.ledger import Ledger
+from mlops_lab.data.predictions import PredictionReader
 from mlops_lab.data.source import DataApi
 from mlops_lab.data.store import Store
 from mlops_lab.errors import NoChampionError
@@ -45,8 +46,12 @@ class Lab:
         return Store(self.settings.raw_url, self.settings.clean_url)
 
     @cached_property
-    def served(self) -> Served:
-        return Served(self.store.raw)
+    def ledger(self) -> Ledger:
+        return Ledger(self.store.raw)
+
+    @cached_property
+    def predictions(self) -> PredictionReader:
+        return PredictionReader(self.store.raw)
 
     @cached_property
     def artifacts(self) -> Artifacts:
@@ -83,5 +88,5 @@ class Lab:
 
         Raises `ModelError`.
         """
-        recorded = self.store.model(version.use_case, version.version)
+        recorded = self.ledger.model(version.use_case, version.version)
         return Predictor.load(self.registry.download(version, self.cache, recorded and recorded.digest))

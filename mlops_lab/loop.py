@@ -46,5 +46,5 @@ def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool) -> BatchResu
         if outcome.promoted:
             roll_out(lab, use_case, batch_id, outcome.version)
     more = finish(lab, use_case, batch_id)
-    number = lab.store.batch(batch_id).batch_number
+    number = lab.ledger.batch(batch_id).batch_number
     return BatchResult(number, outcome.reason if outcome else decision.reason, outcome, more)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mlops_lab.contract import Contract, RetrainPolicy
-from mlops_lab.data.store import now
+from mlops_lab.data.database import now
+from mlops_lab.data.tables import Check
 from mlops_lab.errors import ContractError, LabError, NoChampionError
 from mlops_lab.lab import Lab
 from mlops_lab.metrics import METRICS
@@ -62,19 +63,21 @@ def monitor(lab: Lab, use_case: UseCase) -> Finding:
     champion = lab.registry.by_alias(use_case.name, CHAMPION)
     if champion is None:
         raise NoChampionError(f"{use_case.name} has no champion yet; there is nothing to compare with")
-    last = lab.served.last_check(use_case.name)
+    last = lab.ledger.last_check(use_case.name)
     unchanged = last and last.version == champion.version
-    if unchanged and not lab.served.since(use_case.name, last.checked_at):
+    if unchanged and not lab.predictions.since(use_case.name, last.checked_at):
         return Finding(
             use_case.name, champion.version, last.rows, {}, last.answered, last.metric, last.live_score,
             last.test_score, last.passed, False, "nothing was served since the last look", None,
         )  # fmt: skip
 
     contract = lab.predictor(champion).contract
-    matrix = _encoded(contract, lab.served.latest(use_case.name, WINDOW))
+    matrix = _encoded(contract, lab.predictions.latest(use_case.name, WINDOW))
     policy = contract.retrain
     drift = _drift(contract, matrix) if len(matrix) >= policy.min_drift_rows else {}
-    truth, output = _answered(contract, lab.served.answered(use_case.name, champion.version, MOST_ANSWERED))
+    truth, output = _answered(
+        contract, lab.predictions.labelled(use_case.name, champion.version, MOST_ANSWERED)
+    )
     test = contract.metrics.get("test", {}).get(contract.metric)
     live = _score(contract, truth, output) if len(truth) >= ENOUGH_ANSWERED else None
 
@@ -95,12 +98,13 @@ def monitor(lab: Lab, use_case: UseCase) -> Finding:
         use_case.name, champion.version, len(matrix), drift, len(truth), contract.metric, live, test,
         bool(passed), retrain, reason, run,
     )  # fmt: skip
-    batches = lab.store.batches(use_case.name)
-    lab.served.put_check(
+    batches = lab.ledger.batches(use_case.name)
+    check = Check(
         use_case=use_case.name, version=champion.version, rows=len(matrix), psi=drift.get(worst), feature=worst,
         answered=len(truth), metric=contract.metric, live_score=live, test_score=test, passed=bool(passed),
         retrain=retrain, reason=reason, batch_id=batches[-1].id if batches else None, mlflow_run=run,
     )  # fmt: skip
+    lab.ledger.put_check(check)
     lab.say(f"{use_case.name}: {reason}")
     return finding
 
@@ -117,7 +121,7 @@ def _ask(
         batch = newest(lab, use_case)
     except LabError:
         return False, f"{reason}; there is no batch to train on"
-    asked = lab.served.last_check(use_case.name, asked=True)
+    asked = lab.ledger.last_check(use_case.name, asked=True)
     if asked is not None and asked.batch_id == batch.id:
         return (
             False,

@@ -7,6 +7,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_lab.data.source import DataApi
+from mlops_lab.data.tables import Batch
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
 from mlops_lab.settings import REPOSITORY, Settings
@@ -56,9 +57,9 @@ def saved_answers(lab: Lab, use_case: UseCase, count: int = 2) -> list[Path]:
     return files
 
 
-def _batches(lab: Lab, use_case: UseCase) -> list:
+def _batches(lab: Lab, use_case: UseCase) -> list[Batch]:
     try:
-        batches = lab.store.batches(use_case.name)
+        batches = lab.ledger.batches(use_case.name)
     except SQLAlchemyError as error:
         text = str(getattr(error, "orig", error)).splitlines()[0]
         if "no such table" not in text and "doesn't exist" not in text:

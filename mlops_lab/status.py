@@ -66,5 +66,5 @@ def status(lab: Lab, name: str) -> dict[str, Any]:
         "use_case": name,
         "champion": asdict(champion_status(lab, champion)) if champion else None,
         "versions": len(lab.registry.versions(name)),
-        "batches": [asdict(batch) for batch in lab.store.batches(name)],
+        "batches": [asdict(batch) for batch in lab.ledger.batches(name)],
     }

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from mlops_lab.data.artifacts import ArtifactError
-from mlops_lab.data.store import Batch
+from mlops_lab.data.tables import Batch
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model.registry import CHAMPION
@@ -26,7 +26,7 @@ def trace_prediction(lab: Lab, prediction_id: str) -> dict[str, Any]:
     `ModelError` when its version is gone from the registry.
     """
     lab.store.create_tables()
-    found = lab.served.prediction(prediction_id)
+    found = lab.predictions.prediction(prediction_id)
     if found is None:
         raise TraceError(
             f"the prediction log has no prediction {prediction_id!r}; "
@@ -49,7 +49,7 @@ def trace_prediction(lab: Lab, prediction_id: str) -> dict[str, Any]:
             "probabilities": found.probabilities,
             "feedback": [
                 {"actual": f.actual, "group_key": f.group_key, "received_at": f.received_at}
-                for f in lab.served.feedback_of(prediction_id)
+                for f in lab.predictions.feedback_of(prediction_id)
             ],
         },
         "model": {
@@ -62,7 +62,7 @@ def trace_prediction(lab: Lab, prediction_id: str) -> dict[str, Any]:
             "rows": lineage.rows,
             "champion": champion is not None and champion.version == found.version,
         },
-        "batches": [trace_batch(lab, lab.store.batch(number)) for number in lineage.batches],
+        "batches": [trace_batch(lab, lab.ledger.batch(number)) for number in lineage.batches],
     }
 
 
@@ -90,7 +90,7 @@ def trace_batch(lab: Lab, batch: Batch) -> dict[str, Any]:
         "payload_bytes": size,
         "payload_fault": fault,
         "digest": batch.digest,
-        "versions": lab.store.models_of_batch(batch.use_case, batch.id),
+        "versions": lab.ledger.models_of_batch(batch.use_case, batch.id),
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from inference.prediction_log import PredictionLog
-from mlops_lab.data.store import now
+from mlops_lab.data.database import now
 from mlops_lab.errors import NoChampionError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION
@@ -153,9 +153,9 @@ def test_without_a_champion_there_is_nothing_to_compare_with(lab, use_case):
 def test_a_training_that_is_asked_for_learns_from_the_stored_rows_and_says_why(lab, use_case, service):
     entry = newest(lab, use_case)
     decide(lab, use_case, entry.id, force=True, why="area has drifted")
-    assert lab.store.batch(entry.id).reason == "area has drifted"
+    assert lab.ledger.batch(entry.id).reason == "area has drifted"
     finish(lab, use_case, entry.id)
     before = lab.store.count_clean(use_case)
     assert train_now(lab, use_case).outcome is not None
     assert lab.store.count_clean(use_case) == before
-    assert len(lab.store.batches("flats")) == 1
+    assert len(lab.ledger.batches("flats")) == 1

@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from mlops_lab.data.source import parse
+from mlops_lab.data.payload import parse
 from mlops_lab.lab import Lab
 from mlops_lab.loop import run_batch
 from mlops_lab.metrics import METRICS
@@ -67,7 +67,7 @@ def test_a_real_batch_goes_round_the_loop(serve, use_case, file):
     lab = serve(file)
     found = lab.use_case(use_case)
     assert run_batch(lab, found).outcome.promoted
-    (batch,) = lab.store.batches(use_case)
+    (batch,) = lab.ledger.batches(use_case)
     assert batch.state == "done"
     assert batch.quarantined <= 0.02 * batch.received  # bounds that refuse real rows would be wrong bounds
     assert batch.received == batch.stored + batch.quarantined

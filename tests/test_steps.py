@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from mlops_lab import loop
+from mlops_lab.data.database import StoreError
+from mlops_lab.data.payload import BatchShapeError
 from mlops_lab.data.rows import rows as plain_rows
-from mlops_lab.data.source import BatchShapeError, EndOfDataError, SourceError
+from mlops_lab.data.source import EndOfDataError, SourceError
 from mlops_lab.data.split import hashes, split_of
-from mlops_lab.data.store import StoreError
 from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION, PREVIOUS, digest
@@ -37,7 +38,7 @@ def run_of(lab, run_id):
 
 def test_a_batch_becomes_rows_in_both_databases_and_a_champion(trained, use_case):
     lab = trained
-    entry = lab.store.batches("flats")[0]
+    entry = lab.ledger.batches("flats")[0]
     assert (entry.state, entry.received, entry.stored, entry.clean, entry.decision) == (
         "done",
         600,
@@ -60,7 +61,7 @@ def test_a_prediction_can_be_walked_back_to_the_stored_payload(trained):
     lineage = lab.predictor(champion).contract.lineage
     assert lineage.run_id == champion.run_id
     assert run_of(lab, lineage.run_id).inputs.dataset_inputs[0].dataset.name == "flats-batch-1"
-    entry = lab.store.batch(lineage.batches[0])
+    entry = lab.ledger.batch(lineage.batches[0])
     payload = json.loads(lab.artifacts.get(entry.payload))
     assert payload["batch_number"] == 1
     assert len(payload["data"]) == 600
@@ -70,14 +71,14 @@ def test_the_same_payload_twice_is_one_batch(trained, use_case, course):
     course.will_answer(batch(1, flats(600)), END)
     with pytest.raises(KnownBatchError, match="batch 1 was received before"):
         run_batch(trained, use_case)
-    assert len(trained.store.batches("flats")) == 1
+    assert len(trained.ledger.batches("flats")) == 1
     assert count(trained, "flats_raw") == 600
 
 
 def test_known_rows_under_a_new_number_are_stored_as_arrived_but_learnt_from_once(trained, use_case, course):
     course.will_answer(batch(2, flats(600)), END)
     result = run_batch(trained, use_case)
-    entry = trained.store.batches("flats")[1]
+    entry = trained.ledger.batches("flats")[1]
     assert (entry.stored, entry.clean, entry.duplicates) == (600, 0, 600)
     assert result.outcome is None
     assert "0% of its groups are new" in result.reason
@@ -101,7 +102,7 @@ def test_bad_rows_go_to_quarantine_and_good_ones_on(lab, use_case, course):
     rows[7][0], rows[9] = "wide", [1, 2]
     course.will_answer(batch(1, rows), END)
     run_batch(lab, use_case)
-    entry = lab.store.batches("flats")[0]
+    entry = lab.ledger.batches("flats")[0]
     assert (entry.received, entry.stored, entry.quarantined) == (300, 298, 2)
     with lab.store.raw.connect() as db:
         found = db.execute(
@@ -118,18 +119,18 @@ def test_a_broken_payload_is_kept_and_named_and_the_next_batch_goes_on(trained, 
     course.will_answer((200, b"<html>busy</html>"), batch(2, flats(50, seed=5)), END)
     with pytest.raises(BatchShapeError, match=r"isn't JSON.*the payload is kept as payloads/flats/"):
         run_batch(trained, use_case)
-    broken = trained.store.batches("flats")[1]
+    broken = trained.ledger.batches("flats")[1]
     assert broken.state == "broken"
     assert trained.artifacts.get(broken.payload) == b"<html>busy</html>"
     run_batch(trained, use_case)
-    assert trained.store.batches("flats")[2].stored == 50
+    assert trained.ledger.batches("flats")[2].stored == 50
 
 
 def test_a_gap_in_the_numbers_is_recorded(trained, use_case, course):
     course.will_answer(batch(4, flats(50, seed=5)), END)
     run_batch(trained, use_case)
-    assert trained.store.batches("flats")[1].gap == 2
-    assert run_of(trained, trained.store.batches("flats")[1].mlflow_run).data.metrics["gap"] == 2
+    assert trained.ledger.batches("flats")[1].gap == 2
+    assert run_of(trained, trained.ledger.batches("flats")[1].mlflow_run).data.metrics["gap"] == 2
 
 
 def test_the_end_of_the_data_and_a_server_away_change_nothing(trained, use_case, course, monkeypatch):
@@ -140,7 +141,7 @@ def test_the_end_of_the_data_and_a_server_away_change_nothing(trained, use_case,
     course.will_answer((503, {}))
     with pytest.raises(SourceError):
         run_batch(trained, use_case)
-    assert len(trained.store.batches("flats")) == 1
+    assert len(trained.ledger.batches("flats")) == 1
 
 
 @pytest.mark.parametrize("step", ["land", "validate", "prepare", "decide", "train", "promote", "finish"])
@@ -161,10 +162,10 @@ def test_a_run_killed_after_any_step_is_finished_by_the_next_one(lab, use_case, 
             run_batch(lab, use_case)
     else:
         run_batch(lab, use_case)
-    assert [(b.state, b.stored, b.clean) for b in lab.store.batches("flats")] == [("done", 300, 300)]
+    assert [(b.state, b.stored, b.clean) for b in lab.ledger.batches("flats")] == [("done", 300, 300)]
     assert count(lab, "flats_raw") == count(lab, "flats_clean") == 300
     assert lab.registry.by_alias("flats", CHAMPION) is not None
-    assert len([row for row in lab.store.promotions("flats") if row.outcome == "promoted"]) == 1
+    assert len([row for row in lab.ledger.promotions("flats") if row.outcome == "promoted"]) == 1
 
 
 def test_a_payload_that_reached_the_bucket_but_not_the_ledger_is_found_again(
@@ -172,12 +173,12 @@ def test_a_payload_that_reached_the_bucket_but_not_the_ledger_is_found_again(
 ):
     course.will_answer(batch(1, flats(300)), END)
     with monkeypatch.context() as patch:
-        patch.setattr(lab.store, "land", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(lab.ledger, "land", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run_batch(lab, use_case)
-    assert lab.store.batches("flats") == []
+    assert lab.ledger.batches("flats") == []
     run_batch(lab, use_case)
-    assert [(b.batch_number, b.stored) for b in lab.store.batches("flats")] == [(1, 300)]
+    assert [(b.batch_number, b.stored) for b in lab.ledger.batches("flats")] == [(1, 300)]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_the_policy_decides_by_new_groups_and_drift(trained, use_case, course, r
         assert result.outcome is None
         assert "nothing drifted" in result.reason
     else:
-        assert reason in trained.store.batches("flats")[1].reason
+        assert reason in trained.ledger.batches("flats")[1].reason
 
 
 def test_a_challenger_that_is_not_better_is_refused_with_its_evidence(trained, use_case, course):
@@ -209,7 +210,7 @@ def test_a_challenger_that_is_not_better_is_refused_with_its_evidence(trained, u
     ]
     course.will_answer(batch(2, spoilt), END)
     assert not run_batch(trained, use_case).outcome.promoted
-    decision = trained.store.promotions("flats")[-1]
+    decision = trained.ledger.promotions("flats")[-1]
     assert trained.registry.by_alias("flats", CHAMPION).version == champion
     assert decision.outcome == "refused"
     assert decision.challenger_score > decision.champion_score
@@ -229,18 +230,18 @@ def test_a_small_holdout_promotes_a_first_champion_and_nothing_else(lab, use_cas
 
 def test_two_promotions_at_once_one_wins_and_the_other_compares_again(trained, use_case, monkeypatch):
     before = trained.registry.by_alias("flats", CHAMPION).version
-    original = trained.store.put_promotion
+    original = trained.ledger.put_promotion
     lost = []
 
-    def overtaken(name, sequence, **values):
+    def overtaken(decision):
         if not lost:  # another process records its decision first
-            lost.append(sequence)
-            assert original(name, sequence, **{**values, "challenger": before, "outcome": "promoted"})
-        return original(name, sequence, **values)
+            lost.append(decision.sequence)
+            assert original(replace(decision, challenger=before, outcome="promoted"))
+        return original(decision)
 
-    monkeypatch.setattr(trained.store, "put_promotion", overtaken)
+    monkeypatch.setattr(trained.ledger, "put_promotion", overtaken)
     train_now(trained, use_case)
-    history = trained.store.promotions("flats")
+    history = trained.ledger.promotions("flats")
     assert [row.sequence for row in history] == [1, 2, 3]
     assert history[2].challenger != before
     assert trained.registry.by_alias("flats", CHAMPION).version == history[2].challenger
@@ -271,7 +272,7 @@ def test_a_rollout_that_fails_gives_the_alias_back(trained, use_case, course, mo
     with pytest.raises(RolloutError, match=rf"can't be reached.*again version {first}"):
         run_batch(trained, use_case)
     assert trained.registry.by_alias("flats", CHAMPION).version == first
-    assert trained.store.promotions("flats")[-1].outcome == "rolled back"
+    assert trained.ledger.promotions("flats")[-1].outcome == "rolled back"
 
 
 def test_a_person_can_roll_back_and_the_change_is_on_record(trained, use_case, course):
@@ -281,7 +282,7 @@ def test_a_person_can_roll_back_and_the_change_is_on_record(trained, use_case, c
     assert trained.registry.by_alias("flats", PREVIOUS).version == first
     assert roll_back(trained, use_case) == first
     assert trained.registry.by_alias("flats", CHAMPION).version == first
-    assert trained.store.promotions("flats")[-1].outcome == "rolled back"
+    assert trained.ledger.promotions("flats")[-1].outcome == "rolled back"
     with pytest.raises(ModelError, match="is the champion already"):
         roll_back(trained, use_case)
 
@@ -295,7 +296,7 @@ def test_reset_leaves_nothing_of_the_use_case(trained, use_case, course):
     course.will_answer((200, {"ok": True}))
     reset(trained, use_case)
     assert course.asked[-1].startswith("/restart_data_generation")
-    assert trained.store.batches("flats") == []
+    assert trained.ledger.batches("flats") == []
     assert trained.registry.versions("flats") == []
     course.will_answer(batch(1, flats(300)), END)
     assert run_batch(trained, use_case).outcome.promoted

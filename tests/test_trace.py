@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, insert
 
 from inference.prediction_log import PredictionLog
 from mlops_lab import trace
-from mlops_lab.data.store import now
-from mlops_lab.data.tables import FEEDBACK
+from mlops_lab.data.database import now
+from mlops_lab.data.tables import Feedback
 from mlops_lab.loop import run_batch
 from mlops_lab.model.registry import CHAMPION
 from tests.support.flats import batch, flats
@@ -37,7 +37,7 @@ def served(trained, use_case, course, tmp_path):
     }])  # fmt: skip
     log.stop()
     with lab.store.raw.begin() as db:
-        db.execute(insert(FEEDBACK).values(
+        db.execute(insert(Feedback).values(
             id="f" * 32, prediction_id=PREDICTION, use_case="flats", actual=655.5, received_at=now()
         ))  # fmt: skip
     return lab

@@ -1,17 +1,13 @@
 """The client of the Data API: asks any server of either dialect for its next batch, by URL alone."""
 
-import json
 import re
 import time
-from collections import Counter
-from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import httpx
 
+from mlops_lab.data.payload import Payload
 from mlops_lab.errors import LabError
-from mlops_lab.use_case import UseCase
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ATTEMPTS = 4  # a busy or restarting server: 1 + 2 + 4 seconds of patience
@@ -23,33 +19,6 @@ class SourceError(LabError):
 
 class EndOfDataError(LabError):
     """The Data API has no further batch. Its text is what the server says."""
-
-
-class BatchShapeError(LabError):
-    """A payload isn't a batch of this use case, so none of its rows can be stored."""
-
-
-@dataclass(frozen=True)
-class Payload:
-    """What one call returned, not yet parsed."""
-
-    body: bytes
-    url: str
-
-
-@dataclass(frozen=True)
-class RawBatch:
-    """A parsed payload: rows as dictionaries of the declared columns, values as they came.
-
-    misshapen: rows that can't be matched to the columns, as (position, what is wrong, row).
-    ignored:   columns of the payload that the use case doesn't declare.
-    """
-
-    number: int | None
-    rows: list[dict[str, Any]]
-    positions: list[int]
-    misshapen: list[tuple[int, str, Any]]
-    ignored: list[str]
 
 
 class DataApi:
@@ -115,76 +84,6 @@ class DataApi:
         raise SourceError(
             f"the Data API at {url} {fault}, asked {ATTEMPTS} times; is it running? (LAB_DATA_API_URL)"
         )
-
-
-def parse(body: bytes, use_case: UseCase) -> RawBatch:
-    """A stored payload as rows of the use case's raw columns.
-
-    Rows come as objects, or as lists that a layout of the use case names. Single rows that don't fit are
-    returned apart. Raises `BatchShapeError` when the payload as a whole isn't a batch of this use case.
-    """
-    try:
-        payload = json.loads(body)
-    except ValueError as error:
-        raise BatchShapeError(f"the payload isn't JSON ({error})") from None
-    if not isinstance(payload, dict) or not isinstance(payload.get("data"), list):
-        raise BatchShapeError('the payload has no list "data"')
-    data, number = payload["data"], payload.get("batch_number")
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise BatchShapeError('the payload has no whole number "batch_number"')
-    if not data:
-        return RawBatch(number, [], [], [], [])
-
-    layout = _layout(data, use_case)
-    rows, positions, misshapen = [], [], []
-    for position, row in enumerate(data):
-        if isinstance(row, dict):
-            rows.append(row)
-        elif isinstance(row, list) and layout and len(row) == len(layout):
-            rows.append(dict(zip(layout, row, strict=True)))
-        else:
-            size = (
-                f"{len(row)} values instead of {len(layout)}"
-                if isinstance(row, list) and layout
-                else "no row"
-            )
-            misshapen.append((position, f"it has {size}", row))
-            continue
-        positions.append(position)
-
-    wanted = [column.name for column in use_case.columns]
-    present = set().union(*(row.keys() for row in rows)) if rows else set()
-    if not rows or (absent := [name for name in wanted if name not in present]):
-        what = f"columns are missing: {', '.join(absent)}" if rows else "no row has the shape of a row"
-        raise BatchShapeError(f"batch {number} isn't one of {use_case.name}: {what}")
-    ignored = sorted(present - set(wanted))
-    return RawBatch(
-        number, [{name: row.get(name) for name in wanted} for row in rows], positions, misshapen, ignored
-    )
-
-
-def batch_number(body: bytes) -> int | None:
-    """The payload's number, or None when it can't be read."""
-    try:
-        number = json.loads(body)["batch_number"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return number if isinstance(number, int) else None
-
-
-def _layout(data: list, use_case: UseCase) -> list[str] | None:
-    """The layout for rows that come as lists: the one with as many columns as most of them."""
-    widths = Counter(len(row) for row in data if isinstance(row, list))
-    if not widths:
-        return None
-    layouts = {
-        len(layout): list(layout) for layout in use_case.layouts or [[c.name for c in use_case.columns]]
-    }
-    width = widths.most_common(1)[0][0]
-    if width not in layouts:
-        known = " or ".join(str(size) for size in sorted(layouts))
-        raise BatchShapeError(f"rows have {width} values; {use_case.name} knows layouts of {known} columns")
-    return layouts[width]
 
 
 def _detail(response: httpx.Response) -> str:

@@ -4,9 +4,7 @@ Tables of a use case are made from its declaration. A step that is run again rep
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -15,128 +13,40 @@ from sqlalchemy import (
     Column,
     Date,
     Double,
-    Engine,
     Integer,
     MetaData,
     String,
     Table,
     Text,
-    create_engine,
     delete,
-    event,
     func,
-    insert,
     inspect,
     select,
     text,
     update,
 )
 from sqlalchemy import Boolean as SqlBoolean
-from sqlalchemy.exc import IntegrityError, OperationalError
 
 from mlops_lab import contract
+from mlops_lab.data.database import CHUNK, StoreError, connect, create, insert_many
 from mlops_lab.data.rows import rows
 from mlops_lab.data.split import SHARES
-from mlops_lab.data.tables import BATCHES, MODELS, PROMOTIONS, RAW
+from mlops_lab.data.tables import RAW, Batch, Model, Promotion
 from mlops_lab.data.validate import Problem
-from mlops_lab.errors import LabError
 from mlops_lab.features import Feature
 from mlops_lab.use_case import UseCase
-
-CHUNK = 2000  # rows a statement; MySQL packets stay far below their limit
-UNFINISHED = ("landed", "stored", "prepared", "decided")
-
-
-class StoreError(LabError):
-    """A database can't be reached, or its tables don't fit the use case."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One row of the batch ledger."""
-
-    id: int
-    use_case: str
-    batch_number: int | None
-    digest: str
-    payload: str
-    state: str
-    gap: int = 0
-    fault: str | None = None
-    received: int | None = None
-    quarantined: int | None = None
-    stored: int | None = None
-    dropped: int | None = None
-    duplicates: int | None = None
-    clean: int | None = None
-    decision: str | None = None
-    reason: str | None = None
-    mlflow_run: str | None = None
 
 
 class Store:
     """RawData and CleanData by SQLAlchemy URL; SQLite and MySQL behave alike."""
 
     def __init__(self, raw_url: str, clean_url: str):
-        self.raw = connect(raw_url)
-        self.clean = connect(clean_url)
+        self.raw = connect(raw_url, wal=True)
+        self.clean = connect(clean_url, wal=True)
 
     def create_tables(self) -> None:
         """The lab's own tables, where they don't exist yet."""
-        _create(RAW, self.raw)
-
-    # The batch ledger
-
-    def land(self, use_case: str, digest: str, **values: Any) -> tuple[Batch, bool]:
-        """The ledger's entry of a payload, and whether it is new: the same payload is one batch."""
-        number = values["batch_number"]
-        with self.raw.begin() as db:
-            last = db.scalar(
-                select(BATCHES.c.batch_number)
-                .where(BATCHES.c.use_case == use_case, BATCHES.c.batch_number.is_not(None))
-                .order_by(BATCHES.c.id.desc())
-                .limit(1)
-            )
-            gap = max(0, number - (last or 0) - 1) if number is not None and number > (last or 0) else 0
-            entry = {
-                "use_case": use_case,
-                "digest": digest,
-                "landed_at": now(),
-                "state": "landed",
-                "gap": gap,
-            }
-            try:
-                with db.begin_nested():
-                    db.execute(insert(BATCHES).values(**entry, **values))
-                new = True
-            except IntegrityError:
-                new = False
-            row = db.execute(
-                select(BATCHES).where(BATCHES.c.use_case == use_case, BATCHES.c.digest == digest)
-            ).one()
-        return _batch(row), new
-
-    def batch(self, batch_id: int) -> Batch:
-        with self.raw.connect() as db:
-            row = db.execute(select(BATCHES).where(BATCHES.c.id == batch_id)).one_or_none()
-        if row is None:
-            raise StoreError(f"the batch ledger has no batch {batch_id}")
-        return _batch(row)
-
-    def batches(self, use_case: str) -> list[Batch]:
-        """The ledger of a use case, oldest first."""
-        with self.raw.connect() as db:
-            found = db.execute(select(BATCHES).where(BATCHES.c.use_case == use_case).order_by(BATCHES.c.id))
-            return [_batch(row) for row in found]
-
-    def unfinished(self, use_case: str) -> Batch | None:
-        """The oldest batch that landed but whose run never came to its end."""
-        return next((b for b in self.batches(use_case) if b.state in UNFINISHED), None)
-
-    def note(self, batch_id: int, **values: Any) -> None:
-        """Writes columns of a batch's ledger entry."""
-        with self.raw.begin() as db:
-            db.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(**values))
+        create(RAW, self.raw)
 
     # Raw rows
 
@@ -176,14 +86,14 @@ class Store:
         with self.raw.begin() as db:
             db.execute(delete(raw).where(raw.c.batch_id == batch.id))
             db.execute(delete(quarantine).where(quarantine.c.batch_id == batch.id))
-            _insert(db, raw, good)
-            _insert(db, quarantine, bad)
+            insert_many(db, raw, good)
+            insert_many(db, quarantine, bad)
             counts = {
                 "stored": len(kept),
                 "quarantined": len({p.row for p in problems}),
                 "received": len(raw_rows),
             }
-            db.execute(update(BATCHES).where(BATCHES.c.id == batch.id).values(state="stored", **counts))
+            db.execute(update(Batch).where(Batch.id == batch.id).values(state="stored", **counts))
 
     def new_groups(self, use_case: UseCase, batch_id: int, since: int) -> tuple[int, int]:
         """Distinct group keys of the batch: (those that no batch up to `since` has, all of them)."""
@@ -219,7 +129,7 @@ class Store:
                 {"batch_id": batch.id, "row_index": index, **row}
                 for index, row in zip(fresh.index.tolist(), rows(fresh), strict=True)
             )
-            _insert(db, table, entries)
+            insert_many(db, table, entries)
         return len(fresh)
 
     def read_clean(
@@ -247,51 +157,13 @@ class Store:
         with self.clean.connect() as db:
             return db.scalar(select(func.count()).where(table.c.batch_id > after))
 
-    # Models and promotions
-
-    def put_model(self, **values: Any) -> None:
-        with self.raw.begin() as db:
-            db.execute(insert(MODELS).values(registered_at=now(), **values))
-
-    def model(self, use_case: str, version: int) -> Any | None:
-        """What the lab itself recorded of a version when it was registered: digest, run_id, batch_id."""
-        with self.raw.connect() as db:
-            found = select(MODELS).where(MODELS.c.use_case == use_case, MODELS.c.version == version)
-            return db.execute(found).one_or_none()
-
-    def models_of_batch(self, use_case: str, batch_id: int) -> list[int]:
-        with self.raw.connect() as db:
-            found = select(MODELS.c.version).where(
-                MODELS.c.use_case == use_case, MODELS.c.batch_id == batch_id
-            )
-            return list(db.scalars(found.order_by(MODELS.c.version)))
-
-    def promotions(self, use_case: str) -> list[Any]:
-        """Every promotion, refusal and roll-back, oldest first."""
-        with self.raw.connect() as db:
-            found = select(PROMOTIONS).where(PROMOTIONS.c.use_case == use_case)
-            return list(db.execute(found.order_by(PROMOTIONS.c.sequence)))
-
-    def put_promotion(self, use_case: str, sequence: int, **values: Any) -> bool:
-        """Records a decision as number `sequence`; False when another one took that number meanwhile."""
-        try:
-            with self.raw.begin() as db:
-                db.execute(
-                    insert(PROMOTIONS).values(
-                        use_case=use_case, sequence=sequence, decided_at=now(), **values
-                    )
-                )
-        except IntegrityError:
-            return False
-        return True
-
     # All of a use case
 
     def reset(self, use_case: UseCase) -> None:
         """Removes every table, ledger entry and record of the use case. Predictions stay."""
         with self.raw.begin() as db:
-            for table in (BATCHES, MODELS, PROMOTIONS):
-                db.execute(delete(table).where(table.c.use_case == use_case.name))
+            for table in (Batch, Model, Promotion):
+                db.execute(delete(table).where(table.use_case == use_case.name))
             for split, _ in SHARES:
                 db.execute(text(f"DROP VIEW IF EXISTS {use_case.name}_{split}"))
         _raw_metadata(use_case).drop_all(self.raw)
@@ -302,8 +174,8 @@ class Store:
         self.create_tables()
         raw, _ = self._raw_tables(use_case)
         self._clean_table(use_case)
-        _create(raw.metadata, self.raw)
-        _create(_clean_metadata(use_case), self.clean)
+        create(raw.metadata, self.raw)
+        create(_clean_metadata(use_case), self.clean)
         for table, engine in ((raw, self.raw), (self._clean_table(use_case), self.clean)):
             there = {column["name"] for column in inspect(engine).get_columns(table.name)}
             if there != (declared := {column.name for column in table.columns}):
@@ -326,51 +198,6 @@ class Store:
 
     def _clean_table(self, use_case: UseCase) -> Table:
         return _clean_metadata(use_case).tables[f"{use_case.name}_clean"]
-
-
-def connect(url: str) -> Engine:
-    """An engine that survives a restarted server; SQLite waits for other writers instead of failing."""
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_recycle=1800)
-    engine = create_engine(url, connect_args={"timeout": 60})
-
-    @event.listens_for(engine, "connect")
-    def _pragmas(connection, _record):
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    return engine
-
-
-def now() -> datetime:
-    """UTC without an offset, as both databases store it; whole milliseconds."""
-    moment = datetime.now(UTC).replace(tzinfo=None)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
-def _create(metadata: MetaData, engine: Engine) -> None:
-    try:
-        metadata.create_all(engine)
-    except OperationalError as error:
-        # Two processes may find the same table absent; the one that comes second is content.
-        if "exists" not in str(error.orig):
-            raise StoreError(f"the database can't be used: {str(error.orig).splitlines()[0]}") from error
-        metadata.create_all(engine)
-
-
-def _insert(db, table: Table, entries: Iterable[dict]) -> None:
-    chunk = []
-    for entry in entries:
-        chunk.append(entry)
-        if len(chunk) == CHUNK:
-            db.execute(insert(table), chunk)
-            chunk = []
-    if chunk:
-        db.execute(insert(table), chunk)
-
-
-def _batch(row) -> Batch:
-    return Batch(**{name: row._mapping[name] for name in Batch.__dataclass_fields__})
 
 
 def _as_text(value: Any) -> str | None:

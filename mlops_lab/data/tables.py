@@ -1,129 +1,160 @@
-"""The lab's own tables in RawData: the batch ledger, models, promotions, prediction log, monitoring's findings."""
+"""The lab's own tables in RawData: batch ledger, models, promotions, prediction log, feedback, monitoring checks.
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Column,
-    DateTime,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+Each class is a table, the type of its rows and their constructor at once. All times are UTC without an offset.
+"""
 
-RAW = MetaData()
+from datetime import datetime
+from typing import Any, ClassVar
 
-# SQLite counts up only a column declared INTEGER.
+from sqlalchemy import JSON, BigInteger, Float, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+from mlops_lab.data.database import now
+
+# SQLite counts up only a column that is declared INTEGER.
 _ID = BigInteger().with_variant(Integer, "sqlite")
 
-BATCHES = Table(
-    "batches",
-    RAW,
-    Column("id", _ID, primary_key=True, autoincrement=True),
-    Column("use_case", String(40), nullable=False),
-    Column("batch_number", Integer, comment="as the Data API says; null when the payload can't be read"),
-    Column(
-        "digest",
-        String(64),
-        nullable=False,
-        comment="sha256 of the payload's data; the same payload is one batch",
-    ),
-    Column("payload", String(255), nullable=False, comment="path in the bucket api-artifacts"),
-    Column("source", String(255), nullable=False),
-    Column("landed_at", DateTime, nullable=False),
-    Column("gap", Integer, nullable=False, default=0, comment="batches that went missing before this one"),
-    Column("state", String(20), nullable=False, comment="landed, stored, prepared, decided, done, broken"),
-    Column("fault", Text, comment="why a broken batch could not be stored"),
-    Column("received", Integer),
-    Column("quarantined", Integer),
-    Column("stored", Integer, comment="rows in <use_case>_raw"),
-    Column("dropped", Integer, comment="by cleaning"),
-    Column("duplicates", Integer, comment="clean rows that were there before"),
-    Column("clean", Integer, comment="new rows in <use_case>_clean"),
-    Column("decision", String(10), comment="train or skip"),
-    Column("reason", Text),
-    Column("mlflow_run", String(32)),
-    UniqueConstraint("use_case", "digest"),
-)
 
-MODELS = Table(
-    "models",
-    RAW,
-    Column("use_case", String(40), primary_key=True),
-    Column("version", Integer, primary_key=True),
-    Column("digest", String(64), nullable=False, comment="sha256 over model.onnx and contract.json"),
-    Column("run_id", String(32), nullable=False),
-    Column("batch_id", BigInteger, nullable=False, comment="the newest batch in its training data"),
-    Column("registered_at", DateTime, nullable=False),
-)
+class _Table(MappedAsDataclass, DeclarativeBase, kw_only=True):
+    """A table in RawData."""
 
-PROMOTIONS = Table(
-    "promotions",
-    RAW,
-    Column("use_case", String(40), primary_key=True),
-    Column("sequence", Integer, primary_key=True, comment="two promotions at once: the second insert fails"),
-    Column("challenger", Integer, nullable=False),
-    Column("champion", Integer, comment="the champion that was challenged; null for a first one"),
-    Column("outcome", String(12), nullable=False, comment="promoted, refused or rolled back"),
-    Column("reason", Text, nullable=False),
-    Column("metric", String(20)),
-    Column("challenger_score", Float),
-    Column("champion_score", Float),
-    Column("interval_low", Float, comment="95 % paired bootstrap of the gain"),
-    Column("interval_high", Float),
-    Column("holdout_rows", Integer),
-    Column("holdout_digest", String(64)),
-    Column("decided_at", DateTime, nullable=False),
-)
+    # By default a float would be DOUBLE on MySQL; the tables that exist have FLOAT.
+    type_annotation_map: ClassVar = {float: Float}
 
-PREDICTIONS = Table(
-    "predictions",
-    RAW,
-    Column("id", String(32), primary_key=True),
-    Column("use_case", String(40), nullable=False, index=True),
-    Column("version", Integer, nullable=False),
-    Column("run_id", String(32), nullable=False),
-    Column("request_id", String(64), nullable=False),
-    Column("predicted_at", DateTime, nullable=False, index=True),
-    Column("row", JSON, nullable=False, comment="the typed row as it was sent"),
-    Column("prediction", JSON, nullable=False, comment="a number, or a class"),
-    Column("probabilities", JSON),
-)
 
-FEEDBACK = Table(
-    "feedback",
-    RAW,
-    Column("id", String(32), primary_key=True),
-    Column("prediction_id", String(32), nullable=False, index=True),
-    Column("use_case", String(40), nullable=False),
-    Column("actual", JSON, nullable=False, comment="the true value of the target"),
-    Column("group_key", JSON, comment="without it the row never becomes training data"),
-    Column("received_at", DateTime, nullable=False),
-)
+RAW = _Table.metadata
 
-CHECKS = Table(
-    "checks",
-    RAW,
-    Column("id", _ID, primary_key=True, autoincrement=True),
-    Column("use_case", String(40), nullable=False, index=True),
-    Column("checked_at", DateTime, nullable=False),
-    Column("version", Integer, nullable=False, comment="the champion that was looked at"),
-    Column("rows", Integer, nullable=False, comment="logged predictions that were compared"),
-    Column("psi", Float, comment="of the feature that moved most; null below 500 rows"),
-    Column("feature", String(64), comment="that feature"),
-    Column(
-        "answered", Integer, nullable=False, comment="of this version's predictions, those with a true value"
-    ),
-    Column("metric", String(20), nullable=False),
-    Column("live_score", Float, comment="on the answered predictions; null when they are too few"),
-    Column("test_score", Float, comment="on the test rows when it was trained"),
-    Column("passed", Boolean, nullable=False, comment="a bound was passed"),
-    Column("retrain", Boolean, nullable=False, comment="a training was asked for"),
-    Column("reason", Text, nullable=False),
-    Column("batch_id", BigInteger, comment="the newest batch then"),
-    Column("mlflow_run", String(32)),
-)
+
+class Batch(_Table):
+    """One payload of the Data API. The table is the batch ledger."""
+
+    __tablename__ = "batches"
+    __table_args__ = (UniqueConstraint("use_case", "digest"),)
+
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True, init=False)
+    use_case: Mapped[str] = mapped_column(String(40))
+    batch_number: Mapped[int | None] = mapped_column(
+        default=None, comment="as the Data API says; null when the payload can't be read"
+    )
+    digest: Mapped[str] = mapped_column(
+        String(64), comment="sha256 of the whole payload; the same payload is one batch"
+    )
+    payload: Mapped[str] = mapped_column(String(255), comment="path in the bucket api-artifacts")
+    source: Mapped[str] = mapped_column(String(255))
+    landed_at: Mapped[datetime] = mapped_column(default_factory=now)
+    gap: Mapped[int] = mapped_column(default=0, comment="batches that went missing before this one")
+    state: Mapped[str] = mapped_column(
+        String(20), default="landed", comment="landed, stored, prepared, decided, done, broken"
+    )
+    fault: Mapped[str | None] = mapped_column(
+        Text, default=None, comment="why a broken batch could not be stored"
+    )
+    received: Mapped[int | None] = mapped_column(default=None)
+    quarantined: Mapped[int | None] = mapped_column(default=None)
+    stored: Mapped[int | None] = mapped_column(default=None, comment="rows in <use_case>_raw")
+    dropped: Mapped[int | None] = mapped_column(default=None, comment="by cleaning")
+    duplicates: Mapped[int | None] = mapped_column(default=None, comment="clean rows that were there before")
+    clean: Mapped[int | None] = mapped_column(default=None, comment="new rows in <use_case>_clean")
+    decision: Mapped[str | None] = mapped_column(String(10), default=None, comment="train or skip")
+    reason: Mapped[str | None] = mapped_column(Text, default=None)
+    mlflow_run: Mapped[str | None] = mapped_column(String(32), default=None)
+
+
+class Model(_Table):
+    """The lab's own record of a registered version, beside the registry's."""
+
+    __tablename__ = "models"
+
+    use_case: Mapped[str] = mapped_column(String(40), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(String(64), comment="sha256 over model.onnx and contract.json")
+    run_id: Mapped[str] = mapped_column(String(32))
+    batch_id: Mapped[int] = mapped_column(BigInteger, comment="the newest batch in its training data")
+    registered_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Promotion(_Table):
+    """One decision on a challenger: promoted, refused or rolled back."""
+
+    __tablename__ = "promotions"
+
+    use_case: Mapped[str] = mapped_column(String(40), primary_key=True)
+    sequence: Mapped[int] = mapped_column(
+        primary_key=True, autoincrement=False, comment="two promotions at once: the second insert fails"
+    )
+    challenger: Mapped[int] = mapped_column()
+    champion: Mapped[int | None] = mapped_column(
+        default=None, comment="the champion that was challenged; null for a first one"
+    )
+    outcome: Mapped[str] = mapped_column(String(12), comment="promoted, refused or rolled back")
+    reason: Mapped[str] = mapped_column(Text)
+    metric: Mapped[str | None] = mapped_column(String(20), default=None)
+    challenger_score: Mapped[float | None] = mapped_column(default=None)
+    champion_score: Mapped[float | None] = mapped_column(default=None)
+    interval_low: Mapped[float | None] = mapped_column(
+        default=None, comment="95 % paired bootstrap of the gain"
+    )
+    interval_high: Mapped[float | None] = mapped_column(default=None)
+    holdout_rows: Mapped[int | None] = mapped_column(default=None)
+    holdout_digest: Mapped[str | None] = mapped_column(String(64), default=None)
+    decided_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Prediction(_Table):
+    """One predicted row. The table is the prediction log; the service writes it."""
+
+    __tablename__ = "predictions"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    use_case: Mapped[str] = mapped_column(String(40), index=True)
+    version: Mapped[int] = mapped_column()
+    run_id: Mapped[str] = mapped_column(String(32))
+    request_id: Mapped[str] = mapped_column(String(64))
+    predicted_at: Mapped[datetime] = mapped_column(index=True)
+    row: Mapped[dict[str, Any]] = mapped_column(JSON, comment="the typed row as it was sent")
+    prediction: Mapped[float | str | bool] = mapped_column(JSON, comment="a number, or a class")
+    probabilities: Mapped[dict[str, float] | None] = mapped_column(JSON, default=None)
+
+
+class Feedback(_Table):
+    """One ground truth that a caller sent for a prediction."""
+
+    __tablename__ = "feedback"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    prediction_id: Mapped[str] = mapped_column(String(32), index=True)
+    use_case: Mapped[str] = mapped_column(String(40))
+    actual: Mapped[float | str | bool] = mapped_column(JSON, comment="the ground truth of the target")
+    group_key: Mapped[Any | None] = mapped_column(
+        JSON, default=None, comment="without it the row never becomes training data"
+    )
+    received_at: Mapped[datetime] = mapped_column()
+
+
+class Check(_Table):
+    """The result of one run of monitoring."""
+
+    __tablename__ = "checks"
+
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True, init=False)
+    use_case: Mapped[str] = mapped_column(String(40), index=True)
+    checked_at: Mapped[datetime] = mapped_column(default_factory=now)
+    version: Mapped[int] = mapped_column(comment="the champion that was checked")
+    rows: Mapped[int] = mapped_column(comment="logged predictions that were compared")
+    psi: Mapped[float | None] = mapped_column(
+        default=None, comment="of the feature that moved most; null below the policy's minimum of rows"
+    )
+    feature: Mapped[str | None] = mapped_column(String(64), default=None, comment="that feature")
+    answered: Mapped[int] = mapped_column(comment="predictions of this version with a ground truth")
+    metric: Mapped[str] = mapped_column(String(20))
+    live_score: Mapped[float | None] = mapped_column(
+        default=None, comment="on the labelled predictions; null when they are too few"
+    )
+    test_score: Mapped[float | None] = mapped_column(
+        default=None, comment="on the test rows when it was trained"
+    )
+    passed: Mapped[bool] = mapped_column(comment="a bound was passed")
+    retrain: Mapped[bool] = mapped_column(comment="a training was asked for")
+    reason: Mapped[str] = mapped_column(Text)
+    batch_id: Mapped[int | None] = mapped_column(BigInteger, default=None, comment="the newest batch then")
+    mlflow_run: Mapped[str | None] = mapped_column(String(32), default=None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mlops_lab.data.source import RawBatch
+from mlops_lab.data.payload import RawBatch
 from mlops_lab.features import Boolean, Category, Feature, FieldError, Integer, Number
 from mlops_lab.use_case import UseCase
 

@@ -92,7 +92,7 @@ def _follow(
     dag = f"{use_case.name}_training"
     lab = Lab(settings.model_copy(update=_urls_of(settings)), say=lambda _: None)
     lab.store.prepare_tables(use_case)
-    known = {batch.id for batch in lab.store.batches(use_case.name) if batch.state == "done"}
+    known = {batch.id for batch in lab.ledger.batches(use_case.name) if batch.state == "done"}
     airflow.wait_for_dag(dag, supervisor.check)
     earlier = {run["dag_run_id"] for run in airflow.runs(dag) if run["state"] in FINAL}
     airflow.unpause(dag)
@@ -111,7 +111,7 @@ def _follow(
             current = next((run for run in runs if run["state"] == "running"), None)
             if current:
                 status.update(_now(airflow.tasks(dag, current["dag_run_id"]), use_case, progress))
-            for batch in lab.store.batches(use_case.name):
+            for batch in lab.ledger.batches(use_case.name):
                 if batch.id not in known:
                     _tell(lab, use_case, batch, told, progress)
                     if batch.state in ("done", "broken"):
@@ -191,8 +191,8 @@ def _tell(lab: Lab, use_case: UseCase, batch, told: dict, progress: Progress) ->
     elif batch.state == "broken":
         progress.line(f"{name}: [red]{batch.fault}[/red]")
     elif batch.state == "done" and batch.decision == "train":
-        made = set(lab.store.models_of_batch(use_case.name, batch.id))
-        for row in lab.store.promotions(use_case.name):
+        made = set(lab.ledger.models_of_batch(use_case.name, batch.id))
+        for row in lab.ledger.promotions(use_case.name):
             if row.challenger in made:
                 progress.line(f"{name}: version {row.challenger} {row.outcome}, {row.reason}")
 

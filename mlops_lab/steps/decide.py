@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlops_lab.data.rows import rows
-from mlops_lab.data.store import Batch
+from mlops_lab.data.tables import Batch
 from mlops_lab.lab import Lab
 from mlops_lab.model.drift import psi
 from mlops_lab.model.registry import CHAMPION
@@ -25,10 +25,10 @@ def decide(
     lab: Lab, use_case: UseCase, batch_id: int, force: bool = False, why: str = "asked for by hand"
 ) -> Decision:
     """Whether this batch leads to a training, by the use case's policy; `force`: it does, for the reason `why`."""
-    batch = lab.store.batch(batch_id)
+    batch = lab.ledger.batch(batch_id)
     decision, metrics = (Decision(True, why), {}) if force else _decide(lab, use_case, batch)
     word = "train" if decision.train else "skip"
-    lab.store.note(batch_id, state="decided", decision=word, reason=decision.reason)
+    lab.ledger.note(batch_id, state="decided", decision=word, reason=decision.reason)
     tags = BatchTags(decision=word, reason=decision.reason)
     if not decision.train:
         tags = replace(tags, outcome="skipped", outcome_reason=decision.reason)

@@ -4,9 +4,10 @@ from hashlib import sha256
 
 import pandas as pd
 
-from mlops_lab.data.source import BatchShapeError, batch_number, parse
+from mlops_lab.data.payload import BatchShapeError, batch_number, parse
 from mlops_lab.data.split import hashes, split_of
-from mlops_lab.data.store import Batch, records
+from mlops_lab.data.store import records
+from mlops_lab.data.tables import Batch
 from mlops_lab.data.validate import validate as read_rows
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
@@ -28,11 +29,11 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
     Raises `EndOfDataError`, `KnownBatchError` or `SourceError`.
     """
     lab.store.prepare_tables(use_case)
-    if (left := lab.store.unfinished(use_case.name)) is not None:
+    if (left := lab.ledger.unfinished(use_case.name)) is not None:
         lab.say(f"batch {left.batch_number} was left unfinished ({left.state}); going on with it")
         return left
     folder = f"payloads/{use_case.name}"
-    known = {batch.payload for batch in lab.store.batches(use_case.name)}
+    known = {batch.payload for batch in lab.ledger.batches(use_case.name)}
     if orphans := [path for path in lab.artifacts.list(folder) if path not in known]:
         # An earlier run was killed between the bucket and the ledger.
         path, body, source = orphans[0], lab.artifacts.get(orphans[0]), "bucket"
@@ -41,9 +42,7 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
         body, source = payload.body, payload.url[:255]
         path = lab.artifacts.put(f"{folder}/{sha256(body).hexdigest()}.json", body)
     digest = sha256(body).hexdigest()
-    batch, new = lab.store.land(
-        use_case.name, digest, batch_number=batch_number(body), payload=path, source=source
-    )
+    batch, new = lab.ledger.land(use_case.name, digest, batch_number(body), path, source)
     if not new:
         raise KnownBatchError(
             f"batch {batch.batch_number} was received before (digest {digest[:12]}); nothing to do"
@@ -60,7 +59,7 @@ def newest(lab: Lab, use_case: UseCase) -> Batch:
     Raises `LabError` when there is none.
     """
     lab.store.prepare_tables(use_case)
-    usable = [b for b in lab.store.batches(use_case.name) if b.mlflow_run and b.state != "broken"]
+    usable = [b for b in lab.ledger.batches(use_case.name) if b.mlflow_run and b.state != "broken"]
     if not usable:
         raise LabError(f"{use_case.name} has no batch yet; run `lab run {use_case.name}` first")
     return usable[-1]
@@ -72,11 +71,11 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     Raises `BatchShapeError` when the payload isn't a batch of this use case; it stays in the bucket and the
     ledger says why.
     """
-    batch = lab.store.batch(batch_id)
+    batch = lab.ledger.batch(batch_id)
     try:
         raw = parse(lab.artifacts.get(batch.payload), use_case)
     except BatchShapeError as error:
-        lab.store.note(batch_id, state="broken", fault=str(error))
+        lab.ledger.note(batch_id, state="broken", fault=str(error))
         raise BatchShapeError(f"{error}; the payload is kept as {batch.payload}") from None
     checked = read_rows(raw, use_case)
     kept = checked.typed.assign(group_hash=_group_hashes(use_case, checked.typed))
@@ -85,7 +84,7 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
         place: row for place, _, row in raw.misshapen
     }
     lab.store.put_raw(use_case, batch, kept, raw_rows, checked.problems)
-    batch = lab.store.batch(batch_id)
+    batch = lab.ledger.batch(batch_id)
 
     run = batch.mlflow_run or lab.tracking.start(
         use_case.name,
@@ -94,7 +93,7 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
             batch_id=batch.id, batch_number=batch.batch_number, payload=batch.payload, digest=batch.digest
         ),
     )
-    lab.store.note(batch_id, mlflow_run=run)
+    lab.ledger.note(batch_id, mlflow_run=run)
     counts = {
         "received": batch.received,
         "stored": batch.stored,
@@ -104,12 +103,12 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     lab.tracking.log(run, metrics=counts, tags=BatchTags(ignored_columns=", ".join(raw.ignored)))
     lab.tracking.log_json(run, "quarantine.json", records(checked.problems, QUARANTINE_SHOWN))
     lab.say(f"{batch.received:,} rows received, {batch.stored:,} stored, {batch.quarantined:,} quarantined")
-    return lab.store.batch(batch_id)
+    return lab.ledger.batch(batch_id)
 
 
 def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     """Cleaned rows into CleanData, each distinct row once, with its split."""
-    batch = lab.store.batch(batch_id)
+    batch = lab.ledger.batch(batch_id)
     typed = read_rows(parse(lab.artifacts.get(batch.payload), use_case), use_case).typed
     groups = pd.Series(_group_hashes(use_case, typed), index=typed.index)
     target = use_case.target.name
@@ -126,16 +125,16 @@ def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     clean["split"] = clean["group_hash"].map(split_of)
     new = lab.store.put_clean(use_case, batch, clean)
     counts = {"clean": new, "dropped": len(typed) - len(clean), "duplicates": len(clean) - new}
-    lab.store.note(batch_id, state="prepared", **counts)
+    lab.ledger.note(batch_id, state="prepared", **counts)
     lab.tracking.log(batch.mlflow_run, metrics=counts)
     lab.say(f"{new:,} new clean rows, {counts['duplicates']:,} duplicates, {counts['dropped']:,} dropped")
-    return lab.store.batch(batch_id)
+    return lab.ledger.batch(batch_id)
 
 
 def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:
     """Closes the batch; returns whether it brought new rows, and so whether the next one is worth asking for."""
-    batch = lab.store.batch(batch_id)
-    lab.store.note(batch_id, state="done")
+    batch = lab.ledger.batch(batch_id)
+    lab.ledger.note(batch_id, state="done")
     lab.tracking.end(batch.mlflow_run)
     return bool(batch.stored)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlops_lab.data.tables import Promotion
 from mlops_lab.errors import ModelError
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
@@ -29,9 +30,9 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     Two promotions at once: the one that records its decision first wins, the other compares again with the new
     champion. Raises `ModelError` when no candidate is fit to serve.
     """
-    batch = lab.store.batch(batch_id)
+    batch = lab.ledger.batch(batch_id)
     versions = [
-        lab.registry.version(use_case.name, v) for v in lab.store.models_of_batch(use_case.name, batch_id)
+        lab.registry.version(use_case.name, v) for v in lab.ledger.models_of_batch(use_case.name, batch_id)
     ]
     # A batch may be trained twice (a retry, `lab train --force`): each candidate's newest version counts.
     made = list({version.facts.candidate: version for version in versions}.values())
@@ -42,7 +43,7 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     challenger = lab.predictor(best)
     holdout = lab.store.read_clean(use_case, split="test", until=batch_id)
     while True:
-        history = lab.store.promotions(use_case.name)
+        history = lab.ledger.promotions(use_case.name)
         champion = lab.registry.by_alias(use_case.name, CHAMPION)
         if (done := next((row for row in history if row.challenger == best.version), None)) is not None:
             promoted, reason = (
@@ -54,9 +55,9 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
         verdict = judge(use_case, challenger, champion and lab.predictor(champion), holdout)
         promoted, reason = verdict.promoted, verdict.reason
         low, high = verdict.interval or (None, None)
-        if lab.store.put_promotion(
-            use_case.name,
-            len(history) + 1,
+        decision = Promotion(
+            use_case=use_case.name,
+            sequence=len(history) + 1,
             challenger=best.version,
             champion=champion and champion.version,
             outcome="promoted" if promoted else "refused",
@@ -68,7 +69,8 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
             interval_high=_number(high),
             holdout_rows=verdict.holdout_rows,
             holdout_digest=verdict.holdout_digest,
-        ):
+        )
+        if lab.ledger.put_promotion(decision):
             lab.tracking.log_json(
                 batch.mlflow_run, "promotion.json", {**vars(verdict), "challenger": best.version}
             )
@@ -106,7 +108,7 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
         reason = f"{error}; the champion is again {f'version {previous.version}' if previous else 'none'}"
         _step_back(lab, use_case, version, previous, reason)
         if batch_id is not None:
-            run = lab.store.batch(batch_id).mlflow_run
+            run = lab.ledger.batch(batch_id).mlflow_run
             lab.tracking.log(run, tags=BatchTags(outcome="rolled back", outcome_reason=reason))
         raise RolloutError(reason) from error
 
@@ -139,14 +141,19 @@ def _step_back(lab: Lab, use_case: UseCase, version: int, target: Version | None
         lab.registry.delete_alias(use_case.name, CHAMPION)
     else:
         lab.registry.set_alias(use_case.name, CHAMPION, target.version)
-    values = {
-        "challenger": version,
-        "champion": target and target.version,
-        "outcome": "rolled back",
-        "reason": reason,
-    }
-    while not lab.store.put_promotion(use_case.name, len(lab.store.promotions(use_case.name)) + 1, **values):
-        pass  # another decision took the number meanwhile; this one gets the next
+    recorded = False
+    while not recorded:
+        # Another decision can take the number first; then this one gets the next number.
+        recorded = lab.ledger.put_promotion(
+            Promotion(
+                use_case=use_case.name,
+                sequence=len(lab.ledger.promotions(use_case.name)) + 1,
+                challenger=version,
+                champion=target and target.version,
+                outcome="rolled back",
+                reason=reason,
+            )
+        )
     tags = VersionTags(outcome="rolled back", reason=reason)
     lab.registry.tag(lab.registry.version(use_case.name, version), tags)
 

@@ -6,7 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from mlops_lab.contract import Lineage
-from mlops_lab.data.store import Batch, now
+from mlops_lab.data.database import now
+from mlops_lab.data.tables import Batch, Model
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model.tags import CandidateTags, VersionTags
@@ -17,7 +18,7 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | N
     """Trains one candidate on all clean rows and registers it; returns its version, or None when it is refused."""
     from mlops_lab.model.train import train as fit  # scikit-learn and LightGBM: only this step pays for them
 
-    batch = lab.store.batch(batch_id)
+    batch = lab.ledger.batch(batch_id)
     chosen = next((c for c in use_case.candidates if c.name == candidate), None)
     if chosen is None:
         raise LabError(f"{use_case.name} has no candidate {candidate!r}")
@@ -63,7 +64,7 @@ def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: st
     lab.tracking.log(run, params=trained.params, metrics=metrics)
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
     for number in batches:
-        source = lab.store.batch(number)
+        source = lab.ledger.batch(number)
         name, url = (
             f"{use_case.name}-batch-{source.batch_number}",
             f"{lab.settings.artifacts}/{source.payload}",
@@ -85,9 +86,15 @@ def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: st
             batch_number=batch.batch_number,
         )
         version = lab.registry.register(use_case.name, run, model, tags)
-    lab.store.put_model(
-        use_case=use_case.name, version=version.version, digest=version.digest, run_id=run, batch_id=batch.id
-    )  # fmt: skip
+    lab.ledger.put_model(
+        Model(
+            use_case=use_case.name,
+            version=version.version,
+            digest=version.digest,
+            run_id=run,
+            batch_id=batch.id,
+        )
+    )
     return version.version
 
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from prometheus_client.core import Metric
 from sqlalchemy import Connection, func, select, tuple_
 
-from mlops_lab.data.tables import BATCHES, CHECKS, MODELS, PROMOTIONS
+from mlops_lab.data.database import now
+from mlops_lab.data.tables import Batch, Check, Model, Promotion
 from observability.exporter.metrics import counter, gauge
 
 ROWS = ("received", "stored", "quarantined", "dropped", "duplicates", "clean")
@@ -16,50 +17,49 @@ USE_CASE = ("use_case",)
 
 def batches(db: Connection) -> Iterator[Metric]:
     """The ledger: how many batches and rows, and how old."""
-    table = BATCHES.c
-    states = select(table.use_case, table.state, func.count()).group_by(table.use_case, table.state)
+    states = select(Batch.use_case, Batch.state, func.count()).group_by(Batch.use_case, Batch.state)
     yield gauge("lab_batches", "Batches in the ledger, by state", ("use_case", "state"), db.execute(states))
 
-    decided = select(table.use_case, table.decision, func.count()).where(table.decision.is_not(None))
-    decisions = db.execute(decided.group_by(table.use_case, table.decision))
+    decided = select(Batch.use_case, Batch.decision, func.count()).where(Batch.decision.is_not(None))
+    decisions = db.execute(decided.group_by(Batch.use_case, Batch.decision))
     about = "Batches that led to a training, and batches that did not"
     yield gauge("lab_decisions", about, ("use_case", "decision"), decisions)
 
-    sums = [func.coalesce(func.sum(table[name]), 0).label(name) for name in (*ROWS, "gap")]
-    totals = db.execute(select(table.use_case, *sums).group_by(table.use_case)).mappings().all()
+    sums = [func.coalesce(func.sum(getattr(Batch, name)), 0).label(name) for name in (*ROWS, "gap")]
+    totals = db.execute(select(Batch.use_case, *sums).group_by(Batch.use_case)).mappings().all()
     kinds = [(total["use_case"], kind, total[kind]) for total in totals for kind in ROWS]
     yield counter("lab_rows", "Rows of all batches, by kind", ("use_case", "kind"), kinds)
     gaps = [(total["use_case"], total["gap"]) for total in totals]
     yield gauge("lab_batches_missing", "Batches that never arrived", USE_CASE, gaps)
 
-    newest = select(func.max(table.id)).group_by(table.use_case)
-    last = db.execute(select(BATCHES).where(table.id.in_(newest))).all()
+    newest = select(func.max(Batch.id)).group_by(Batch.use_case)
+    last = db.execute(select(Batch).where(Batch.id.in_(newest))).all()
     landed = [(batch.use_case, _seconds(batch.landed_at)) for batch in last]
     yield gauge("lab_last_batch_timestamp_seconds", "When the newest batch landed", USE_CASE, landed)
     shares = [(batch.use_case, (batch.quarantined or 0) / batch.received) for batch in last if batch.received]
     about = "Share of the newest batch's rows in quarantine"
     yield gauge("lab_last_batch_quarantine_ratio", about, USE_CASE, shares)
 
-    oldest = select(table.use_case, func.min(table.landed_at)).where(table.state.not_in(ENDED))
-    now = datetime.now(UTC).timestamp()
-    unfinished = db.execute(oldest.group_by(table.use_case))
-    ages = [(use_case, max(0.0, now - _seconds(moment))) for use_case, moment in unfinished]
+    oldest = select(Batch.use_case, func.min(Batch.landed_at)).where(Batch.state.not_in(ENDED))
+    unfinished = db.execute(oldest.group_by(Batch.use_case))
+    ages = [(use_case, max(0.0, (now() - moment).total_seconds())) for use_case, moment in unfinished]
     yield gauge("lab_unfinished_batch_seconds", "Age of the oldest unfinished batch", USE_CASE, ages)
 
 
 def models(db: Connection) -> Iterator[Metric]:
     """Registered versions, and the decisions on challengers."""
-    versions = db.execute(select(MODELS.c.use_case, func.count()).group_by(MODELS.c.use_case))
+    versions = db.execute(select(Model.use_case, func.count()).group_by(Model.use_case))
     yield gauge("lab_versions", "Registered versions", USE_CASE, versions)
 
-    table = PROMOTIONS.c
-    outcomes = select(table.use_case, table.outcome, func.count()).group_by(table.use_case, table.outcome)
+    outcomes = select(Promotion.use_case, Promotion.outcome, func.count()).group_by(
+        Promotion.use_case, Promotion.outcome
+    )
     about = "Decisions on challengers, by outcome"
     yield gauge("lab_promotions", about, ("use_case", "outcome"), db.execute(outcomes))
 
-    newest = select(table.use_case, func.max(table.sequence)).where(table.metric.is_not(None))
-    compared = select(PROMOTIONS).where(
-        tuple_(table.use_case, table.sequence).in_(newest.group_by(table.use_case))
+    newest = select(Promotion.use_case, func.max(Promotion.sequence)).where(Promotion.metric.is_not(None))
+    compared = select(Promotion).where(
+        tuple_(Promotion.use_case, Promotion.sequence).in_(newest.group_by(Promotion.use_case))
     )
     scores = [
         (found.use_case, found.metric, role, getattr(found, f"{role}_score"))
@@ -72,8 +72,8 @@ def models(db: Connection) -> Iterator[Metric]:
 
 def checks(db: Connection) -> Iterator[Metric]:
     """The newest check of the monitoring DAG."""
-    newest = select(func.max(CHECKS.c.id)).group_by(CHECKS.c.use_case)
-    last = db.execute(select(CHECKS).where(CHECKS.c.id.in_(newest))).all()
+    newest = select(func.max(Check.id)).group_by(Check.use_case)
+    last = db.execute(select(Check).where(Check.id.in_(newest))).all()
     for name, about, value in (
         ("lab_monitoring_timestamp_seconds", "When monitoring last ran", lambda c: _seconds(c.checked_at)),
         (

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import httpx
 import redis
 from prometheus_client.core import Metric
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.pool import NullPool
 
+from mlops_lab.data.database import connect
 from observability.exporter import ledger
 from observability.exporter.metrics import gauge
 from observability.exporter.settings import ExporterSettings
@@ -116,12 +117,5 @@ def _connections(service: str, used: int, limit: int) -> list[Metric]:
 
 
 def _engine(url: str, seconds: float) -> Engine:
-    options = (
-        {"timeout": seconds} if url.startswith("sqlite") else {"connect_timeout": max(1, round(seconds))}
-    )
-    if url.startswith("mysql"):
-        options |= {"read_timeout": seconds, "write_timeout": seconds}
-    if url.startswith("postgres"):
-        options |= {"options": f"-c statement_timeout={round(seconds * 1000)}"}
     # Each probe opens a connection of its own: whether the server accepts one is part of the question.
-    return create_engine(url, poolclass=NullPool, connect_args=options)
+    return connect(url, connect_timeout=seconds, statement_timeout=seconds, poolclass=NullPool)

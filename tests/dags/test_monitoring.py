@@ -11,8 +11,8 @@ import monitoring, training
 from airflow.models import DagRun
 from airflow.utils.session import create_session
 from sqlalchemy import insert, select
-from mlops_lab.data.store import now
-from mlops_lab.data.tables import PREDICTIONS
+from mlops_lab.data.database import now
+from mlops_lab.data.tables import Prediction
 from mlops_lab.lab import Lab
 from mlops_lab.settings import Settings
 
@@ -25,7 +25,7 @@ runs["quiet"] = ran(monitoring.monitoring)
 lab = Lab(Settings(), say=lambda _: None)
 row = {"area": 400, "floor": 40, "district": "harbour", "balcony": True, "built": "2020-01-15"}
 with lab.store.raw.begin() as db:
-    db.execute(insert(PREDICTIONS), [
+    db.execute(insert(Prediction), [
         {"id": uuid.uuid4().hex, "use_case": "flats", "version": 1, "run_id": "0" * 32, "request_id": "r",
          "predicted_at": now(), "row": row, "prediction": 1.0} for _ in range(300)])
 runs["drifted"] = ran(monitoring.monitoring)
@@ -35,7 +35,7 @@ with create_session() as session:
 versions = len(lab.registry.versions("flats"))
 runs["retrained"] = ran(training.flats_training, run_conf=runs["conf"])
 runs["new versions"] = len(lab.registry.versions("flats")) - versions
-entry = lab.store.batches("flats")[-1]
+entry = lab.ledger.batches("flats")[-1]
 runs["batch"] = [entry.id, entry.state, entry.decision, entry.reason]
 print("RESULT" + json.dumps(runs))
 """

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from mlops_lab.data.source import parse
+from mlops_lab.data.payload import parse
 from mlops_lab.data.validate import validate
 from tests.support.flats import batch, flats
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, create_engine, insert, select
 
-from mlops_lab.data.tables import FEEDBACK, MODELS, PREDICTIONS, RAW
+from mlops_lab.data.tables import RAW, Feedback, Model, Prediction
 from mlops_lab.model.registry import CHAMPION, Registry, Version
 from tests.support import models
 
@@ -54,15 +54,15 @@ class Lab:
                 "registered_at": version.created_at,
                 "digest": digest,
             }
-            db.execute(insert(MODELS).values(use_case=version.use_case, version=version.version, **row))
+            db.execute(insert(Model).values(use_case=version.use_case, version=version.version, **row))
 
     def predictions(self) -> list:
         with self.database.connect() as db:
-            return list(db.execute(select(PREDICTIONS).order_by(PREDICTIONS.c.id)))
+            return list(db.execute(select(Prediction).order_by(Prediction.id)))
 
     def feedback(self) -> list:
         with self.database.connect() as db:
-            return list(db.execute(select(FEEDBACK)))
+            return list(db.execute(select(Feedback)))
 
     def serve(self, ready: bool = True, **settings) -> "Running":
         """Starts a service; settings are `LAB_*` variables in lower case without their prefix."""

@@ -4,10 +4,10 @@ import time
 
 import orjson
 import pytest
-from sqlalchemy import create_engine, insert
+from sqlalchemy import create_engine, insert, select
 
 from inference.prediction_log import PredictionLog, SpoolError
-from mlops_lab.data.tables import PREDICTIONS, RAW
+from mlops_lab.data.tables import RAW, Prediction
 from tests.inference.conftest import EXAMPLE, SLACK
 from tests.support import models
 
@@ -118,7 +118,7 @@ def database(tmp_path):
 
 def _ids(database) -> list[int]:
     with database.connect() as db:
-        return [int(row.id, 16) for row in db.execute(PREDICTIONS.select().order_by(PREDICTIONS.c.id))]
+        return [int(row.id, 16) for row in db.execute(select(Prediction).order_by(Prediction.id))]
 
 
 def _left(folder, *lines: bytes) -> None:
@@ -131,7 +131,7 @@ def test_sending_twice_stores_once(tmp_path, database):
     with database.begin() as db:
         entry = _entry(1)
         del entry["table"], entry["predicted_at"]
-        db.execute(insert(PREDICTIONS).values(**entry, predicted_at=models.datetime(2024, 1, 31)))
+        db.execute(insert(Prediction).values(**entry, predicted_at=models.datetime(2024, 1, 31)))
     _left(tmp_path / "spool", *(orjson.dumps(_entry(n)) + b"\n" for n in (1, 2, 2, 3)))
     log = PredictionLog(tmp_path / "spool", database, 2**20)
     assert log.spooled()[1] == 4

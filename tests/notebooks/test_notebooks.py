@@ -38,7 +38,7 @@ def test_each_begins_with_the_same_cell(runner):
 def test_every_notebook_runs_to_its_end_and_shows_what_it_found(runner, executed, settings):
     said = {name: "\n".join(runner.texts(notebook)) for name, notebook in executed.items()}
     lab = Lab(settings)
-    batches = lab.store.batches("housing")
+    batches = lab.ledger.batches("housing")
     stored = sum(batch.stored for batch in batches)
     assert f"House price: {stored:,} raw rows" in said["01_explore_the_data_api"]
     assert f"batch 1: {batches[0].received:,} rows" in said["01_explore_the_data_api"]
@@ -65,7 +65,7 @@ def test_experiments_are_in_an_experiment_of_their_own_and_register_nothing(exec
     assert all("validation.rmse_log" in run.data.metrics for run in runs)
     assert {artifact.path for artifact in client.list_artifacts(runs[0].info.run_id)} == {"plots"}
     assert lab.registry.use_cases() == ["housing"]
-    made = lab.store.models_of_batch("housing", 1) + lab.store.models_of_batch("housing", 2)
+    made = lab.ledger.models_of_batch("housing", 1) + lab.ledger.models_of_batch("housing", 2)
     assert {version.version for version in lab.registry.versions("housing")} == set(made)
 
 

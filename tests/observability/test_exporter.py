@@ -15,9 +15,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
-from mlops_lab.data.predictions import Served
-from mlops_lab.data.store import Store, now
-from mlops_lab.data.tables import BATCHES, PROMOTIONS
+from mlops_lab.data.database import now
+from mlops_lab.data.ledger import Ledger
+from mlops_lab.data.store import Store
+from mlops_lab.data.tables import Batch, Check, Promotion
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from observability.exporter.collect import Collector
 from observability.exporter.settings import ExporterSettings
@@ -63,16 +64,17 @@ def ledger(tmp_path) -> str:
             {"batch_number": 4, "digest": "b", "payload": "b", "state": "prepared", "received": 50, "stored": 20,
              "quarantined": 30, "clean": 20, "gap": 2, "landed_at": now() - timedelta(hours=1)},
         ):  # fmt: skip
-            db.execute(insert(BATCHES).values(**common | values))
+            db.execute(insert(Batch).values(**common | values))
         for sequence, score in ((1, 0.5), (2, 0.4)):
-            db.execute(insert(PROMOTIONS).values(
+            db.execute(insert(Promotion).values(
                 use_case="flats", sequence=sequence, challenger=sequence, outcome="promoted", reason="better",
                 metric="rmse", challenger_score=score, decided_at=now(),
             ))  # fmt: skip
-    Served(store.raw).put_check(
+    check = Check(
         use_case="flats", version=2, rows=700, psi=0.3, feature="area", answered=120, metric="rmse",
         live_score=0.9, test_score=0.4, passed=True, retrain=True, reason="drift", batch_id=2,
     )  # fmt: skip
+    Ledger(store.raw).put_check(check)
     return url
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import create_engine, select
 
 from mlops_lab.contract import Integer
-from mlops_lab.data.tables import FEEDBACK
+from mlops_lab.data.tables import Feedback
 from tests.support import history
 from tests.support.processes import PATIENCE
 
@@ -149,7 +149,7 @@ def test_a_true_value_reaches_the_database(tab, pages, folder):
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         with engine.connect() as connection:
-            kept = connection.execute(select(FEEDBACK.c.use_case, FEEDBACK.c.actual)).all()
+            kept = connection.execute(select(Feedback.use_case, Feedback.actual)).all()
         if ("housing", 398765.0) in [tuple(row) for row in kept]:
             return
         time.sleep(0.3)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from mlops_lab.candidates import linear_regression
 from mlops_lab.contract import Boolean, Category, Date, Integer, Number
-from mlops_lab.data.source import RawBatch
+from mlops_lab.data.payload import RawBatch
 from mlops_lab.data.split import hashes, split_of
 from mlops_lab.data.validate import validate
 from mlops_lab.use_case import ACCURACY, RMSE_LOG, ROC_AUC, UseCase

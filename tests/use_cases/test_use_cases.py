@@ -9,8 +9,8 @@ import pytest
 from datos.synthetic.clinic import Clinic
 from datos.synthetic.forest import Forest
 from datos.synthetic.market import BATCHES, Market
+from mlops_lab.data.payload import RawBatch
 from mlops_lab.data.rows import rows
-from mlops_lab.data.source import RawBatch
 from mlops_lab.data.validate import validate
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import fit_contract, train

@@ -1,0 +1,83 @@
+"""What every user of a database shares: the engine, the clock, creating tables, inserting many rows."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event, insert
+from sqlalchemy.exc import OperationalError
+
+from mlops_lab.errors import LabError, first_line
+
+# Rows in one statement. MySQL packets stay far below their limit.
+CHUNK = 2000
+
+
+class StoreError(LabError):
+    """A database can't be reached, or its tables don't fit the use case."""
+
+
+def connect(
+    url: str,
+    *,
+    connect_timeout: float | None = None,
+    statement_timeout: float | None = None,
+    wal: bool = False,
+    **options: Any,
+) -> Engine:
+    """An engine for SQLite, MySQL or PostgreSQL that survives a restart of the server.
+
+    connect_timeout:   seconds to wait for a connection; on SQLite, to wait for another writer (default 60).
+    statement_timeout: seconds that a statement may take; SQLite has no such limit.
+    wal:               SQLite: write-ahead log, so that readers and a writer don't block each other.
+    options:           passed to `sqlalchemy.create_engine`.
+    """
+    if url.startswith("sqlite"):
+        wait = 60 if connect_timeout is None else connect_timeout
+        engine = create_engine(url, connect_args={"timeout": wait}, **options)
+        if wal:
+            event.listen(engine, "connect", _use_wal)
+        return engine
+    limits: dict[str, Any] = {}
+    if connect_timeout is not None:
+        limits["connect_timeout"] = max(1, round(connect_timeout))
+    if statement_timeout is not None:
+        if url.startswith("postgres"):
+            limits["options"] = f"-c statement_timeout={round(statement_timeout * 1000)}"
+        else:
+            limits |= {"read_timeout": statement_timeout, "write_timeout": statement_timeout}
+    return create_engine(url, connect_args=limits, pool_pre_ping=True, pool_recycle=1800, **options)
+
+
+def now() -> datetime:
+    """UTC without an offset, as all databases of the lab store it; whole milliseconds."""
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def create(metadata: MetaData, engine: Engine) -> None:
+    """Creates the tables that don't exist yet. Raises `StoreError` when the database can't be used."""
+    try:
+        metadata.create_all(engine)
+    except OperationalError as error:
+        # Two processes can find the same table absent. The second one ignores "already exists".
+        if "exists" not in str(error.orig):
+            raise StoreError(f"the database can't be used: {first_line(error.orig)}") from error
+        metadata.create_all(engine)
+
+
+def insert_many(db: Connection, table: Table, entries: Iterable[dict[str, Any]]) -> None:
+    """Inserts rows in chunks, so that neither memory nor a statement grows with their number."""
+    chunk = []
+    for entry in entries:
+        chunk.append(entry)
+        if len(chunk) == CHUNK:
+            db.execute(insert(table), chunk)
+            chunk = []
+    if chunk:
+        db.execute(insert(table), chunk)
+
+
+def _use_wal(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")

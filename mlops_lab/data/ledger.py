@@ -1,0 +1,116 @@
+"""The lab's records in RawData: batches, registered models, promotions, monitoring checks.
+
+A decision that must be made once is a unique key here: two processes that insert the same key learn who came first.
+"""
+
+from typing import Any
+
+from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import sessionmaker
+
+from mlops_lab.data.database import StoreError
+from mlops_lab.data.tables import Batch, Check, Model, Promotion
+
+UNFINISHED = ("landed", "stored", "prepared", "decided")
+
+
+class Ledger:
+    """Reads and writes the lab's own tables. What it returns is a plain object that no connection belongs to."""
+
+    def __init__(self, raw: Engine):
+        self._raw = raw
+        self._session = sessionmaker(raw, expire_on_commit=False)
+
+    # Batches
+
+    def land(
+        self, use_case: str, digest: str, number: int | None, payload: str, source: str
+    ) -> tuple[Batch, bool]:
+        """The entry of a payload, and whether it is new: the same payload is one batch."""
+        mine = select(Batch).where(Batch.use_case == use_case)
+        with self._session.begin() as db:
+            newest = mine.where(Batch.batch_number.is_not(None)).order_by(Batch.id.desc()).limit(1)
+            before = db.scalar(newest.with_only_columns(Batch.batch_number)) or 0
+            entry = Batch(
+                use_case=use_case,
+                batch_number=number,
+                digest=digest,
+                payload=payload,
+                source=source,
+                gap=max(0, (number or 0) - before - 1),
+            )
+            try:
+                with db.begin_nested():
+                    db.add(entry)
+                return entry, True
+            except IntegrityError:
+                return db.scalars(mine.where(Batch.digest == digest)).one(), False
+
+    def batch(self, batch_id: int) -> Batch:
+        """Raises `StoreError` when there is no such batch."""
+        with self._session() as db:
+            found = db.get(Batch, batch_id)
+        if found is None:
+            raise StoreError(f"the batch ledger has no batch {batch_id}")
+        return found
+
+    def batches(self, use_case: str) -> list[Batch]:
+        """Every batch of a use case, oldest first."""
+        with self._session() as db:
+            return list(db.scalars(select(Batch).where(Batch.use_case == use_case).order_by(Batch.id)))
+
+    def unfinished(self, use_case: str) -> Batch | None:
+        """The oldest batch that landed but whose run never came to its end."""
+        return next((b for b in self.batches(use_case) if b.state in UNFINISHED), None)
+
+    def note(self, batch_id: int, **values: Any) -> None:
+        """Writes columns of a batch."""
+        with self._raw.begin() as db:
+            db.execute(update(Batch).where(Batch.id == batch_id).values(**values))
+
+    # Models and promotions
+
+    def put_model(self, model: Model) -> None:
+        with self._session.begin() as db:
+            db.add(model)
+
+    def model(self, use_case: str, version: int) -> Model | None:
+        """What the lab itself recorded of a version when it was registered."""
+        with self._session() as db:
+            return db.get(Model, (use_case, version))
+
+    def models_of_batch(self, use_case: str, batch_id: int) -> list[int]:
+        """The versions that were trained for a batch, oldest first."""
+        found = select(Model.version).where(Model.use_case == use_case, Model.batch_id == batch_id)
+        with self._session() as db:
+            return list(db.scalars(found.order_by(Model.version)))
+
+    def promotions(self, use_case: str) -> list[Promotion]:
+        """Every promotion, refusal and roll-back, oldest first."""
+        found = select(Promotion).where(Promotion.use_case == use_case)
+        with self._session() as db:
+            return list(db.scalars(found.order_by(Promotion.sequence)))
+
+    def put_promotion(self, promotion: Promotion) -> bool:
+        """Records a decision under its sequence number; False when another one took that number before."""
+        try:
+            with self._session.begin() as db:
+                db.add(promotion)
+        except IntegrityError:
+            return False
+        return True
+
+    # Monitoring
+
+    def put_check(self, check: Check) -> None:
+        with self._session.begin() as db:
+            db.add(check)
+
+    def last_check(self, use_case: str, *, asked: bool = False) -> Check | None:
+        """The newest check; `asked`: the newest one that asked for a training."""
+        found = select(Check).where(Check.use_case == use_case)
+        if asked:
+            found = found.where(Check.retrain)
+        with self._session() as db:
+            return db.scalar(found.order_by(Check.id.desc()).limit(1))

@@ -1,0 +1,55 @@
+"""A payload becomes rows of the declared columns; what can't be used is named."""
+
+import json
+
+import pytest
+
+from mlops_lab.data.payload import BatchShapeError, parse
+from tests.support.flats import batch, flats
+
+
+def body(content) -> bytes:
+    return json.dumps(content).encode()
+
+
+def test_lists_and_objects_give_the_same_rows(use_case):
+    lists = flats(5)
+    names = [column.name for column in use_case.columns]
+    objects = [dict(zip(names, row, strict=True)) for row in lists]
+    assert parse(body(batch(1, lists)), use_case).rows == parse(body(batch(1, objects)), use_case).rows
+
+
+def test_columns_that_nobody_asked_for_are_named_and_left_out(use_case):
+    names = [column.name for column in use_case.columns]
+    row = dict(zip(names, flats(1)[0], strict=True)) | {"landlord": "x"}
+    parsed = parse(body(batch(1, [row])), use_case)
+    assert parsed.ignored == ["landlord"]
+    assert "landlord" not in parsed.rows[0]
+
+
+def test_a_row_of_another_width_is_set_apart_and_the_others_are_kept(use_case):
+    rows = flats(3)
+    rows.insert(1, [1, 2])
+    rows.append("no row at all")
+    parsed = parse(body(batch(1, rows)), use_case)
+    assert parsed.positions == [0, 2, 3]
+    assert [(place, text) for place, text, _ in parsed.misshapen] == [
+        (1, "it has 2 values instead of 6"),
+        (4, "it has no row"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("payload", "fault"),
+    [
+        (b"<html>", "isn't JSON"),
+        (body([1, 2]), 'no list "data"'),
+        (body({"data": []}), 'no whole number "batch_number"'),
+        (body(batch(3, [[1, 2], [3, 4]])), "rows have 2 values; flats knows layouts of 6 columns"),
+        (body(batch(3, [{"area": 1}])), "columns are missing: floor, district, balcony, built, rent"),
+        (body(batch(3, [1, 2])), "no row has the shape of a row"),
+    ],
+)
+def test_a_broken_shape_is_one_clear_error(use_case, payload, fault):
+    with pytest.raises(BatchShapeError, match=fault):
+        parse(payload, use_case)
