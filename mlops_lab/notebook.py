@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_lab.data.source import DataApi
 from mlops_lab.data.tables import Batch
-from mlops_lab.errors import LabError
+from mlops_lab.errors import LabError, first_line
 from mlops_lab.lab import Lab
 from mlops_lab.settings import REPOSITORY, Settings
 from mlops_lab.use_case import UseCase
@@ -61,7 +61,7 @@ def _batches(lab: Lab, use_case: UseCase) -> list[Batch]:
     try:
         batches = lab.ledger.batches(use_case.name)
     except SQLAlchemyError as error:
-        text = str(getattr(error, "orig", error)).splitlines()[0]
+        text = first_line(error)
         if "no such table" not in text and "doesn't exist" not in text:
             raise LabError(
                 f"the database can't be read: {text}; check LAB_RAW_DB_URL, or its file in LAB_SECRETS_DIR"

@@ -62,7 +62,7 @@ def create(metadata: MetaData, engine: Engine) -> None:
     except OperationalError as error:
         # Two processes can find the same table absent. The second one ignores "already exists".
         if "exists" not in str(error.orig):
-            raise StoreError(f"the database can't be used: {first_line(error.orig)}") from error
+            raise StoreError(f"the database can't be used: {first_line(error)}") from error
         metadata.create_all(engine)
 
 
