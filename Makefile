@@ -195,7 +195,7 @@ k8s-check: setup k8s-tools .venv/checkov/installed # the rendered manifests and 
 	@k8s-export/check
 
 lint: k8s-check
-test: k8s-tools
+test test-fast: k8s-tools
 
 .PHONY: k8s-secrets
 k8s-secrets: ## the cluster's secrets, what is missing; COMMAND=show prints the logins, COMMAND=rotate makes all anew

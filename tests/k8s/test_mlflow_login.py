@@ -15,6 +15,8 @@ from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model.registry import Registry
 from mlops_lab.settings import REPOSITORY
 
+pytestmark = pytest.mark.process
+
 PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeline", "notebooks", "reader")}
 
 
