@@ -12,6 +12,7 @@ LOAD_ARGS ?=
 PYTEST_ARGS ?=
 # Processes that share the tests.
 WORKERS ?= 2
+ALERTS ?=
 
 .PHONY: help
 help: ## what there is
@@ -77,7 +78,7 @@ bench: setup ## what one prediction over HTTP costs, beside a service that only 
 	@$(BIN)/python bench/serving.py
 
 .PHONY: lint
-lint: setup lint-fast ## style, types, imports, locks, images, manifests, workflows
+lint: setup lint-fast lint-stack ## style, types, imports, locks, images, manifests, workflows
 	@! git grep -nIE '(--(extra-)?index-url|"resolved": "http)' -- '*requirements*.txt' || { echo "a lock names an index"; exit 1; }
 
 .PHONY: lint-fast
@@ -109,7 +110,7 @@ browser: # Chromium for the page tests, where it is missing and can be installed
 # The stack
 
 RIG := ../shared/rig
-# Where no image registry can be reached, a neighbouring folder may bring an engine and stand-ins for the images.
+# Where no image registry can be reached, a neighbouring folder may bring an engine and stubs for the images.
 ENGINE = if [ -x $(RIG)/engine ]; then eval "$$($(RIG)/engine up)" && $(RIG)/images; fi
 COMPOSE = $(ENGINE) && docker compose
 
@@ -127,31 +128,19 @@ passwords: ## the stack's logins
 
 .PHONY: rotate-secrets
 rotate-secrets: ## every secret of the stack anew; restarts its services
-	@$(COMPOSE) run --rm --no-deps secrets-init rotate
-	@# Also of those that run by a profile, each of which is named as its service.
-	@$(ENGINE) && COMPOSE_PROFILES=$$(docker compose --profile '*' ps --services | paste -sd,) \
-		docker compose up --detach --wait --force-recreate
-	@# Grafana reads its password from the file only when it makes its database.
-	@$(COMPOSE) exec -T grafana sh -c 'test ! -x /usr/share/grafana/bin/grafana \
-		|| /usr/share/grafana/bin/grafana cli admin reset-admin-password --password-from-stdin < /secrets/admin-password'
+	@$(ENGINE) && scripts/rotate-secrets
 
 .PHONY: stack-test
-stack-test: setup browser ## boots the compose file under a name and ports of its own and tests it
-	@$(ENGINE) && $(BIN)/pytest -m stack tests/stack $(PYTEST_ARGS)
+stack-test: setup browser ## boots a copy of the stack and tests it; ALERTS=1 adds alerts-test on the same boot
+	@$(ENGINE) && $(BIN)/pytest -m "stack$(if $(ALERTS), or alerts)" tests/stack $(PYTEST_ARGS)
 
 .PHONY: alerts-test
-alerts-test: setup browser ## boots the compose file, breaks it, and waits for the alerts
+alerts-test: setup browser ## boots a copy of the stack, breaks it, and waits for the alerts
 	@$(ENGINE) && $(BIN)/pytest -m alerts tests/stack $(PYTEST_ARGS)
 
 .PHONY: lint-stack
 lint-stack: setup .venv/checkov/installed # Dockerfiles, compose file, YAML
-	@$(BIN)/hadolint $$(git ls-files 'Dockerfile' '*/Dockerfile')
-	@$(BIN)/yamllint --strict $$(git ls-files '*.yml' '*.yaml' ':!k8s-export/base')
-	@.venv/checkov/bin/checkov --config-file .checkov.yaml --directory .
-	@command -v npx >/dev/null || { echo "no npx here: dclint is skipped"; exit 0; } \
-		&& npx --yes dclint@3.1.0 --config .dclintrc.yaml --max-warnings 0 docker-compose.yml 2>&1 | grep -v '^npm' || test $${PIPESTATUS[0]} = 0
-
-lint: lint-stack
+	@scripts/lint-stack
 
 .venv/checkov/installed: stack/lint/checkov.txt | setup
 	@$(UV) venv -q --clear .venv/checkov && $(UV) pip sync -q --python .venv/checkov/bin/python --require-hashes $<
@@ -195,7 +184,7 @@ k8s-check: setup k8s-tools .venv/checkov/installed # the rendered manifests and 
 	@k8s-export/check
 
 lint: k8s-check
-test test-fast: k8s-tools
+test: k8s-tools
 
 .PHONY: k8s-secrets
 k8s-secrets: ## the cluster's secrets, what is missing; COMMAND=show prints the logins, COMMAND=rotate makes all anew
