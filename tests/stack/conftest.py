@@ -1,4 +1,4 @@
-"""The booted stack that the tests of this folder share; nothing of it is left afterwards, whatever happens."""
+"""The booted stack that the tests of this folder share. It is removed afterwards, also after a failure."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,10 +11,11 @@ from tests.stack.stack import PATIENCE, REPOSITORY, Stack, docker_works
 
 @pytest.fixture(scope="session")
 def use_cases(tmp_path_factory) -> Path:
-    """The folder that is mounted into the stack: housing alone at first, so that nothing competes with it."""
+    """The folder that is mounted into the stack. At first it has only housing, so that no other use case trains."""
     folder = tmp_path_factory.mktemp("use-cases")
     shutil.copy(REPOSITORY / "use_cases" / "housing.py", folder)
-    for path in (folder, folder.parent, folder.parent.parent):  # Airflow in its container isn't the owner
+    # Airflow's user in the container is another one.
+    for path in (folder, folder.parent, folder.parent.parent):
         path.chmod(0o755)
     return folder
 
@@ -30,7 +31,7 @@ def stack(use_cases, request) -> Iterator[Stack]:
         yield stack
     finally:
         if request.session.testsfailed or not hasattr(stack, "boot_seconds"):
-            # Not captured: pytest would show it only if the session's last test were the one that failed.
+            # pytest would show captured output only if the last test of the session had failed.
             with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
                 print(
                     stack.compose("ps", "--all", check=False),

@@ -1,4 +1,4 @@
-"""One booted copy of the compose file, with a project name and ports of its own."""
+"""One booted copy of the compose file, with its own project name and ports."""
 
 import json
 import os
@@ -34,14 +34,16 @@ PORTS = {
     "alertmanager": 9093,
     "grafana": 3000,
 }
-PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 600))  # seconds: five times what a boot may take
+# Seconds; five times the longest acceptable boot.
+PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 600))
 
 
 class Stack:
-    """The project, as a person at its shell has it. `use_cases`: the folder that is mounted into it."""
+    """The project as a user of the shell sees it. `use_cases` is the folder that is mounted into it."""
 
     def __init__(self, use_cases: Path):
         self.project = f"lab-test-{secrets.token_hex(3)}"
+        self._known_logins: dict[str, tuple[str, str]] = {}
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         variables = {f"LAB_{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         self._environment = (
@@ -52,7 +54,7 @@ class Stack:
         )
 
     def compose(self, *command: str, check: bool = True, timeout: float = PATIENCE) -> str:
-        """What `docker compose …` prints. Raises AssertionError with its last lines when it fails."""
+        """The output of `docker compose …`. Raises AssertionError with its last lines when the command fails."""
         whole = [
             "docker",
             "compose",
@@ -77,7 +79,7 @@ class Stack:
         return done.stdout
 
     def up(self, *options: str) -> float:
-        """Returns the seconds until all is healthy."""
+        """Returns the seconds until all services are healthy."""
         started = time.monotonic()
         self.compose(
             "up", "--detach", "--wait", "--wait-timeout", str(int(PATIENCE)), *options, timeout=PATIENCE + 120
@@ -88,12 +90,14 @@ class Stack:
         self.compose("--profile", "*", "down", "--timeout", "30", *options)
 
     def make(self, target: str) -> None:
-        """A target of the Makefile, for this project."""
-        whole = ["make", "--silent", target, "ENGINE=:"]  # the engine is up
+        """Runs a target of the Makefile for this project."""
+        # The engine is running already.
+        whole = ["make", "--silent", target, "ENGINE=:"]
         environment = self._environment | {"COMPOSE_PROJECT_NAME": self.project}
         done = subprocess.run(
             whole, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=PATIENCE
         )
+        self._known_logins = {}
         assert done.returncode == 0, f"make {target}:\n{(done.stdout + done.stderr)[-4000:]}"
 
     def run_in(self, service: str, *command: str, check: bool = True) -> str:
@@ -108,18 +112,18 @@ class Stack:
         return json.loads(self.compose("config", "--format", "json"))["services"]
 
     def containers(self, service: str | None = None) -> list[dict[str, Any]]:
-        """What `docker inspect` knows of each container."""
+        """The result of `docker inspect` for each container."""
         found = self.compose("ps", "--all", "--quiet", *([service] if service else [])).split()
         return json.loads(_docker("inspect", *found)) if found else []
 
     def left(self) -> list[str]:
-        """Whatever carries the project's name: containers, volumes, networks."""
+        """The ids of containers, volumes and networks that belong to the project."""
         label = f"label=com.docker.compose.project={self.project}"
         kinds = (("ps", "--all"), ("volume", "ls"), ("network", "ls"))
         return [line for kind in kinds for line in _docker(*kind, "--quiet", "--filter", label).split()]
 
     def memory(self) -> dict[str, float]:
-        """MiB that each running container uses."""
+        """Container → memory in use, in MiB."""
         lines = _docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}").splitlines()
         unit = {"B": 2**-20, "KiB": 2**-10, "MiB": 1, "GiB": 2**10}
         found = (re.match(rf"{self.project}-(\S+) ([\d.]+)(\w+) /", line) for line in lines)
@@ -129,14 +133,19 @@ class Stack:
         """Service → (user, password), as `make passwords` prints them."""
         lines = self.compose("run", "--rm", "--no-deps", "--no-TTY", "secrets-init", "show").splitlines()
         rows = [re.split(r"\s{2,}|\s(?=\S+$)", line.strip()) for line in lines[1:] if line.strip()]
-        return {service: (user.strip(), password) for service, user, password in rows}
+        self._known_logins = {service: (user.strip(), password) for service, user, password in rows}
+        return self._known_logins
+
+    def login(self, service: str) -> tuple[str, str]:
+        """User and password; read once until a target of the Makefile has run, because a reading starts a container."""
+        return (self._known_logins or self.logins())[service]
 
     def airflow(self) -> AirflowClient:
-        return AirflowClient(self.url("airflow"), *self.logins()["Airflow"])
+        return AirflowClient(self.url("airflow"), *self.login("Airflow"))
 
     def sql(self, query: str) -> list[tuple]:
-        """Rows, read with the people's read-only account."""
-        user, password = self.logins()["MySQL"]
+        """Rows, read with the read-only account for people."""
+        user, password = self.login("MySQL")
         server = pymysql.connect(host="127.0.0.1", port=self.ports["mysql"], user=user, password=password)
         with server, server.cursor() as cursor:
             cursor.execute(query)
@@ -161,19 +170,19 @@ class Stack:
 
 
 def served_version(inference: str, use_case: str = "housing") -> int | None:
-    """The version that the service at this URL says it serves."""
+    """The version that the service at this URL serves, or None."""
     models = httpx.get(f"{inference}/models", timeout=30).json()["models"]
     return next((model["version"] for model in models if model["use_case"] == use_case), None)
 
 
 def example_row(inference: str) -> dict:
-    """A row of housing that the champion's contract gives as its example."""
+    """The example row in the contract of housing's champion."""
     contract = httpx.get(f"{inference}/models/housing", timeout=30).json()
     return {feature["name"]: feature["example"] for feature in contract["features"]}
 
 
 def eventually(check: Callable[[], Any], what: str, patience: float = PATIENCE, pause: float = 2) -> Any:
-    """The first true value of `check`. An error counts as not yet."""
+    """Calls `check` until it returns a true value, and returns that. An error counts as false."""
     deadline, last = time.monotonic() + patience, "nothing"
     while time.monotonic() < deadline:
         try:

@@ -1,0 +1,117 @@
+"""Operating the booted stack: a second start, a lost queue, more workers, profiles, restart, rotation, removal."""
+
+import shutil
+import socket
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from mlops_lab.local.airflow_client import AirflowError
+from tests.stack.stack import PATIENCE, REPOSITORY, eventually
+from tests.stack.test_boot import ONE_SHOTS
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(4 * PATIENCE)]
+
+
+def test_a_second_up_changes_nothing(stack):
+    before = {container["Name"]: container["State"]["StartedAt"] for container in stack.containers()}
+    logins = stack.logins()
+    stack.up()
+    after = {container["Name"]: container["State"]["StartedAt"] for container in stack.containers()}
+    kept = {name for name in before if not any(f"-{one_shot}-" in name for one_shot in ONE_SHOTS)}
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert stack.logins() == logins
+
+
+def test_the_workers_health_is_that_it_consumes(stack):
+    def health() -> str:
+        return stack.containers("airflow-worker")[0]["State"]["Health"]["Status"]
+
+    stack.compose("stop", "redis")
+    eventually(lambda: health() == "unhealthy", "the worker's health without Redis")
+    stack.compose("start", "redis")
+    eventually(lambda: health() == "healthy", "the worker's health with Redis again")
+
+
+def test_three_workers_work_on_a_use_case_added_while_the_stack_runs(stack, use_cases):
+    stack.up("--no-recreate", "--scale", "airflow-worker=3")
+    shutil.copy(REPOSITORY / "use_cases" / "covertype.py", use_cases)
+    airflow, known = stack.airflow(), "covertype_training"
+    airflow.wait_for_dag(known, timeout=PATIENCE)
+    workers = {container["Config"]["Hostname"] for container in stack.containers("airflow-worker")}
+    assert len(workers) == 3
+
+    def all_worked() -> bool:
+        tasks = [task for run in airflow.runs(known) for task in airflow.tasks(known, run["dag_run_id"])]
+        return workers <= {task["hostname"] for task in tasks if task["state"] == "success"}
+
+    eventually(all_worked, "a finished task on each of the three workers", 2 * PATIENCE, pause=5)
+    eventually(lambda: stack.champion("covertype"), "the new use case's champion", 2 * PATIENCE, pause=5)
+    airflow.pause(known)
+    stack.up("--scale", "airflow-worker=1")
+
+
+def test_every_profile_starts(stack):
+    profiles = stack.compose("config", "--profiles").split()
+    flags = [word for profile in profiles for word in ("--profile", profile)]
+    stack.compose(*flags, "up", "--detach", "--wait", "--wait-timeout", str(int(PATIENCE)))
+    for service in ("gradio", "notebooks", "locust"):
+        assert [one["State"]["Health"]["Status"] for one in stack.containers(service)] == ["healthy"], service
+
+
+def test_down_and_up_keep_everything(stack, record_property):
+    champion, [(rows,)] = stack.champion(), stack.sql("SELECT COUNT(*) FROM CleanData.housing_clean")
+    answer, logins = stack.predict()["predictions"], stack.logins()
+    stack.down()
+    assert not stack.containers()
+    record_property("seconds until healthy again", round(stack.up()))
+    eventually(lambda: stack.champion() is not None, "a champion after the restart")
+    assert stack.champion() >= champion
+    if stack.champion() == champion:
+        assert stack.predict()["predictions"] == answer
+    assert stack.sql("SELECT COUNT(*) FROM CleanData.housing_clean")[0][0] >= rows
+    assert stack.logins() == logins
+
+
+def test_rotated_secrets_reach_every_service(stack):
+    before = stack.logins()
+    # JupyterLab runs; Gradio and Locust must not be started by the rotation.
+    stack.up("notebooks")
+    stack.make("rotate-secrets")
+    after = stack.logins()
+    assert all(after[service][1] != before[service][1] for service in before)
+    with pytest.raises(AirflowError):
+        type(stack.airflow())(stack.url("airflow"), *before["Airflow"]).runs("housing_training")
+    assert stack.airflow().runs("housing_training")
+    files = f"{stack.url('notebooks')}/api/contents"
+    for logins, allowed in ((before, 403), (after, 200)):
+        token = {"Authorization": f"token {logins['JupyterLab'][1]}"}
+        assert httpx.get(files, headers=token, timeout=30).status_code == allowed
+    assert not stack.containers("gradio") + stack.containers("locust")
+    assert stack.sql("SELECT 1") == [(1,)]
+    eventually(lambda: stack.champion(), "a champion after the rotation")
+    [known] = stack.predict()["prediction_ids"]
+    eventually(
+        lambda: stack.sql(f"SELECT id FROM RawData.predictions WHERE id = '{known}'"),
+        "a logged prediction afterwards",
+    )
+    airflow, since = stack.airflow(), datetime.now(UTC).isoformat()
+    airflow.trigger("housing_training")
+
+    def worked() -> bool:
+        runs = [run["dag_run_id"] for run in airflow.runs("housing_training")[:3]]
+        tasks = [task for run in runs for task in airflow.tasks("housing_training", run)]
+        return any(
+            task["state"] in ("success", "skipped") and (task["start_date"] or "") > since for task in tasks
+        )
+
+    eventually(worked, "a task that ran with the new secrets")
+
+
+def test_down_with_volumes_leaves_nothing(stack):
+    stack.down("--volumes")
+    assert stack.left() == []
+    for port in stack.ports.values():
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
