@@ -1,9 +1,8 @@
-"""MLflow's logins where it asks for one: the names and passwords of the secrets folder, in MLflow's own user tables.
+"""Creates MLflow's logins, where it requires one: writes the passwords of the secrets folder to MLflow's user tables.
 
-`python logins.py FOLDER CONFIG` writes the configuration of MLflow's login to the file CONFIG. Whoever has a login
-reads everything and owns what it makes: `pipeline` its experiments, models and their aliases, `notebooks`
-experiments by hand; `admin` may do all.
-Runs before every start, so that rotated passwords arrive.
+`python logins.py FOLDER CONFIG` also writes the configuration of MLflow's login to the file CONFIG. Every login can
+read everything and owns what it creates: `pipeline` its experiments, models and aliases, `notebooks` its experiments.
+`admin` can do everything. The script runs before every start, so that new passwords reach the tables.
 """
 
 import sys
@@ -13,11 +12,12 @@ from alembic.command import stamp
 from alembic.config import Config
 from sqlalchemy import create_engine, inspect
 
-LOGINS = {"admin": True, "pipeline": False, "notebooks": False, "reader": False}  # name: may do all
+# name: whether it is an administrator
+LOGINS = {"admin": True, "pipeline": False, "notebooks": False, "reader": False}
 
 
 def main(folder: Path, config: Path) -> None:
-    """Makes the logins that are missing and gives each its present password."""
+    """Creates the missing logins and sets the current password of each."""
     database = (folder / "backend-url").read_text()
     config.touch(mode=0o600)
     config.write_text(
@@ -28,7 +28,7 @@ def main(folder: Path, config: Path) -> None:
         "auth_cache_ttl_seconds = 60\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
-    # What follows reads the configuration when it is imported.
+    # This module reads the configuration when it is imported.
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
     make_tables(database)
@@ -43,11 +43,11 @@ def main(folder: Path, config: Path) -> None:
 
 
 def make_tables(database: str) -> None:
-    """MLflow's user tables.
+    """Creates MLflow's user tables.
 
-    Its own first migrations don't run on MySQL: two keys of the same name (mlflow/mlflow#9642), and a look at the
-    version that locks out the migration (mlflow/mlflow#15108). So a new database gets the present tables at once and
-    the mark from which later migrations go on.
+    MLflow's first migrations fail on MySQL: two keys have the same name (mlflow/mlflow#9642), and reading the version
+    locks the migration (mlflow/mlflow#15108). So a new database gets the current tables at once, and the version from
+    which later migrations continue.
     """
     from mlflow.server.auth.db import models, utils
 

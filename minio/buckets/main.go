@@ -1,7 +1,7 @@
-// Makes the lab's buckets and the two accounts that may use them, one bucket each.
+// Creates the lab's buckets and the two accounts that may use them, one bucket for each.
 //
-// It runs before every start of the stack and changes only what differs, so that a rotated
-// secret reaches MinIO by the next start.
+// It runs before every start of the stack and changes only what differs, so that a new
+// secret reaches MinIO at the next start.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// Account is the only one, besides root, that reads and writes its bucket.
+// Account has one bucket. Besides root, no other account can read or write it.
 type Account struct{ Name, Bucket string }
 
 var accounts = []Account{
@@ -75,7 +75,7 @@ func run(ctx context.Context, host, secrets string) error {
 		if err := makeAccount(ctx, admin, account, secret); err != nil {
 			return fmt.Errorf("account %s: %w", account.Name, err)
 		}
-		fmt.Printf("buckets: %s is there, for %s alone\n", account.Bucket, account.Name)
+		fmt.Printf("buckets: %s is ready; only %s can use it\n", account.Bucket, account.Name)
 	}
 	return nil
 }

@@ -1,7 +1,7 @@
-"""Healthcheck of a scheduler or a dag-processor: its heartbeat in Airflow's database is fresh.
+"""The health check of a scheduler or a dag-processor: its heartbeat in Airflow's database is recent.
 
-`python alive.py SchedulerJob` reads the same row as `airflow jobs check`, in a tenth of a second instead of four:
-the command line would import all of Airflow at every check.
+`python alive.py SchedulerJob` reads the same row as `airflow jobs check`, in a tenth of a second instead of four,
+because the command would import all of Airflow at every check.
 """
 
 import socket
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psycopg2
 
-FRESH = 60  # seconds; a heart beats every five
+# Seconds. Airflow writes a heartbeat every five.
+MAX_AGE = 60
 
 QUERY = """
 SELECT coalesce(min(extract(epoch FROM now() - latest_heartbeat)), 1e9)
@@ -19,16 +20,16 @@ FROM job WHERE job_type = %s AND hostname = ANY(%s) AND state = 'running'
 
 
 def main(job_type: str) -> None:
-    """Ends with an error when no job of this type beat on this host lately."""
+    """Exits with an error when no job of this type on this host has a recent heartbeat."""
     name = socket.gethostname()
-    # Airflow calls itself by name here, by address in the cluster.
-    known_as = [name, socket.gethostbyname(name)]
+    # The row has the host's name under compose and its address in the cluster.
+    host_names = [name, socket.gethostbyname(name)]
     url = Path("/secrets/db-url").read_text().replace("+psycopg2", "", 1)
     with psycopg2.connect(url, connect_timeout=5) as connection, connection.cursor() as cursor:
-        cursor.execute(QUERY, (job_type, known_as))
+        cursor.execute(QUERY, (job_type, host_names))
         age = float(cursor.fetchone()[0])
-    if age > FRESH:
-        sys.exit(f"{job_type} on {name}: no heartbeat in the last {FRESH} s")
+    if age > MAX_AGE:
+        sys.exit(f"{job_type} on {name}: no heartbeat in the last {MAX_AGE} s")
 
 
 if __name__ == "__main__":

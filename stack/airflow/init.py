@@ -1,6 +1,6 @@
-"""Sets Airflow and the lab's own tables up before every start: migrations, the admin's password, the fernet key.
+"""Prepares Airflow and the lab's tables before every start: migrations, the admin's password, the fernet key.
 
-One process runs several `airflow` commands, since each would import all of Airflow anew.
+One process runs several `airflow` commands, because each command would import all of Airflow again.
 """
 
 import os
@@ -12,7 +12,7 @@ SECRETS = Path(os.environ.get("LAB_SECRETS_DIR", "/secrets"))
 
 
 def main() -> None:
-    """Both set-ups side by side; fails when either does."""
+    """Prepares both in parallel; exits with an error when one of them fails."""
     tables = subprocess.Popen([sys.executable, "-m", "mlops_lab.cli", "init"])
     from airflow.cli import cli_parser
 
@@ -30,7 +30,7 @@ def main() -> None:
     if "," in (SECRETS / "fernet-key").read_text():
         airflow("rotate-fernet-key")
     if tables.wait(timeout=300):
-        sys.exit("the lab's tables could not be made; its error is above")
+        sys.exit("the lab's tables could not be created; the error is above")
     print("init: Airflow and the lab's tables are ready")
 
 

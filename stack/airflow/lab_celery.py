@@ -1,10 +1,10 @@
-"""Celery's settings for Airflow, and the worker's proof that it consumes.
+"""Celery's settings for Airflow, and the worker's health check.
 
-After Redis restarts, a worker may answer pings and still leave tasks in the queue for ever (celery#8030, #10205).
-And `celery inspect ping` as a healthcheck imports all of Airflow at every check and grows the broker's memory
-(airflow#21026). So the worker proves itself: it sends itself a message through the broker every few seconds and,
-when its own consumer hands the message back, renews a file. The healthcheck looks at that file's age. The file
-stays old, too, while tasks wait although the worker is idle.
+After Redis restarts, a worker can answer pings and still leave tasks in the queue for ever (celery#8030, #10205).
+`celery inspect ping` as a health check also imports all of Airflow at every check, and the broker's memory grows
+(airflow#21026). Therefore the worker sends itself a message through the broker every ten seconds. When its own
+consumer receives the message, it touches a file, and the health check reads the age of that file. The worker does
+not touch the file while tasks wait although it is idle.
 """
 
 import socket
@@ -23,16 +23,18 @@ from mlops_lab.local.warm import import_modules
 
 CELERY_CONFIG = DEFAULT_CELERY_CONFIG | {"broker_connection_retry_on_startup": True}
 
-PROOF = Path("/tmp/lab-consumed")  # noqa: S108 (the container's own)
-EVERY = 10  # seconds between two messages to itself
-PATIENCE = 30  # seconds that tasks may wait while the worker is idle
+PROOF = Path("/tmp/lab-consumed")  # noqa: S108 (only this container has this folder)
+# Seconds between two messages of the worker to itself.
+INTERVAL = 10
+# Seconds that tasks may wait while the worker is idle.
+MAX_WAIT = 30
 
 log = get_logger(__name__)
 _waiting_since: float | None = None
 
 
 class ProvesConsumption(bootsteps.ConsumerStep):
-    """A queue of this worker's own, beside the tasks', read by the same event loop."""
+    """A queue for this worker alone. The event loop that reads the tasks reads it, too."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -41,15 +43,15 @@ class ProvesConsumption(bootsteps.ConsumerStep):
 
     def consumed(self, _body, message) -> None:
         message.ack()
-        if _waiting_since is not None and time.monotonic() - _waiting_since > PATIENCE:
-            log.error("tasks have been waiting for over %s s while this worker is idle", PATIENCE)
+        if _waiting_since is not None and time.monotonic() - _waiting_since > MAX_WAIT:
+            log.error("tasks have been waiting for over %s s while this worker is idle", MAX_WAIT)
         else:
             PROOF.touch()
 
 
 @signals.celeryd_init.connect
 def prove_consumption(instance, **_) -> None:
-    """Adds the step to a worker that is about to start."""
+    """Adds the step to a worker that is starting."""
     # Every task is forked from this process.
     import_modules()
     instance.app.steps["consumer"].add(ProvesConsumption)
@@ -62,7 +64,7 @@ def _own_queue() -> Queue:
 
 
 def _send(app) -> None:
-    """Sends the messages, and notes since when tasks wait while none is at work here."""
+    """Sends the messages, and records since when tasks have been waiting while this worker is idle."""
     global _waiting_since
     queue, tasks = _own_queue().name, conf.get("operators", "default_queue")
     while True:
@@ -72,13 +74,13 @@ def _send(app) -> None:
                 while True:
                     if not redis.llen(queue):
                         producer.publish({}, exchange="", routing_key=queue)
-                        redis.expire(queue, 600)  # a worker that never comes back leaves nothing behind
+                        redis.expire(queue, 600)  # the queue of a worker that is gone is deleted
                     idle = not state.active_requests and not state.reserved_requests
                     if not (idle and redis.llen(tasks)):
                         _waiting_since = None
                     elif _waiting_since is None:
                         _waiting_since = time.monotonic()
-                    time.sleep(EVERY)
-        except Exception as error:  # whatever it is, the next try may work; until then the file grows old
+                    time.sleep(INTERVAL)
+        except Exception as error:  # the next attempt may succeed; until then nobody touches the file
             log.warning("the broker can't be reached: %s", error)
-            time.sleep(EVERY)
+            time.sleep(INTERVAL)

@@ -1,11 +1,11 @@
-# Databases and accounts on MySQL, each account with no more rights than its service uses. Runs before every
-# start of the stack and may run again at any time, so that rotated passwords arrive.
+# Creates the databases and accounts on MySQL. Each account has only the rights that its service uses. The script runs
+# before every start of the stack, so that new passwords reach the server; it may run again at any time.
 set -eu
 secrets=${LAB_SECRETS_DIR:-/secrets}
 secret() { cat "$secrets/$1"; }
 as_root() { MYSQL_PWD=$1 mysql --protocol=tcp -h mysql -u root --batch --skip-column-names; }
 
-# After a rotation the server still has one of the earlier passwords.
+# After a rotation the server still has an earlier password.
 new=$(secret root-password)
 if ! echo 'SELECT 1' | as_root "$new" >/dev/null 2>&1; then
   for old in $(secret root-password.previous); do
@@ -17,7 +17,7 @@ if ! echo 'SELECT 1' | as_root "$new" >/dev/null 2>&1; then
   done
 fi
 
-account() { # NAME: makes it, or gives it its present password
+account() { # NAME: creates the account, or sets its current password
   printf "CREATE USER IF NOT EXISTS '%s'@'%%' IDENTIFIED BY '%s';\n" "$1" "$(secret "$1-password")"
   printf "ALTER USER '%s'@'%%' IDENTIFIED BY '%s';\n" "$1" "$(secret "$1-password")"
 }
@@ -33,14 +33,14 @@ account() { # NAME: makes it, or gives it its present password
   echo "GRANT $tables, TRIGGER ON mlflow.* TO 'mlflow'@'%';"
   echo "GRANT SELECT, SHOW VIEW ON RawData.* TO 'reader'@'%';"
   echo "GRANT SELECT, SHOW VIEW ON CleanData.* TO 'reader'@'%';"
-  # The pipeline makes these tables later. Rights on a table that isn't there are granted only together with
-  # CREATE, which is taken back at once.
+  # The pipeline creates these tables later. MySQL grants rights on a missing table only together with CREATE, which
+  # is revoked at once.
   for table in predictions feedback models; do
     case $table in models) right=SELECT ;; *) right=INSERT ;; esac
     echo "GRANT CREATE, $right ON RawData.$table TO 'predictions'@'%';"
     echo "REVOKE CREATE ON RawData.$table FROM 'predictions'@'%';"
   done
-  # The exporter counts batches, models, promotions and checks; it sees no row that anybody sent.
+  # The exporter counts batches, models, promotions and checks. It can read no data row and no prediction.
   for table in batches models promotions checks; do
     echo "GRANT CREATE, SELECT ON RawData.$table TO 'monitor'@'%';"
     echo "REVOKE CREATE ON RawData.$table FROM 'monitor'@'%';"

@@ -1,11 +1,11 @@
-# Airflow's database on PostgreSQL and the account that owns it. Runs before every start of the stack and may
-# run again at any time, so that rotated passwords arrive.
+# Creates Airflow's database on PostgreSQL and the account that owns it. The script runs before every start of the
+# stack, so that new passwords reach the server; it may run again at any time.
 set -eu
 secrets=${LAB_SECRETS_DIR:-/secrets}
 secret() { cat "$secrets/$1"; }
 as_superuser() { PGPASSWORD=$1 psql -h postgres -U postgres -v ON_ERROR_STOP=1 --no-psqlrc --quiet -tA; }
 
-# After a rotation the server still has one of the earlier passwords.
+# After a rotation the server still has an earlier password.
 new=$(secret superuser-password)
 if ! echo 'SELECT 1' | as_superuser "$new" >/dev/null 2>&1; then
   for old in $(secret superuser-password.previous); do

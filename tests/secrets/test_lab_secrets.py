@@ -116,5 +116,5 @@ def test_before_the_first_start_there_is_nothing_to_show(tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run(tmp_path, "show")
     assert failed.value.stderr.splitlines() == [
-        "lab-secrets: no secrets so far; the stack's first start makes them"
+        "lab-secrets: there are no secrets yet; the first start of the stack creates them"
     ]
