@@ -100,6 +100,10 @@ test: setup browser ## every test that needs no Docker
 test-fast: setup ## the tests that start no process, open no browser and take no training on large data
 	@$(BIN)/pytest -m "not process and not slow" -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
+.PHONY: coverage
+coverage: setup browser ## make test with the lines that it reaches; fails below 90 %
+	@$(MAKE) -s test PYTEST_ARGS="--cov --cov-report=term --cov-report=html:.venv/coverage $(PYTEST_ARGS)"
+
 .PHONY: browser
 browser: # Chromium for the page tests, where it is missing and can be installed
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
