@@ -72,7 +72,7 @@ def main() -> int:
 def prediction_api(settings: Settings, url: str | None, use_cases: list[str]) -> Iterator[str]:
     """The address to load: the given one, that of a lab that runs here, or that of a small lab for this block.
 
-    Raises `LoadTestError` for an address beyond this machine, and `ServiceAway` when nothing answers there.
+    Raises `LoadTestError` for an address beyond this machine, and `ServiceAwayError` when nothing answers there.
     """
     usual = f"http://127.0.0.1:{settings.inference_port}"
     if url := url or settings.inference_url:

@@ -11,9 +11,9 @@ from locust.contrib.fasthttp import FastHttpUser
 from locust.exception import StopUser
 
 from locust import between, events, task
-from mlops_lab.client import InferenceClient, NotReady
+from mlops_lab.client import InferenceClient
 from mlops_lab.contract import Contract
-from mlops_lab.errors import LabError
+from mlops_lab.errors import LabError, NoChampionError
 from mlops_lab.settings import Settings
 
 URL = (Settings().inference_url or "http://127.0.0.1:8085").rstrip("/")
@@ -33,7 +33,7 @@ def learn() -> list[Contract]:
     client = InferenceClient(URL)
     _served[:] = [client.contract(model.use_case) for model in client.models() if model.version]
     if not _served:
-        raise NotReady("no model is served yet; let a training run first (`make demo`, or `lab run`)")
+        raise NoChampionError("no model is served yet; let a training run first (`make demo`, or `lab run`)")
     return list(_served)
 
 

@@ -1,41 +1,49 @@
-"""The inference service's HTTP API as Python: what the pages, the notebooks and the load test call."""
+"""A client of the inference service's HTTP API, for the pages, the notebooks and the load test."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
+from mlops_lab.model.tags import VersionTags
+
+T = TypeVar("T", bound=BaseModel)
 
 
-class ServiceAway(LabError):
-    """The service doesn't answer, or answers with something that isn't its own."""
+class ServiceAwayError(LabError):
+    """The service doesn't answer, or its reply isn't one of the inference service's."""
 
 
-class RequestRefused(LabError):
-    """The service understood the request and said no; the text is its reason."""
+class RequestRefusedError(LabError):
+    """The service understood the request and refused it. The text is its reason.
 
+    status: 4xx where the request is wrong; 503 where the service can't answer now (no champion yet, too many
+            requests, the registry doesn't answer).
+    """
 
-class NotReady(LabError):
-    """The service can't answer now: no model yet, too busy, or its registry is away; the text says which."""
+    def __init__(self, reason: str, status: int):
+        super().__init__(reason)
+        self.status = status
 
 
 class _Reply(BaseModel):
-    """What is not named here may come too: a newer service stays usable."""
+    """A reply. Unknown fields are ignored, so that a newer service stays usable."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class ModelName(_Reply):
-    """Which version answered."""
+    """The version that predicted."""
 
     name: str
     version: int
 
 
-class Predictions(_Reply):
+class PredictReply(_Reply):
     """One entry a row: a number in the target's unit, or a class.
 
     probabilities: classifiers only; by class, they sum to 1. threshold: binary only.
@@ -48,8 +56,8 @@ class Predictions(_Reply):
     threshold: float | None = None
 
 
-class Explanation(_Reply):
-    """How far each field moved one prediction away from the base value.
+class ExplainReply(_Reply):
+    """How far each field moves one prediction away from the base value.
 
     `base_value` and `values` add up to `explained`, in `unit`: the prediction itself, or the probability of `class_`.
     """
@@ -65,8 +73,11 @@ class Explanation(_Reply):
         return self.base_value + sum(self.values.values())
 
 
-class Served(_Reply):
-    """One use case that the service knows. `error`: why its newest champion could not be loaded."""
+class ServedModel(_Reply):
+    """One use case that the service knows. `version`: the champion that it serves.
+
+    error: why the newest champion could not be loaded.
+    """
 
     use_case: str
     title: str = ""
@@ -74,8 +85,27 @@ class Served(_Reply):
     error: str | None = None
 
 
+class ModelVersion(_Reply):
+    """One registered version of a use case's model. `tags`: as MLflow has them."""
+
+    version: int
+    run_id: str = ""
+    aliases: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    tags: dict[str, str] = {}
+
+    @property
+    def is_champion(self) -> bool:
+        return "champion" in self.aliases
+
+    @property
+    def facts(self) -> VersionTags:
+        """The lab's own tags, typed: scores, outcome and reason."""
+        return VersionTags.from_mlflow(self.tags)
+
+
 class InferenceClient:
-    """One inference service. Every method raises `ServiceAway` when it doesn't answer.
+    """One inference service. Every method raises `ServiceAwayError` when it doesn't answer.
 
     url:     `http://127.0.0.1:8085`.
     timeout: seconds a request may take.
@@ -86,44 +116,49 @@ class InferenceClient:
         self._http = httpx.Client(base_url=self.url, timeout=timeout, transport=transport)
 
     def health(self) -> dict:
-        """What `GET /health` says of the service itself."""
+        """The reply of `GET /health`: the state of the process itself."""
         return self._call("GET", "/health")
 
     def ready(self) -> bool:
         """Whether a model is served."""
         return self._send("GET", "/ready").status_code == 200
 
-    def models(self) -> list[Served]:
+    def models(self) -> list[ServedModel]:
         """The use cases that are served, by name."""
-        return sorted(
-            (_parse(Served, model) for model in self._call("GET", "/models")["models"]), key=_by_name
-        )
+        found = [_parse(ServedModel, model) for model in self._call("GET", "/models")["models"]]
+        return sorted(found, key=lambda model: model.use_case)
 
     def contract(self, use_case: str) -> Contract:
-        """The contract of the served champion. Raises `NotReady`, or `RequestRefused` for an unknown use case."""
+        """The contract of the served champion. Raises `RequestRefusedError` when there is none."""
         return _parse(Contract, self._call("GET", f"/models/{use_case}"))
 
     def values(self, use_case: str, feature: str, text: str = "") -> list[str]:
         """Up to 50 values of a category that contain the text, the most frequent first."""
         return self._call("GET", f"/models/{use_case}/features/{feature}", params={"q": text})["values"]
 
-    def versions(self, use_case: str) -> list[dict]:
-        """Every version, newest first, as the registry has it: aliases, tags with scores and reasons."""
-        return self._call("GET", f"/models/{use_case}/versions")["versions"]
+    def versions(self, use_case: str) -> list[ModelVersion]:
+        """Every version in the registry, newest first; none for a use case that the registry doesn't have."""
+        try:
+            reply = self._call("GET", f"/models/{use_case}/versions")
+        except RequestRefusedError as error:
+            if error.status == 404:
+                return []
+            raise
+        return [_parse(ModelVersion, version) for version in reply["versions"]]
 
-    def predict(self, use_case: str, rows: Sequence[Mapping[str, Any]]) -> Predictions:
+    def predict(self, use_case: str, rows: Sequence[Mapping[str, Any]]) -> PredictReply:
         """Predictions for rows of JSON types. Raises `ContractError` with every problem of every row."""
-        return _parse(Predictions, self._call("POST", f"/predict/{use_case}", json={"rows": list(rows)}))
+        return _parse(PredictReply, self._call("POST", f"/predict/{use_case}", json={"rows": list(rows)}))
 
-    def explain(self, use_case: str, row: Mapping[str, Any]) -> Explanation:
-        """What moved the prediction of one row."""
+    def explain(self, use_case: str, row: Mapping[str, Any]) -> ExplainReply:
+        """How far each field moves the prediction of one row."""
         body = self._call("POST", f"/explain/{use_case}", json=dict(row))
-        return _parse(Explanation, body | {"class_": body.get("class")})
+        return _parse(ExplainReply, body | {"class_": body.get("class")})
 
     def feedback(
         self, use_case: str, prediction_id: str, actual: Any, group_key: Mapping[str, Any] | None = None
     ) -> None:
-        """Tells the true value of a prediction. Without its group key it never becomes training data."""
+        """Sends the ground truth of a prediction. Without its group key it never becomes training data."""
         body = {
             "use_case": use_case,
             "prediction_id": prediction_id,
@@ -136,9 +171,9 @@ class InferenceClient:
         try:
             return self._http.request(method, path, **request)
         except httpx.TimeoutException:
-            raise ServiceAway(f"the inference service at {self.url} takes too long; try again") from None
+            raise ServiceAwayError(f"the inference service at {self.url} takes too long; try again") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServiceAway(f"the inference service at {self.url} doesn't answer ({error})") from None
+            raise ServiceAwayError(f"the inference service at {self.url} doesn't answer ({error})") from None
 
     def _call(self, method: str, path: str, **request: Any) -> dict:
         reply = self._send(method, path, **request)
@@ -149,31 +184,25 @@ class InferenceClient:
         if reply.is_success and isinstance(body, dict):
             return body
         detail = body.get("detail") if isinstance(body, dict) else None
-        if (
-            reply.status_code == 422
-            and isinstance(detail, list)
-            and detail
-            and {"row", "field"} <= detail[0].keys()
-        ):
+        if reply.status_code == 422 and _is_problems(detail):
             raise ContractError(detail)
-        if reply.status_code == 503:
-            raise NotReady(str(detail or "no model is served yet"))
-        if reply.is_client_error and detail:
-            raise RequestRefused(detail if isinstance(detail, str) else str(detail))
-        raise ServiceAway(
+        if detail and (reply.is_client_error or reply.status_code == 503):
+            raise RequestRefusedError(str(detail), reply.status_code)
+        raise ServiceAwayError(
             f"{self.url}{path} answers {reply.status_code} and not as an inference service does"
         )
 
 
-def _by_name(served: Served) -> str:
-    return served.use_case
+def _is_problems(detail: Any) -> bool:
+    """Whether it is a list of the inference service's problems; another service's 422 looks different."""
+    return isinstance(detail, list) and bool(detail) and {"row", "field", "message"} <= detail[0].keys()
 
 
-def _parse(kind: type[BaseModel], body: Any) -> Any:
+def _parse(kind: type[T], body: Any) -> T:
     try:
         return kind.model_validate(body)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise ServiceAway(
+        raise ServiceAwayError(
             f"the inference service answers in another format (at {where or 'the top'})"
         ) from None

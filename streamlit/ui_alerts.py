@@ -1,4 +1,4 @@
-"""What fires: Alertmanager's own list, as the System page shows it."""
+"""The firing alerts, as Alertmanager lists them, for the System page."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,12 +9,12 @@ from mlops_lab.errors import LabError
 
 
 class AlertsError(LabError):
-    """Alertmanager doesn't answer, or not as one."""
+    """Alertmanager doesn't answer, or another service answers in its place."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One alert that fires, and is neither silenced nor inhibited."""
+    """One firing alert that is neither silenced nor inhibited."""
 
     name: str
     severity: str
@@ -41,5 +41,5 @@ def firing(url: str) -> list[Alert]:
     except httpx.HTTPError as error:
         raise AlertsError(f"Alertmanager doesn't answer ({type(error).__name__})") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise AlertsError("what answers is no Alertmanager") from error
+        raise AlertsError("the service that answers isn't an Alertmanager") from error
     return sorted(found, key=lambda alert: (alert.severity != "page", alert.since))

@@ -1,37 +1,32 @@
-"""A form made from a contract: one widget a feature, empty meaning unknown."""
+"""A form made from a contract, as Streamlit widgets: one for each feature. An empty field means unknown."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import streamlit as st
 from mlops_lab.contract import Boolean, Category, Contract, Date, Feature, FieldError, Integer, Number
-from mlops_lab.formatting import bounds, yes_no
+from mlops_lab.form import STREAMLIT_OPTIONS, explanation_of, folded, folded_label, label, takes_any
+from mlops_lab.formatting import yes_no
 
-IN_BROWSER = 2000  # values of a category that the page sends; more are found by a look-up
-FEW = 16  # up to so many fields are shown at once
-FIRST = 12  # of more fields, so many stand before the fold
-SAFE_INTEGER = 2**53 - 1  # the largest that a browser holds exactly
+# The largest integer that a browser holds exactly.
+SAFE_INTEGER = 2**53 - 1
 
 
-def form(contract: Contract, weights: dict[str, float], columns: int = 2) -> dict[str, Any]:
-    """Widgets for a whole row, prefilled with the contract's example. Returns the row as JSON types.
+def form(contract: Contract, weights: Mapping[str, float], columns: int = 2) -> dict[str, Any]:
+    """Widgets for a whole row, filled with the contract's example. Returns the row as JSON types.
 
-    What differs from the example stands in the page's address and in the session too, so that neither a new
-    champion, nor another page, nor a reload loses it.
+    Values that differ from the example are kept in the page's address and in the session. So a new champion, another
+    page or a reload doesn't lose them.
 
-    weights: how much each field matters; of many fields the weightiest stand first, the rest is folded away.
+    weights: the importance of each field by name, as in `mlops_lab.form.folded`.
     """
     _prefill(contract)
-    features = list(contract.features)
-    rest: Sequence[Feature] = ()
-    if len(features) > FEW:
-        features.sort(key=lambda f: -abs(weights.get(f.name, 0.0)))
-        features, rest = features[:FIRST], features[FIRST:]
-    row = _grid(contract.use_case, features, columns)
+    leading, rest = folded(contract, weights)
+    row = _grid(contract.use_case, leading, columns)
     if rest:
-        with st.expander(f"{len(rest)} more fields"):
+        with st.expander(folded_label(rest)):
             row |= _grid(contract.use_case, rest, columns)
     row = {f.name: row[f.name] for f in contract.features}
     _remember(contract, row)
@@ -46,17 +41,15 @@ def key_of(use_case: str, feature: Feature) -> str:
 def field(feature: Feature, key: str) -> Any:
     """One feature's widget, holding its value as a JSON type, or None for unknown."""
     common = {"key": key, "help": _help(feature), "required": feature.required}
-    label = f"{feature.title} ({feature.unit})" if feature.unit else feature.title
+    name, unknown = label(feature), {"placeholder": "unknown"}
     match feature:
         case Number():
-            return st.number_input(label, value=None, placeholder="unknown", **_range(feature), **common)
+            return st.number_input(name, value=None, **_range(feature), **unknown, **common)
         case Boolean():
-            return st.selectbox(
-                label, [True, False], index=None, format_func=yes_no, placeholder="unknown", **common
-            )
+            return st.selectbox(name, [True, False], index=None, format_func=yes_no, **unknown, **common)
         case Date():
             value = st.date_input(
-                label,
+                name,
                 value=None,
                 min_value=feature.minimum or date(1800, 1, 1),
                 max_value=feature.maximum or date(2200, 12, 31),
@@ -66,12 +59,12 @@ def field(feature: Feature, key: str) -> Any:
             return value.isoformat() if value else None
         case Category():
             return st.selectbox(
-                label,
-                feature.values[:IN_BROWSER],
+                name,
+                feature.values[:STREAMLIT_OPTIONS],
                 index=None,
-                accept_new_options=_takes_any(feature),
+                accept_new_options=takes_any(feature, STREAMLIT_OPTIONS),
                 filter_mode="contains",
-                placeholder="unknown",
+                **unknown,
                 **common,
             )
 
@@ -86,18 +79,19 @@ def _grid(use_case: str, features: Sequence[Feature], columns: int) -> dict[str,
 
 
 def _prefill(contract: Contract) -> None:
-    """Gives each field without a value what the person left there, else its example; takes away what no longer fits.
+    """Gives each field without a value the person's earlier value, or its example. Removes values that no longer fit.
 
-    What was left is written down first: a run is cut short when the person goes to another page meanwhile.
+    The earlier values are stored first, because Streamlit stops a run when the person goes to another page.
     """
     keys = {f.name: key_of(contract.use_case, f) for f in contract.features}
-    left = st.session_state.get(_draft(contract))
-    if left is None:  # a fresh session: a reload, or an address that somebody sent
-        left = {name: st.query_params[key] or None for name, key in keys.items() if key in st.query_params}
-    left = left | {name: st.session_state[key] for name, key in keys.items() if key in st.session_state}
-    st.session_state[_draft(contract)] = left
+    draft = st.session_state.get(_draft(contract))
+    # A new session begins after a reload, or with a link that somebody sent.
+    if draft is None:
+        draft = {name: st.query_params[key] or None for name, key in keys.items() if key in st.query_params}
+    draft = draft | {name: st.session_state[key] for name, key in keys.items() if key in st.session_state}
+    st.session_state[_draft(contract)] = draft
     for feature in contract.features:
-        key, value = keys[feature.name], left.get(feature.name, feature.example)
+        key, value = keys[feature.name], draft.get(feature.name, feature.example)
         if key not in st.session_state or _fitting(feature, value) != value:
             st.session_state[key] = _fitting(feature, value)
 
@@ -116,14 +110,9 @@ def _draft(contract: Contract) -> str:
     return f"{contract.use_case} draft"
 
 
-def _takes_any(feature: Feature) -> bool:
-    """Whether a person may type what is not offered; the service has the last word."""
-    return isinstance(feature, Category) and (feature.allow_unknown or len(feature.values) > IN_BROWSER)
-
-
 def _fitting(feature: Feature, value: Any) -> Any:
-    """The value as the widget takes it, or None where it can't."""
-    if _takes_any(feature):
+    """The value as the widget accepts it; None when the widget would refuse it."""
+    if takes_any(feature, STREAMLIT_OPTIONS):
         return value
     try:
         value = feature.read(value)
@@ -148,8 +137,8 @@ def _range(feature: Number) -> dict[str, Any]:
 
 
 def _help(feature: Feature) -> str | None:
-    parts = [feature.description, bounds(feature)]
+    parts = [explanation_of(feature)]
     if isinstance(feature, Category) and feature.allow_unknown:
-        parts.append("Any text; what the model never saw counts as rare.")
+        parts.append("Any text; a value that the model never saw counts as rare.")
     parts.append("Must be given." if feature.required else "Empty means unknown.")
     return " ".join(part for part in parts if part)

@@ -1,17 +1,20 @@
-"""What every page stands in: the clients, the chosen use case, and faults as one friendly message."""
+"""What every page needs: the clients, the chosen use case, and one friendly message for each fault."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from ui_settings import settings
 from ui_tracking import Tracking
 
 import streamlit as st
-from mlops_lab.client import InferenceClient, NotReady, RequestRefused, Served
+from mlops_lab.client import InferenceClient, RequestRefusedError, ServedModel
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError, NoChampionError
+from mlops_lab.form import away, fault, no_model, problems, title_of
 
-CHOSEN = "use_case"  # also its name in the page's address
+# The session's key of the chosen use case, and its name in the page's address.
+CHOSEN = "use_case"
 # Streamlit leaves a third of a laptop's screen empty around a wide page.
 # Its figures are too large for a row of names.
 STYLE = """<style>
@@ -19,6 +22,21 @@ STYLE = """<style>
 .st-key-figures [data-testid="stMetricValue"] {font-size: 1.5rem}
 </style>"""
 _KNOWN, _NEWS, _SERVED = "known use cases", "news", "served"
+
+
+class Fault(NamedTuple):
+    """A service that doesn't answer."""
+
+    service: str
+    message: str
+
+
+class News(NamedTuple):
+    """What the services said at the last probe."""
+
+    models: tuple[ServedModel, ...]
+    use_cases: tuple[str, ...]
+    faults: tuple[Fault, ...]
 
 
 @st.cache_resource
@@ -39,15 +57,15 @@ def tracking() -> Tracking:
 
 @st.cache_resource(max_entries=50, show_spinner=False)
 def contract(use_case: str, version: int) -> Contract:
-    """The contract of a served champion; `version` makes a new champion's contract be fetched."""
+    """The contract of a served champion. A new `version` has a cache entry of its own."""
     return inference().contract(use_case)
 
 
 def sidebar() -> None:
-    """The choice of the use case and one line for each served model. A change outside shows on the page by itself."""
+    """The choice of the use case, and one line for each served model. An open page shows changes by itself."""
     st.html(STYLE)
     with st.sidebar:
-        news = _look()
+        news = _probe()
         st.session_state[_NEWS] = news
         if use_cases := st.session_state[_KNOWN]:
             if CHOSEN not in st.session_state:
@@ -57,62 +75,53 @@ def sidebar() -> None:
 
 
 def chosen() -> str | None:
-    """The use case that the person chose; None (and a message on the page) while there is none at all."""
+    """The use case that the person chose. None while there is none at all; the page then shows a message."""
     if st.session_state.get(_KNOWN):
         return st.session_state[CHOSEN]
-    if faults := st.session_state[_NEWS][2]:
-        say_away(faults[0][1])
+    if faults := st.session_state[_NEWS].faults:
+        _say_away(faults[0].message)
     else:
-        say_no_model()
+        _say_no_model()
     return None
 
 
-def served(use_case: str) -> Served:
-    """What the service said last of the use case, even while it is away. Raises `LabError` when it never did."""
+def served(use_case: str) -> ServedModel:
+    """The last reply of the service about the use case, also while it is away. Raises `LabError` without one."""
     known = st.session_state.get(_SERVED, {}).get(use_case)
     if known:
         return known
-    for name, why in st.session_state[_NEWS][2]:
-        if name == "Inference":
-            raise LabError(why)
+    for fault_ in st.session_state[_NEWS].faults:
+        if fault_.service == "Inference":
+            raise LabError(fault_.message)
     raise NoChampionError(use_case)
 
 
 @contextmanager
 def friendly() -> Iterator[None]:
-    """Turns whatever a service refuses into one message that says what to do; the rest of the page goes on."""
+    """Turns an error of a service into one message that says what to do. The rest of the page goes on."""
     try:
         yield
     except NoChampionError:
-        say_no_model()
+        _say_no_model()
     except LabError as error:
         say_fault(error)
 
 
 def say_fault(error: LabError) -> None:
     if isinstance(error, ContractError):
-        st.error("\n".join(f"- {p['field']} {p['message']}" for p in error.problems))
-    elif isinstance(error, NotReady | RequestRefused):
-        st.warning(f"**The service answers:** {error}", icon=":material/info:")
+        st.error(problems(error))
+    elif isinstance(error, RequestRefusedError):
+        st.warning(fault(error), icon=":material/info:")
     else:
-        say_away(str(error))
+        _say_away(str(error))
 
 
-def say_no_model() -> None:
-    airflow = f"[Airflow]({settings().airflow_url})" if settings().airflow_url else "Airflow"
-    st.info(
-        f"**No model is served yet.** Let a training run in {airflow} (or `lab run`); as soon as its model is "
-        "promoted, this page shows it by itself.",
-        icon=":material/hourglass_empty:",
-    )
+def _say_no_model() -> None:
+    st.info(no_model(settings().airflow_url), icon=":material/hourglass_empty:")
 
 
-def say_away(why: str) -> None:
-    st.warning(
-        f"**A service is away:** {why[0].upper()}{why[1:]}. Start the lab (`make demo`, or `docker compose up`); "
-        "this page goes on by itself.",
-        icon=":material/cloud_off:",
-    )
+def _say_away(why: str) -> None:
+    st.warning(away(why), icon=":material/cloud_off:")
 
 
 def say_empty(text: str) -> None:
@@ -120,53 +129,50 @@ def say_empty(text: str) -> None:
 
 
 def _first(use_cases: list[str]) -> str:
-    """The use case that a fresh page shows: the address's, else one that is served."""
-    asked, served_ones = st.query_params.get(CHOSEN), st.session_state.get(_SERVED, {})
-    return (
-        asked
-        if asked in use_cases
-        else next((name for name in use_cases if name in served_ones), use_cases[0])
-    )
+    """The use case that a new page shows: the one in the address, else one that is served."""
+    asked, models = st.query_params.get(CHOSEN), st.session_state.get(_SERVED, {})
+    if asked in use_cases:
+        return asked
+    return next((name for name in use_cases if name in models), use_cases[0])
 
 
-def _look() -> tuple:
-    """What is served, which use cases there are, and what is away: equal as long as there is no news."""
+def _probe() -> News:
+    """Asks both services. Two results are equal as long as nothing changed."""
     models, names, faults = [], [], []
     try:
         models = inference().models()
-        # A service that has just come back may not serve yet: the form stays while it loads.
+        # A service that has just restarted may serve nothing yet. The form stays while it loads.
         st.session_state.setdefault(_SERVED, {}).update({m.use_case: m for m in models if m.version})
     except LabError as error:
-        faults.append(("Inference", str(error)))
+        faults.append(Fault("Inference", str(error)))
     try:
         names = tracking().use_cases()
     except LabError as error:
-        faults.append(("MLflow", str(error)))
-    # While a service is away its use cases stay, and with them what was typed into the form.
+        faults.append(Fault("MLflow", str(error)))
+    # While a service is away its use cases stay in the list, and so does the form with what was typed.
     known = st.session_state.get(_KNOWN, []) if faults else []
     st.session_state[_KNOWN] = sorted({*known, *names, *(model.use_case for model in models)})
-    return tuple((m.use_case, m.version, m.error) for m in models), tuple(names), tuple(faults)
+    return News(tuple(models), tuple(names), tuple(faults))
 
 
 @st.fragment(run_every=settings().page_refresh)
 def _watch() -> None:
     before = st.session_state[_NEWS]
-    news = _look()
+    news = _probe()
     if news != before:
         st.rerun()
-    models, _, faults = news
-    for use_case, version, error in models:
-        st.caption(
-            f":green[●] {_title(use_case)}: version {version} is served"
-            if version
-            else f":gray[●] {_title(use_case)}: not served"
-        )
-        if error:
-            st.caption(f":orange[●] {_title(use_case)}: {error}")
-    for name, _why in faults:
-        st.caption(f":orange[●] {name} is away")
+    for model in news.models:
+        title = _title(model.use_case)
+        if model.version:
+            st.caption(f":green[●] {title}: version {model.version} is served")
+        else:
+            st.caption(f":gray[●] {title}: not served")
+        if model.error:
+            st.caption(f":orange[●] {title}: {model.error}")
+    for fault_ in news.faults:
+        st.caption(f":orange[●] {fault_.service} is away")
 
 
 def _title(use_case: str) -> str:
     known = st.session_state.get(_SERVED, {}).get(use_case)
-    return known.title if known and known.title else use_case.replace("_", " ").capitalize()
+    return title_of(use_case, known.title if known else "")

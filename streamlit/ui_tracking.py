@@ -1,4 +1,4 @@
-"""MLflow over its REST API: batch runs, candidates, versions and artifacts, without MLflow's own package."""
+"""A client of MLflow's REST API: runs and their artifacts. MLflow's own package is slow to import."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from typing import Any
 import httpx
 
 from mlops_lab.errors import LabError
+from mlops_lab.model.tags import KIND, PARENT, BatchTags, ModelTags, RunTags
 
 API = "/api/2.0/mlflow/"
-LAB_TAG = "lab.use_case"  # registered models without it are not the lab's
 
 
-class TrackingAway(LabError):
+class TrackingAwayError(LabError):
     """MLflow doesn't answer, or refuses the login."""
 
 
-class NotFound(LabError):
+class NotFoundError(LabError):
     """MLflow has no such model, run or artifact."""
 
 
@@ -36,22 +36,12 @@ class Run:
 
     @property
     def parent(self) -> str | None:
-        return self.tags.get("mlflow.parentRunId")
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """One registered version of a use case's model, with its aliases."""
-
-    version: int
-    run_id: str
-    created: datetime
-    aliases: tuple[str, ...]
-    tags: dict[str, str]
+        """The id of the run that this one belongs to."""
+        return self.tags.get(PARENT)
 
 
 class Tracking:
-    """One MLflow server. Every method raises `TrackingAway` when it doesn't answer.
+    """One MLflow server. Every method raises `TrackingAwayError` when it doesn't answer.
 
     login: user and password of MLflow's basic authentication, when it has one.
     """
@@ -66,7 +56,7 @@ class Tracking:
     def use_cases(self) -> list[str]:
         """Use cases that have a registered model or a batch run, by name."""
         models = self._pages("registered-models/search", "registered_models", "GET", max_results=1000)
-        names = {model["name"] for model in models if LAB_TAG in _pairs(model.get("tags"))}
+        names = {m["name"] for m in models if ModelTags.from_mlflow(_pairs(m.get("tags"))).use_case}
         experiments = {
             e["experiment_id"]: e["name"]
             for e in self._pages("experiments/search", "experiments", "POST", max_results=1000)
@@ -74,7 +64,7 @@ class Tracking:
         if experiments:
             query = {
                 "experiment_ids": list(experiments),
-                "filter": "tags.`lab.kind` = 'batch'",
+                "filter": _of_kind(BatchTags),
                 "max_results": 1000,
             }
             names |= {
@@ -83,43 +73,19 @@ class Tracking:
             }
         return sorted(names)
 
-    def runs(self, use_case: str, kind: str) -> list[Run]:
-        """The use case's runs of one kind (`batch` or `candidate`), newest first; none when it has no experiment."""
+    def runs(self, use_case: str, kind: type[RunTags]) -> list[Run]:
+        """The use case's runs with tags of one kind, newest first; none when it has no experiment."""
         try:
             found = self._json("GET", "experiments/get-by-name", params={"experiment_name": use_case})
-        except NotFound:
+        except NotFoundError:
             return []
         query = {
             "experiment_ids": [found["experiment"]["experiment_id"]],
-            "filter": f"tags.`lab.kind` = '{kind}'",
+            "filter": _of_kind(kind),
             "order_by": ["attributes.start_time DESC"],
             "max_results": 1000,
         }
         return [_run(run) for run in self._pages("runs/search", "runs", **query)]
-
-    def versions(self, use_case: str) -> list[ModelVersion]:
-        """Every version of the use case's model, newest first; none when nothing is registered yet."""
-        try:
-            model = self._json("GET", "registered-models/get", params={"name": use_case})["registered_model"]
-        except NotFound:
-            return []
-        aliases: dict[int, list[str]] = {}
-        for entry in model.get("aliases", []):
-            aliases.setdefault(int(entry["version"]), []).append(entry["alias"])
-        found = self._pages(
-            "model-versions/search", "model_versions", "GET", filter=f"name='{use_case}'", max_results=1000
-        )
-        versions = [
-            ModelVersion(
-                version=int(v["version"]),
-                run_id=v.get("run_id", ""),
-                created=_time(v["creation_timestamp"]),
-                aliases=tuple(sorted(aliases.get(int(v["version"]), ()))),
-                tags=_pairs(v.get("tags")),
-            )
-            for v in found
-        ]
-        return sorted(versions, key=lambda v: v.version, reverse=True)
 
     def artifacts(self, run_id: str, folder: str = "") -> list[str]:
         """Paths of the files in one folder of a run's artifacts; none when it doesn't exist."""
@@ -127,10 +93,10 @@ class Tracking:
         return [entry["path"] for entry in listed.get("files", []) if not entry.get("is_dir")]
 
     def artifact(self, run_id: str, path: str) -> bytes:
-        """One file of a run. Raises `NotFound`."""
+        """One file of a run. Raises `NotFoundError`."""
         reply = self._get("/get-artifact", params={"run_uuid": run_id, "path": path})
         if not reply.is_success:
-            raise NotFound(f"run {run_id} has no file {path}")
+            raise NotFoundError(f"run {run_id} has no file {path}")
         return reply.content
 
     def _pages(self, path: str, key: str, method: str = "POST", **query: Any) -> Iterator[dict]:
@@ -150,12 +116,12 @@ class Tracking:
         if reply.is_success and isinstance(body, dict):
             return body
         if isinstance(body, dict) and body.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
-            raise NotFound(body.get("message", path))
+            raise NotFoundError(body.get("message", path))
         if reply.status_code in (401, 403):
-            raise TrackingAway(
+            raise TrackingAwayError(
                 f"MLflow at {self.url} refuses this page ({reply.status_code}); check its login and its allowed hosts"
             )
-        raise TrackingAway(f"MLflow at {self.url} answers {reply.status_code} to {path}")
+        raise TrackingAwayError(f"MLflow at {self.url} answers {reply.status_code} to {path}")
 
     def _get(self, path: str, **request: Any) -> httpx.Response:
         return self._send("GET", path, **request)
@@ -164,9 +130,13 @@ class Tracking:
         try:
             return self._http.request(method, path, **request)
         except httpx.TimeoutException:
-            raise TrackingAway(f"MLflow at {self.url} takes too long; try again") from None
+            raise TrackingAwayError(f"MLflow at {self.url} takes too long; try again") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise TrackingAway(f"MLflow at {self.url} doesn't answer ({error})") from None
+            raise TrackingAwayError(f"MLflow at {self.url} doesn't answer ({error})") from None
+
+
+def _of_kind(tags: type[RunTags]) -> str:
+    return f"tags.`{KIND}` = '{tags.kind}'"
 
 
 def _run(run: dict) -> Run:

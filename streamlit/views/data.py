@@ -1,4 +1,4 @@
-"""Data: what each batch brought, what was quarantined, how far it drifted, and what was decided."""
+"""Data: the rows of each batch, its quarantine, its drift, and the decision to train or to skip."""
 
 import json
 import math
@@ -7,14 +7,18 @@ import altair as alt
 import pandas as pd
 import ui_frame
 from ui_settings import settings
-from ui_tracking import NotFound, Run
+from ui_tracking import NotFoundError, Run
 
 import streamlit as st
+from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS, UP
 from mlops_lab.formatting import counted, number
+from mlops_lab.model.tags import BatchTags
 
-PARTS = {"clean": "#2f8f5b", "duplicates": "#8a8f98", "dropped": "#d9a13a", "quarantined": "#b5543c"}
-BOUND = 0.25  # of the stability index, where a run doesn't say its own
-TOP = 15  # features in the drift chart
+GOOD, BAD = OUTCOME_COLOURS["promoted"], OUTCOME_COLOURS["refused"]
+# The parts of a batch's rows, from the bottom of a bar to its top.
+PARTS = {"clean": GOOD, "duplicates": NEUTRAL, "dropped": "#d9a13a", "quarantined": BAD}
+# Features in the drift chart.
+TOP = 15
 
 
 @st.fragment(run_every=settings().page_refresh)
@@ -23,7 +27,7 @@ def page() -> None:
     if not (use_case := ui_frame.chosen()):
         return
     with ui_frame.friendly():
-        runs = ui_frame.tracking().runs(use_case, "batch")
+        runs = ui_frame.tracking().runs(use_case, BatchTags)
         if not runs:
             ui_frame.say_empty(
                 "**No batch has landed yet.** Each run of the training DAG takes one from the Data API; "
@@ -38,15 +42,15 @@ def page() -> None:
 
 
 def _row(run: Run) -> dict:
-    count = run.metrics.get
+    count, tags = run.metrics.get, BatchTags.from_mlflow(run.tags)
     return {
-        "batch": run.tags.get("lab.batch_number") or run.name.removeprefix("batch-"),
+        "batch": run.name.removeprefix("batch-") if tags.batch_number is None else str(tags.batch_number),
         "landed": run.started,
         **{name: count(name, math.nan) for name in ("received", *PARTS, "gap", "psi_max")},
-        "decision": run.tags.get("lab.decision", "running" if run.status == "RUNNING" else ""),
-        "outcome": run.tags.get("lab.outcome", ""),
-        "reason": run.tags.get("lab.reason", ""),
-        "outcome reason": run.tags.get("lab.outcome_reason", ""),
+        "decision": tags.decision or ("running" if run.status == "RUNNING" else ""),
+        "outcome": tags.outcome,
+        "reason": tags.reason,
+        "outcome reason": tags.outcome_reason,
     }
 
 
@@ -56,8 +60,8 @@ def _totals(frame: pd.DataFrame) -> None:
     cells[0].metric("Batches", len(frame), border=True)
     cells[1].metric("Rows received", number(received), border=True)
     cells[2].metric("New clean rows", number(frame["clean"].sum()), border=True)
-    share = frame["quarantined"].sum() / received if received else math.nan
-    cells[3].metric("Quarantined", f"{share:.2%}" if math.isfinite(share) else "–", border=True)
+    fraction = f"{frame['quarantined'].sum() / received:.2%}" if received else "–"
+    cells[3].metric("Quarantined", fraction, border=True)
     if gap := int(frame["gap"].fillna(0).sum()):
         st.warning(
             f"{counted(gap, 'batch', 'batches')} went missing between those that landed.",
@@ -130,9 +134,10 @@ def _details(use_case: str, runs: list[Run]) -> None:
     for name, text in {row["decision"]: row["reason"], row["outcome"]: row["outcome reason"]}.items():
         if name and not (name == "skipped" and text == row["reason"]):
             st.markdown(f"**{name.capitalize()}:** {text or 'no reason is given'}")
-    facts = [f"payload `{run.tags['lab.payload']}`"] if run.tags.get("lab.payload") else []
-    if ignored := run.tags.get("lab.ignored_columns"):
-        facts.append(f"columns that nobody declared: {ignored}")
+    tags = BatchTags.from_mlflow(run.tags)
+    facts = [f"payload `{tags.payload}`"] if tags.payload else []
+    if tags.ignored_columns:
+        facts.append(f"columns that the use case doesn't declare: {tags.ignored_columns}")
     facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
     st.markdown(" · ".join(facts))
     left, right = st.columns(2, gap="large")
@@ -149,10 +154,10 @@ def _drift(run: Run) -> None:
     }
     if not indices:
         st.caption(
-            "Not computed: there was no champion to compare with, or too few rows (below some hundreds it is noise)."
+            "Not computed: there was no champion to compare with, or the batch has too few rows for a stable index."
         )
         return
-    bound = run.metrics.get("psi_bound", BOUND)
+    bound = run.metrics["psi_bound"]
     frame = pd.DataFrame(sorted(indices.items(), key=lambda pair: -pair[1])[:TOP], columns=["feature", "psi"])
     frame["state"] = frame["psi"].map(lambda value: "over the bound" if value > bound else "within")
     bars = (
@@ -167,7 +172,7 @@ def _drift(run: Run) -> None:
             y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=170)),
             color=alt.Color(
                 "state:N",
-                scale=alt.Scale(domain=["within", "over the bound"], range=["#3b7dc4", "#b5543c"]),
+                scale=alt.Scale(domain=["within", "over the bound"], range=[UP, BAD]),
                 legend=alt.Legend(title=None, orient="top"),
             ),
             tooltip=["feature", alt.Tooltip("psi:Q", format=".3f")],
@@ -175,7 +180,7 @@ def _drift(run: Run) -> None:
     )
     rule = (
         alt.Chart(pd.DataFrame({"bound": [bound]}))
-        .mark_rule(strokeDash=[5, 4], color="#8a8f98")
+        .mark_rule(strokeDash=[5, 4], color=NEUTRAL)
         .encode(x="bound:Q")
     )
     st.altair_chart((bars + rule).properties(height=alt.Step(22)))
@@ -192,7 +197,7 @@ def _quarantine(run: Run) -> None:
         return
     try:
         records = _quarantined(run.id)
-    except NotFound:
+    except NotFoundError:
         st.caption("This run holds no quarantine table (yet).")
         return
     except ValueError:
@@ -212,7 +217,7 @@ def _quarantine(run: Run) -> None:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _quarantined(run_id: str) -> list[dict]:
-    """The run's quarantine table, whether as records or as columns beside rows."""
+    """The run's quarantine table: a list of records, or MLflow's form with columns and rows."""
     table = json.loads(ui_frame.tracking().artifact(run_id, "quarantine.json"))
     if isinstance(table, dict):
         return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]

@@ -1,19 +1,21 @@
-"""Models: every version of the champion's line, its scores, why it was promoted or refused, and its plots."""
-
-import math
+"""Models: every version of the use case, its scores, why it was promoted or refused, and its plots."""
 
 import altair as alt
 import pandas as pd
 import ui_frame
+import ui_versions
 from ui_settings import settings
-from ui_tracking import ModelVersion, NotFound, Run
+from ui_tracking import NotFoundError, Run
 
 import streamlit as st
+from mlops_lab.client import ModelVersion
+from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS
 from mlops_lab.formatting import number
+from mlops_lab.metrics import greater_is_better
+from mlops_lab.model.tags import CandidateTags
 
-COLOURS = {"promoted": "#2f8f5b", "refused": "#b5543c", "not chosen": "#8a8f98"}
-PLOTS = "plots"  # folder of a candidate's artifacts
-GREATER = {"roc_auc", "accuracy", "f1", "r2", "average_precision"}  # metrics of which more is better
+# Folder of a candidate's artifacts.
+PLOTS = "plots"
 
 
 @st.fragment(run_every=settings().page_refresh)
@@ -22,43 +24,24 @@ def page() -> None:
     if not (use_case := ui_frame.chosen()):
         return
     with ui_frame.friendly():
-        versions = ui_frame.tracking().versions(use_case)
-        candidates = {run.id: run for run in ui_frame.tracking().runs(use_case, "candidate")}
+        versions = ui_frame.inference().versions(use_case)
         if not versions:
             ui_frame.say_empty(
                 "**No version is registered yet.** The first training that ends registers one; "
                 "this page shows it by itself."
             )
             return
-        frame = pd.DataFrame([_row(version, candidates.get(version.run_id)) for version in versions])
-        metric = next((name for name in frame["metric"] if name), "")
-        _champion(frame, metric)
+        candidates = {run.id: run for run in ui_frame.tracking().runs(use_case, CandidateTags)}
+        frame = ui_versions.version_table(versions)
+        metric = next((v.facts.metric for v in versions if v.facts.metric), "")
+        _champion(versions, frame, metric)
         _history(frame, metric)
         _table(frame, metric)
-        _details(versions, frame, candidates, metric)
+        _details(use_case, versions, candidates, metric)
 
 
-def _row(version: ModelVersion, run: Run | None) -> dict:
-    """One version for the table: from its tags, or from its run where a tag is missing."""
-    tags, metrics = version.tags, run.metrics if run else {}
-    metric = tags.get("lab.metric", "")
-    return {
-        "version": version.version,
-        "aliases": ", ".join(version.aliases),
-        "candidate": tags.get("lab.candidate") or (run.tags.get("lab.candidate", "") if run else ""),
-        "outcome": tags.get("lab.outcome", ""),
-        "validation": _number(tags.get("lab.validation"), metrics.get(f"validation.{metric}")),
-        "test": _number(tags.get("lab.test"), metrics.get(f"test.{metric}")),
-        "baseline": _number(None, metrics.get(f"baseline.test.{metric}")),
-        "created": version.created,
-        "reason": tags.get("lab.reason", ""),
-        "batch": tags.get("lab.batch_number", ""),
-        "metric": metric,
-    }
-
-
-def _champion(frame: pd.DataFrame, metric: str) -> None:
-    champions = frame[frame["aliases"].str.contains("champion")]
+def _champion(versions: list[ModelVersion], frame: pd.DataFrame, metric: str) -> None:
+    champions = frame[[version.is_champion for version in versions]]
     if champions.empty:
         ui_frame.say_empty("**No champion yet.** No version has been promoted so far; the reasons are below.")
         return
@@ -68,7 +51,7 @@ def _champion(frame: pd.DataFrame, metric: str) -> None:
     cells[0].metric("Champion", f"Version {champion['version']}", border=True)
     cells[1].metric("Candidate", champion["candidate"] or "–", border=True)
     cells[2].metric(f"Test {metric}", number(champion["test"]), border=True)
-    gain = _gain(champion["test"], champion["baseline"], metric)
+    gain = ui_versions.gain(champion["test"], champion["baseline"], metric)
     cells[3].metric(
         "Against the baseline",
         "–" if gain is None else f"{abs(gain):.0%} {'better' if gain >= 0 else 'worse'}",
@@ -78,15 +61,13 @@ def _champion(frame: pd.DataFrame, metric: str) -> None:
 
 
 def _history(frame: pd.DataFrame, metric: str) -> None:
-    scored = frame.dropna(subset=["test"]).assign(
-        outcome=lambda f: f["outcome"].where(f["outcome"].isin(COLOURS), "not chosen")
-    )
+    scored = ui_versions.scored(frame)
     if scored.empty:
         return
     st.subheader(f"Test {metric} by version")
-    better = "higher" if metric in GREATER else "lower"
+    better = {True: " Higher is better.", False: " Lower is better.", None: ""}[greater_is_better(metric)]
     st.caption(
-        f"Each version's own score on the test rows of its day; {better} is better. "
+        f"Every version was scored on the test rows that existed when it was trained.{better} "
         "The dashed line is the naive baseline."
     )
     x = alt.X("version:O", title="Version", axis=alt.Axis(labelAngle=0))
@@ -99,12 +80,10 @@ def _history(frame: pd.DataFrame, metric: str) -> None:
         alt.Tooltip("baseline:Q", format=",.4~g"),
     ]
     served = alt.Chart(scored[scored["outcome"] == "promoted"]).mark_line(
-        color=COLOURS["promoted"], opacity=0.5
+        color=OUTCOME_COLOURS["promoted"], opacity=0.5
     )
     points = alt.Chart(scored).mark_circle(size=140, opacity=1)
-    naive = alt.Chart(scored.dropna(subset=["baseline"])).mark_line(
-        strokeDash=[5, 4], color=COLOURS["not chosen"]
-    )
+    naive = alt.Chart(scored.dropna(subset=["baseline"])).mark_line(strokeDash=[5, 4], color=NEUTRAL)
     chart = (
         naive.encode(x=x, y=alt.Y("baseline:Q", title=metric, scale=scale), tooltip=tips)
         + served.encode(x=x, y=alt.Y("test:Q", scale=scale))
@@ -113,7 +92,7 @@ def _history(frame: pd.DataFrame, metric: str) -> None:
             y=alt.Y("test:Q", title=metric, scale=scale),
             color=alt.Color(
                 "outcome:N",
-                scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
+                scale=alt.Scale(domain=list(OUTCOME_COLOURS), range=list(OUTCOME_COLOURS.values())),
                 legend=alt.Legend(title=None, orient="top"),
             ),
             tooltip=tips,
@@ -126,7 +105,7 @@ def _table(frame: pd.DataFrame, metric: str) -> None:
     st.subheader("Versions")
     column = st.column_config
     st.dataframe(
-        frame.drop(columns=["metric", "batch"]),
+        frame,
         hide_index=True,
         column_config={
             "version": column.NumberColumn("Version", width=70),
@@ -144,68 +123,54 @@ def _table(frame: pd.DataFrame, metric: str) -> None:
     )
 
 
-def _details(
-    versions: list[ModelVersion], frame: pd.DataFrame, candidates: dict[str, Run], metric: str
-) -> None:
+def _details(use_case: str, versions: list[ModelVersion], candidates: dict[str, Run], metric: str) -> None:
     st.subheader("One version")
     by_number = {version.version: version for version in versions}
-    champion = next((v.version for v in versions if "champion" in v.aliases), versions[0].version)
-    key = f"{st.session_state[ui_frame.CHOSEN]} version"
-    numbers = list(by_number)
+    champion = next((v for v in versions if v.is_champion), versions[0])
     chosen = st.selectbox(
         "Version",
-        numbers,
-        index=numbers.index(champion),
-        key=key,
-        format_func=lambda n: _named(n, frame),
+        list(by_number),
+        index=versions.index(champion),
+        key=f"{use_case} version",
+        format_func=lambda number_: _name(by_number[number_]),
         label_visibility="collapsed",
     )
-    version, row = by_number[chosen], frame[frame["version"] == chosen].iloc[0]
-    if row["reason"]:
-        st.markdown(f"**{str(row['outcome']).capitalize() or 'Outcome'}:** {row['reason']}")
+    version, tags = by_number[chosen], by_number[chosen].facts
+    if tags.reason:
+        st.markdown(f"**{tags.outcome.capitalize() or 'Outcome'}:** {tags.reason}")
     run = candidates.get(version.run_id)
     if not run:
         ui_frame.say_empty(
             "**The run of this version is gone from MLflow**, and its scores and plots with it."
         )
         return
-    facts = [f"Trained after batch {row['batch']}"] if row["batch"] else []
-    facts += [f"digest `{version.tags['lab.digest'][:12]}`"] if version.tags.get("lab.digest") else []
+    facts = [] if tags.batch_number is None else [f"Trained after batch {tags.batch_number}"]
+    facts += [f"digest `{tags.digest[:12]}`"] if tags.digest else []
     facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
     st.markdown(" · ".join(facts))
-    _rivals(run, candidates, {v.run_id: v.version for v in versions}, metric)
+    _candidates(ui_versions.rivals(run, candidates.values()), versions, metric)
     _plots(run)
 
 
-def _rivals(run: Run, candidates: dict[str, Run], versions: dict[str, int], metric: str) -> None:
-    """The candidates that were trained on the same batch."""
-    rivals = [r for r in candidates.values() if r.parent and r.parent == run.parent] or [run]
-    table = pd.DataFrame(
-        [
-            {
-                "candidate": rival.tags.get("lab.candidate") or rival.name,
-                "version": str(versions.get(rival.id, "")),
-                **{f"val. {m}": v for m, v in _scores(rival, "validation.").items()},
-                **{f"test {m}": v for m, v in _scores(rival, "test.").items()},
-                "note": rival.tags.get("lab.outcome_reason", ""),
-            }
-            for rival in rivals
-        ]
-    )
-    scores = [name for name in table if name.startswith(("val. ", "test "))]
-    scores.sort(key=lambda name: not name.endswith(f" {metric}"))
-    if (first := f"val. {metric}") in table:
-        table = table.sort_values(first, ascending=metric not in GREATER)
+def _name(version: ModelVersion) -> str:
+    tags = version.facts
+    parts = (f"Version {version.version}", tags.candidate, ", ".join(version.aliases) or tags.outcome)
+    return " · ".join(part for part in parts if part)
+
+
+def _candidates(runs: list[Run], versions: list[ModelVersion], metric: str) -> None:
+    """The candidates of one training, side by side."""
+    table = ui_versions.candidate_table(runs, {v.run_id: v.version for v in versions}, metric)
+    column = st.column_config
     st.markdown("**Candidates of the same training**")
-    note = ["note"] if table["note"].any() else []
     st.dataframe(
-        table[["candidate", "version", *scores, *note]],
+        table,
         hide_index=True,
-        column_config={name: st.column_config.NumberColumn(format="%.4g") for name in scores}
-        | {
-            "candidate": st.column_config.TextColumn("Candidate", width=170),
-            "version": st.column_config.TextColumn("Version", width=70),
+        column_config={
+            "candidate": column.TextColumn("Candidate", width=170),
+            "version": column.TextColumn("Version", width=70),
             "note": "Note",
+            **{name: column.NumberColumn(format="%.4g") for name in ui_versions.score_columns(table)},
         },
     )
 
@@ -223,42 +188,13 @@ def _plots(run: Run) -> None:
                 st.markdown(f"**{title.replace('Shap', 'SHAP')}**")
                 try:
                     st.image(_image(run.id, path), width="stretch")
-                except NotFound as error:
+                except NotFoundError as error:
                     st.caption(str(error))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _image(run_id: str, path: str) -> bytes:
     return ui_frame.tracking().artifact(run_id, path)
-
-
-def _named(number_: int, frame: pd.DataFrame) -> str:
-    row = frame[frame["version"] == number_].iloc[0]
-    return " · ".join(
-        part for part in (f"Version {number_}", row["candidate"], row["aliases"] or row["outcome"]) if part
-    )
-
-
-def _scores(run: Run, prefix: str) -> dict[str, float]:
-    return {
-        key.removeprefix(prefix): value
-        for key, value in sorted(run.metrics.items())
-        if key.startswith(prefix)
-    }
-
-
-def _gain(score: float, baseline: float, metric: str) -> float | None:
-    """How much better than the baseline, as a share of it."""
-    if not (math.isfinite(score) and math.isfinite(baseline)) or baseline == 0:
-        return None
-    return (score - baseline) / abs(baseline) * (1 if metric in GREATER else -1)
-
-
-def _number(text: str | None, otherwise: float | None) -> float:
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return math.nan if otherwise is None else otherwise
 
 
 page()

@@ -1,4 +1,4 @@
-"""Predict: the form made from the champion's contract, the prediction, what moved it, and the true value."""
+"""Predict: the form made from the champion's contract, the prediction, its explanation, and the ground truth."""
 
 import altair as alt
 import pandas as pd
@@ -6,13 +6,25 @@ import ui_form
 import ui_frame
 
 import streamlit as st
-from mlops_lab.client import Explanation, Predictions
+from mlops_lab.client import ExplainReply, PredictReply
 from mlops_lab.contract import Category, Contract
 from mlops_lab.errors import ContractError, LabError
-from mlops_lab.formatting import number, show
-
-TOP = 10  # fields in the chart of what moved a prediction; the rest is one bar
-UP, DOWN = "#3b7dc4", "#d9783a"
+from mlops_lab.form import (
+    DOWN,
+    HINT,
+    NO_EXPLANATION,
+    STREAMLIT_OPTIONS,
+    UP,
+    amount,
+    contributions,
+    example_weights,
+    explained,
+    label,
+    made_by,
+    probability,
+    row_refused,
+)
+from mlops_lab.formatting import show
 
 
 @st.fragment
@@ -37,18 +49,12 @@ def page() -> None:
 
 
 def _ask(contract: Contract, row: dict) -> None:
-    """Predicts the row and keeps the answer; a refusal is shown and the earlier answer goes."""
+    """Predicts the row and keeps the answer. A refusal is shown, and the earlier answer is removed."""
     st.session_state.pop(_slot(contract), None)
     try:
         reply = ui_frame.inference().predict(contract.use_case, [row])
     except ContractError as error:
-        titles = {f.name: f.title for f in contract.features}
-        st.error(
-            "\n".join(
-                ["**The model refuses this row:**", ""]
-                + [f"- {titles.get(p['field'], p['field'])} {p['message']}" for p in error.problems]
-            )
-        )
+        st.error(row_refused(contract, error))
         return
     except LabError as error:
         ui_frame.say_fault(error)
@@ -63,115 +69,91 @@ def _ask(contract: Contract, row: dict) -> None:
 
 def _answer(contract: Contract, row: dict) -> None:
     if _slot(contract) not in st.session_state:
-        st.caption(
-            "Fill in what is known and press Predict. It starts as an example; an empty field means unknown."
-        )
+        st.caption(HINT)
         return
     asked, reply, explanation = st.session_state[_slot(contract)]
     _prediction(contract, reply)
     if asked != row:
         st.caption("The form has changed since this prediction.")
-    _strangers(contract, asked)
-    if isinstance(explanation, Explanation):
-        _moved(contract, asked, explanation)
+    _rare_values(contract, asked)
+    if isinstance(explanation, ExplainReply):
+        _explanation(contract, asked, explanation)
     else:
-        st.caption(f"What moved it is not known: {explanation}")
+        st.caption(f"{NO_EXPLANATION} {explanation}")
     _feedback(contract, reply)
 
 
-def _prediction(contract: Contract, reply: Predictions) -> None:
-    target, value = contract.target, reply.predictions[0]
-    label = f"{target.title} ({target.unit})" if target.unit else target.title
-    st.metric(label, show(target, value), border=True)
-    if target.description:  # what the classes of a number mean
+def _prediction(contract: Contract, reply: PredictReply) -> None:
+    target = contract.target
+    st.metric(label(target), show(target, reply.predictions[0]), border=True)
+    # It says what the classes mean where they are numbers.
+    if target.description:
         st.caption(target.description)
     if reply.probabilities:
         shares = reply.probabilities[0]
         if contract.task == "binary":
-            threshold = reply.threshold if reply.threshold is not None else contract.threshold
-            st.progress(
-                min(max(shares["true"], 0.0), 1.0),
-                f"Probability {shares['true']:.1%}"
-                + (f"; yes from {threshold:.1%} on" if threshold is not None else ""),
-            )
+            st.progress(min(max(shares["true"], 0.0), 1.0), probability(contract, reply))
         else:
-            frame = pd.DataFrame({"class": list(shares), "probability": list(shares.values())})
-            bars = (
-                alt.Chart(frame)
-                .mark_bar(color=UP)
-                .encode(
-                    x=alt.X(
-                        "probability:Q",
-                        axis=alt.Axis(format="%", values=[0, 0.5, 1]),
-                        title=None,
-                        scale=alt.Scale(domain=[0, 1]),
-                    ),
-                    y=alt.Y("class:N", sort="-x", title=None, axis=alt.Axis(labelLimit=220)),
-                    tooltip=["class", alt.Tooltip("probability:Q", format=".2%")],
-                )
-            )
-            st.altair_chart(bars.properties(height=alt.Step(22)))
-    st.caption(
-        f"By version {reply.model.version} of {reply.model.name}. Prediction `{reply.prediction_ids[0]}`"
+            _classes(shares)
+    st.caption(made_by(reply))
+
+
+def _classes(shares: dict[str, float]) -> None:
+    """Bars of the probability of each class."""
+    frame = pd.DataFrame({"class": list(shares), "probability": list(shares.values())})
+    axis = alt.Axis(format="%", values=[0, 0.5, 1])
+    bars = (
+        alt.Chart(frame)
+        .mark_bar(color=UP)
+        .encode(
+            x=alt.X("probability:Q", axis=axis, title=None, scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y("class:N", sort="-x", title=None, axis=alt.Axis(labelLimit=220)),
+            tooltip=["class", alt.Tooltip("probability:Q", format=".2%")],
+        )
     )
+    st.altair_chart(bars.properties(height=alt.Step(22)))
 
 
-def _strangers(contract: Contract, row: dict) -> None:
-    """Names the values that the model never saw, with those that it knows and that look alike."""
+def _rare_values(contract: Contract, row: dict) -> None:
+    """Names the values that the model never saw, beside similar values that it knows."""
     for feature in contract.features:
         value = row[feature.name]
         if isinstance(feature, Category) and not feature.knows(value if value is None else str(value)):
             text = f"{feature.title} “{value}” is rare or new to the model."
             try:
-                alike = ui_frame.inference().values(contract.use_case, feature.name, str(value)[:3])
+                similar = ui_frame.inference().values(contract.use_case, feature.name, str(value)[:3])
             except LabError:
-                alike = []
-            st.caption(text + (f" It knows {', '.join(alike[:5])}." if alike else ""))
+                similar = []
+            st.caption(text + (f" It knows {', '.join(similar[:5])}." if similar else ""))
 
 
-def _moved(contract: Contract, row: dict, explanation: Explanation) -> None:
+def _explanation(contract: Contract, row: dict, explanation: ExplainReply) -> None:
+    """Bars of what moved the prediction: one for each of the strongest fields, one for the rest."""
     st.markdown("#### What moved it")
-    if contract.task == "regression":
-        unit, scale = contract.target.unit or "", "~s"
-        title = f"{contract.target.title} ({unit})" if unit else contract.target.title
-    else:
-        unit, scale = "", "+.1%"
-        title = f"Probability of {show(contract.target, explanation.class_ or 'true').lower()}"
-
-    def amount(value: float) -> str:
-        return f"{value:.1%}" if contract.task != "regression" else f"{number(value)} {unit}".strip()
-
-    features = {f.name: f for f in contract.features}
-    ranked = sorted(explanation.values.items(), key=lambda pair: -abs(pair[1]))
-    bars = [
-        {"field": f"{features[name].title} = {show(features[name], row[name])}", "moved": value}
-        for name, value in ranked[:TOP]
-    ]
-    if rest := ranked[TOP:]:
-        bars.append({"field": f"{len(rest)} other fields", "moved": sum(value for _, value in rest)})
-    frame = pd.DataFrame(bars)
-    frame["by"] = frame["moved"].map(amount)
-    frame["way"] = frame["moved"].map(lambda value: "up" if value >= 0 else "down")
+    frame = pd.DataFrame(
+        {"field": bar.label, "moved": bar.value} for bar in contributions(contract, row, explanation)
+    )
+    frame["by"] = [amount(contract, value) for value in frame["moved"]]
+    frame["way"] = ["up" if value >= 0 else "down" for value in frame["moved"]]
+    axis = alt.Axis(format="~s" if contract.task == "regression" else "+.1%", tickCount=4)
     chart = (
         alt.Chart(frame)
         .mark_bar()
         .encode(
-            x=alt.X("moved:Q", title=title, axis=alt.Axis(format=scale, tickCount=4)),
+            x=alt.X("moved:Q", title=explained(contract, explanation), axis=axis),
             y=alt.Y("field:N", sort=None, title=None, axis=alt.Axis(labelLimit=190)),
             color=alt.Color("way:N", scale=alt.Scale(domain=["up", "down"], range=[UP, DOWN]), legend=None),
             tooltip=[alt.Tooltip("field", title="Field"), alt.Tooltip("by", title="Moved by")],
         )
     )
     st.altair_chart(chart.properties(height=alt.Step(24)))
-    st.caption(
-        f"Typical rows get {amount(explanation.base_value)} on average; all bars together lead from there to "
-        f"{amount(explanation.explained)}."
-    )
+    base, result = (amount(contract, v) for v in (explanation.base_value, explanation.explained))
+    st.caption(f"Typical rows get {base} on average. The bars together lead from there to {result}.")
 
 
-def _feedback(contract: Contract, reply: Predictions) -> None:
+def _feedback(contract: Contract, reply: PredictReply) -> None:
     prediction = reply.prediction_ids[0]
-    with st.expander("The true value is known"), st.form(f"feedback {prediction}", border=False):
+    with st.expander("Send the ground truth"), st.form(f"feedback {prediction}", border=False):
         actual = ui_form.field(contract.target, f"actual {prediction}")
         if st.form_submit_button("Send"):
             if actual is None:
@@ -186,8 +168,8 @@ def _feedback(contract: Contract, reply: Predictions) -> None:
 
 
 def _look_up(contract: Contract) -> None:
-    """Finds values of categories that have too many to show at once."""
-    large = [f for f in contract.features if isinstance(f, Category) and len(f.values) > ui_form.IN_BROWSER]
+    """A search in the categories that have too many values for the page."""
+    large = [f for f in contract.features if isinstance(f, Category) and len(f.values) > STREAMLIT_OPTIONS]
     if not large:
         return
     with st.expander("Look up a value"):
@@ -213,19 +195,16 @@ def _take(key: str, value: str) -> None:
 
 
 def _weights(use_case: str, version: int) -> dict[str, float]:
+    """The importance of each field; the form keeps the contract's order while it isn't known."""
     try:
-        return _example_moved(use_case, version)
+        return _example_weights(use_case, version)
     except LabError:
         return {}
 
 
 @st.cache_data(max_entries=50, show_spinner=False)
-def _example_moved(use_case: str, version: int) -> dict[str, float]:
-    """What moves the contract's example: the order of a long form."""
-    contract = ui_frame.contract(use_case, version)
-    if len(contract.features) <= ui_form.FEW:
-        return {}
-    return ui_frame.inference().explain(use_case, contract.example).values
+def _example_weights(use_case: str, version: int) -> dict[str, float]:
+    return example_weights(ui_frame.inference(), ui_frame.contract(use_case, version))
 
 
 def _slot(contract: Contract) -> str:

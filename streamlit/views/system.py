@@ -1,4 +1,4 @@
-"""System: what fires, which services answer, and where they are."""
+"""System: the firing alerts, the state of the services, and links to them."""
 
 import ui_alerts
 import ui_frame
@@ -12,7 +12,7 @@ from mlops_lab.formatting import counted
 @st.fragment(run_every=settings().page_refresh)
 def page() -> None:
     st.title("System")
-    st.caption(f"Looked at again every {settings().page_refresh} seconds.")
+    st.caption(f"Updated every {settings().page_refresh} seconds.")
     if settings().alertmanager_url:
         _alerts(settings().alertmanager_url)
     _card(

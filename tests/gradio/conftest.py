@@ -1,29 +1,27 @@
 """The Gradio page against the real services of `tests/support/pages.py`."""
 
-import sys
+from itertools import count
 
 import pytest
 
-from tests.support.processes import Service, free_port
+from mlops_lab.local.processes import Process
+from tests.support import processes
 
 
 @pytest.fixture(scope="session")
-def start_page(folder):
+def start_page(supervisor, folder):
     """Starts the page as a person would, against any prediction API."""
-    started = []
+    numbers = count()
 
-    def start(inference_url: str) -> Service:
-        port, name = free_port(), f"gradio-{len(started)}"
-        command = [sys.executable, "-m", "gradio_app", "--port", str(port)]
-        environment = {"LAB_INFERENCE_URL": inference_url, "LAB_PAGE_REFRESH": "2"}
-        started.append(Service(name, command, "/", folder, port, **environment))
-        return started[-1].start()
+    def start(inference_url: str) -> Process:
+        variables = {"LAB_INFERENCE_URL": inference_url, "LAB_PAGE_REFRESH": "2"}
+        command = ["-m", "gradio_app", "--port", "{port}"]
+        page = processes.server(f"gradio-{next(numbers)}", command, folder, "/", **variables)
+        return processes.started(supervisor, page)
 
-    yield start
-    for service in started:
-        service.stop()
+    return start
 
 
 @pytest.fixture(scope="session")
-def page(start_page, inference) -> Service:
+def page(start_page, inference) -> Process:
     return start_page(inference.url)

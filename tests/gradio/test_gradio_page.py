@@ -1,21 +1,21 @@
 """The Gradio page in a real browser, against the real services."""
 
 import re
-import sys
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from mlops_lab.contract import Integer
-from tests.support import history
-from tests.support.processes import PATIENCE, REPOSITORY, Service, free_port
+from mlops_lab.local.processes import Process
+from tests.support import contracts, processes
+from tests.support.processes import PATIENCE
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pages")]
 expect.set_options(timeout=PATIENCE * 1000)
 
 
-def open_page(tab: Page, service: Service, use_case: str = "housing") -> None:
+def open_page(tab: Page, service: Process, use_case: str = "housing") -> None:
     tab.goto(f"{service.url}/?use_case={use_case}")
     expect(tab.get_by_role("heading", name="MLOps lab")).to_be_visible()
     expect(tab.get_by_role("button", name="Predict")).to_be_visible()
@@ -53,7 +53,7 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, page, infer
     fill(tab, "Bedrooms", "5")
     fill(tab, "Lot size (acre)", "")  # empty means unknown
     shown = predict(tab)
-    row = history.housing().example | {"bed": 5, "acre_lot": None}
+    row = contracts.housing().example | {"bed": 5, "acre_lot": None}
     reply = httpx.post(f"{inference.url}/predict/housing", json=row, timeout=30).json()
     assert shown == f"{reply['predictions'][0]:,.0f} USD"
     expect(tab.get_by_text("By version 1 of housing.")).to_be_visible()
@@ -87,7 +87,7 @@ def test_another_use_case_brings_its_form_and_takes_the_answer_away(tab, page):
     choose(tab, "Forest cover")
     expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2800")
     expect(tab.locator("#moved img")).to_have_count(0)
-    assert predict(tab) in history.covertype().classes
+    assert predict(tab) in contracts.covertype().classes
     expect(tab.get_by_text(re.compile(r"Lodgepole Pine \d+\.\d%"))).to_be_visible()
 
 
@@ -132,78 +132,66 @@ def test_a_refused_row_names_every_field_and_rule(tab, page):
 def test_the_history_of_models_shows_scores_and_reasons(tab, page):
     open_page(tab, page)
     tab.get_by_role("tab", name="Models").click()
-    expect(tab.get_by_text("Version 1 of House price is served; 2 versions were registered.")).to_be_visible()
+    expect(tab.get_by_text("Version 1 of House price is served; 6 versions were registered.")).to_be_visible()
     expect(tab.locator("#scores img")).to_be_visible()
     table = tab.locator("#table")
-    expect(table.get_by_role("gridcell", name="rmse_log 0.3312 is worse than the champion's")).to_be_visible()
-    expect(table.get_by_role("gridcell", name="the first champion")).to_be_visible()
+    expect(table.get_by_role("gridcell", name="not better: rmse_log 0.335 against 0.3342")).to_be_visible()
+    expect(table.get_by_role("gridcell", name="first champion, rmse_log 0.332")).to_be_visible()
     expect(table.get_by_role("gridcell", name="0.335", exact=True)).to_be_visible()
 
 
-def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_what_was_typed(
-    tab, page, registry, folder
-):
-    first = history.covertype().model_copy(update={"use_case": "twin", "title": "Twin"})
-    history.champion_of(registry, folder, first)
+def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_what_was_typed(tab, page, past):
+    first = contracts.covertype().model_copy(update={"use_case": "twin", "title": "Twin"})
+    past.promote(first)
     open_page(tab, page)
-    tab.wait_for_timeout(3000)  # until the service has seen it
+    # The open list grows when the page learns of the new use case.
     tab.get_by_label("Use case", exact=True).click()
-    expect(tab.get_by_role("option", name="Twin")).to_be_visible()
     tab.get_by_role("option", name="Twin").click()
     fill(tab, "Elevation (m)", "2500")
-    second = history.with_features(first, [*first.features, Integer("rain", "Rain", unit="mm", example=700)])
-    history.champion_of(registry, folder, second)
+    second = contracts.with_features(
+        first, [*first.features, Integer("rain", "Rain", unit="mm", example=700)]
+    )
+    past.promote(second)
     expect(tab.get_by_label("Rain (mm)", exact=True)).to_have_value("700")
     expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2500")
     assert predict(tab) in first.classes
     expect(tab.get_by_text("By version 2 of twin.")).to_be_visible()
 
 
-def test_no_model_yet_and_an_outage_are_one_message_and_end_by_themselves(tab, start_page, folder):
-    port, home = free_port(), folder / "empty"
+def test_no_model_yet_and_an_outage_are_one_message_and_end_by_themselves(
+    tab, start_page, supervisor, folder
+):
+    home = folder / "empty"
     home.mkdir()
-    command = [sys.executable, "-m", "inference", "--port", str(port)]
-    environment = {"LAB_HOME": str(home), "LAB_INFERENCE_POLL": "1"}
-    empty = Service("inference-empty", command, "/health", folder, port, **environment)
+    empty = processes.inference("inference-empty", home, "/health")
     alone = start_page(empty.url)
     tab.goto(alone.url)
     expect(tab.get_by_text("A service is away: The inference service")).to_be_visible()
-    empty.start()
-    try:
-        expect(tab.get_by_text("No model is served yet.")).to_be_visible()
-        tab.get_by_role("tab", name="Models").click()
-        expect(tab.get_by_text("No version to show yet.")).to_be_visible()
-    finally:
-        empty.stop()
-    assert "Traceback" not in tab.inner_text("body") + alone.log.read_text()
+    processes.started(supervisor, empty)
+    expect(tab.get_by_text("No model is served yet.")).to_be_visible()
+    tab.get_by_role("tab", name="Models").click()
+    expect(tab.get_by_text("No version to show yet.")).to_be_visible()
+    supervisor.stop(empty, alone)
+    assert "Traceback" not in tab.inner_text("body") + supervisor.log(alone.name).read_text()
 
 
-def test_an_outage_keeps_the_form(tab, page, inference):
+def test_an_outage_keeps_the_form(tab, page, inference, supervisor):
     open_page(tab, page)
     fill(tab, "Bedrooms", "9")
-    inference.stop()
+    supervisor.stop(inference)
     try:
         expect(tab.locator("#notice").get_by_text("A service is away")).to_be_visible()
         tab.get_by_role("button", name="Predict").click()
         expect(tab.locator("#answer").get_by_text("doesn't answer")).to_be_visible()
         expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("9")
     finally:
-        inference.start()
+        processes.started(supervisor, inference)
     expect(tab.locator("#notice")).to_have_count(0)
     predict(tab)
-    assert "Traceback" not in page.log.read_text()
+    assert "Traceback" not in supervisor.log(page.name).read_text()
 
 
 def test_the_page_takes_no_upload_and_tells_no_api(page):
     reply = httpx.post(f"{page.url}/gradio_api/upload", files={"files": ("a.txt", b"x" * 10_000)}, timeout=30)
     assert reply.status_code >= 400
     assert httpx.get(f"{page.url}/gradio_api/info", timeout=30).json()["named_endpoints"] == {}
-
-
-def test_the_page_imports_no_use_case_and_no_mlflow():
-    for path in (REPOSITORY / "gradio_app").rglob("*.py"):
-        found = re.findall(
-            r"^\s*(?:from|import) ((?:mlops_lab|mlflow|use_cases|sqlalchemy)[\w.]*)", path.read_text(), re.M
-        )
-        allowed = {"mlops_lab.client", "mlops_lab.contract", "mlops_lab.errors", "mlops_lab.formatting"}
-        assert set(found) <= allowed, path

@@ -12,8 +12,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.support import history
-from tests.support.processes import REPOSITORY, Service, free_port
+from mlops_lab.local.processes import Process, free_ports
+from tests.support import contracts, processes
+from tests.support.processes import REPOSITORY
+
+pytestmark = pytest.mark.xdist_group("pages")
 
 FOLDER = REPOSITORY / "locust"
 SHORT = ("--most", "8", "--hold", "1", "--minutes", "1")
@@ -21,7 +24,7 @@ SHORT = ("--most", "8", "--hold", "1", "--minutes", "1")
 
 def load_test(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(FOLDER / "load_test.py"), *arguments]
-    environment = Service("", [], "", Path(), 0, **variables).environment
+    environment = processes.environment() | variables
     return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
 
 
@@ -37,13 +40,14 @@ def modules(monkeypatch):
 
 @pytest.mark.parametrize("use_case", ["housing", "diabetes", "covertype"])
 def test_rows_keep_the_contract_and_differ(modules, use_case):
-    contract = getattr(history, use_case)()
+    contract = getattr(contracts, use_case)()
     made = modules[0].rows(contract, 300, Random(1))
     contract.read(made)
     assert len({json.dumps(row) for row in made}) > 100
     assert any(value is None for row in made for value in row.values())
 
 
+@pytest.mark.process
 def test_the_report_names_the_users_held_for_every_use_case(inference, tmp_path):
     done = load_test("--url", inference.url, *SHORT, "--bound", "5000", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -61,11 +65,12 @@ def test_the_report_names_the_users_held_for_every_use_case(inference, tmp_path)
         assert f"{use_case}: one row" in page
 
 
+@pytest.mark.process
 def test_without_a_lab_it_boots_its_own_and_leaves_nothing(tmp_path):
-    own = {"LAB_INFERENCE_PORT": str(free_port()), "TMPDIR": str(tmp_path / "tmp")}
+    own = {"LAB_INFERENCE_PORT": str(free_ports(1)[0]), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
     rules = f"LOAD_ARGS=--use-cases housing {' '.join(SHORT)} --bound 5000 --out {tmp_path / 'out'}"
-    environment = Service("", [], "", Path(), 0, **own).environment
+    environment = processes.environment() | own
     done = subprocess.run(
         ["make", "-s", "load-test", rules],
         cwd=REPOSITORY,
@@ -81,10 +86,11 @@ def test_without_a_lab_it_boots_its_own_and_leaves_nothing(tmp_path):
     assert list((tmp_path / "tmp").glob("lab-*")) == []
 
 
+@pytest.mark.process
 def test_a_stop_in_the_middle_of_the_load_leaves_no_process(inference, tmp_path):
     command = [sys.executable, str(FOLDER / "load_test.py"), "--url", inference.url]
     command += ["--hold", "60", "--out", str(tmp_path / "out")]
-    environment = Service("", [], "", Path(), 0).environment
+    environment = processes.environment()
     test = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 120
@@ -112,6 +118,7 @@ def left_behind(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.process
 def test_a_bound_that_nothing_keeps_says_what_broke(inference, tmp_path):
     done = load_test("--url", inference.url, *SHORT, "--bound", "0.001", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -133,6 +140,7 @@ def test_what_cannot_be_said_is_not_said(modules, held, in_time, words):
     assert words in found.line
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("url", "words"),
     [
@@ -148,39 +156,37 @@ def test_nothing_to_load_is_one_line(url, words, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_model_yet_is_one_line(folder, tmp_path):
-    port, home = free_port(), tmp_path / "home"
+@pytest.mark.process
+def test_no_model_yet_is_one_line(supervisor, tmp_path):
+    home = tmp_path / "home"
     home.mkdir()
-    command = [sys.executable, "-m", "inference", "--port", str(port)]
-    empty = Service("inference-nothing", command, "/health", folder, port, LAB_HOME=str(home))
-    empty.start()
+    empty = processes.started(supervisor, processes.inference("inference-nothing", home, "/health"))
     try:
         done = load_test("--url", empty.url, "--out", str(tmp_path / "out"))
     finally:
-        empty.stop()
+        supervisor.stop(empty)
     assert done.returncode == 1
     assert done.stderr.strip().startswith("error: no model is served yet; let a training run first")
     assert "Traceback" not in done.stderr
 
 
 @pytest.fixture
-def locust_page(folder, inference):
+def locust_page(supervisor, tmp_path):
     """Locust's own page as the stack runs it."""
     started = []
 
-    def start(url: str) -> Service:
-        port = free_port()
-        command = [sys.executable, "-m", "locust", "-f", str(FOLDER / "locustfile.py")]
-        command += ["--web-host", "127.0.0.1", "--web-port", str(port)]
-        started.append(Service(f"locust-{len(started)}", command, "/", folder, port, LAB_INFERENCE_URL=url))
-        return started[-1].start()
+    def start(url: str) -> Process:
+        command = ["-m", "locust", "-f", str(FOLDER / "locustfile.py")]
+        command += ["--web-host", "127.0.0.1", "--web-port", "{port}"]
+        page = processes.server("locust", command, tmp_path, "/", LAB_INFERENCE_URL=url)
+        started.append(page)
+        return processes.started(supervisor, page)
 
     yield start
-    for service in started:
-        service.stop()
+    supervisor.stop(*started)
 
 
-def swarm(page: Service) -> dict:
+def swarm(page: Process) -> dict:
     """Two users for some seconds, told to go elsewhere; what Locust's page then shows."""
     asked = {"user_count": 2, "spawn_rate": 2, "host": "http://127.0.0.1:1"}
     assert httpx.post(f"{page.url}/swarm", data=asked, timeout=30).json()["success"]
@@ -194,6 +200,7 @@ def swarm(page: Service) -> dict:
     return shown
 
 
+@pytest.mark.process
 def test_locusts_page_loads_the_labs_api_and_nothing_else(locust_page, inference):
     shown = swarm(locust_page(inference.url))
     assert shown["errors"] == []
@@ -202,6 +209,7 @@ def test_locusts_page_loads_the_labs_api_and_nothing_else(locust_page, inference
     )
 
 
+@pytest.mark.process
 def test_locusts_page_says_that_the_api_is_away(locust_page):
-    shown = swarm(locust_page(f"http://127.0.0.1:{free_port()}"))
+    shown = swarm(locust_page(processes.away()))
     assert "doesn't answer" in shown["errors"][0]["error"]

@@ -77,7 +77,7 @@ def test_nothing_fires(system):
 
 
 @pytest.mark.parametrize(
-    ("reply", "words"), [(None, "Alertmanager doesn't answer"), (b"<html>", "no Alertmanager")]
+    ("reply", "words"), [(None, "Alertmanager doesn't answer"), (b"<html>", "isn't an Alertmanager")]
 )
 def test_an_alertmanager_that_is_away_is_one_clear_line(system, reply, words):
     page = system(reply)

@@ -1,43 +1,39 @@
 """Streamlit against the real services of `tests/support/pages.py`."""
 
-import sys
+from itertools import count
 
 import pytest
 
-from tests.support.processes import REPOSITORY, Service, free_port
+from mlops_lab.local.processes import Process
+from tests.support import processes
 
 
 @pytest.fixture(scope="session")
-def start_pages(folder):
+def start_pages(supervisor, folder):
     """Starts Streamlit as a person would, against any services."""
-    started = []
+    numbers = count()
 
-    def start(inference_url: str, mlflow_url: str) -> Service:
-        port = free_port()
-        command = [
-            *(sys.executable, "-m", "streamlit", "run", str(REPOSITORY / "streamlit" / "app.py")),
-            *("--server.port", str(port), "--server.address", "127.0.0.1"),
-        ]
-        environment = {
+    def start(inference_url: str, mlflow_url: str) -> Process:
+        app = str(processes.REPOSITORY / "streamlit" / "app.py")
+        command = ["-m", "streamlit", "run", app, "--server.port", "{port}", "--server.address", "127.0.0.1"]
+        variables = {
             "LAB_INFERENCE_URL": inference_url,
             "LAB_MLFLOW_URL": mlflow_url,
             "LAB_PAGE_REFRESH": "2",
         }
-        name = f"streamlit-{len(started)}"
-        started.append(Service(name, command, "/_stcore/health", folder, port, **environment))
-        return started[-1].start()
+        name = f"streamlit-{next(numbers)}"
+        pages = processes.server(name, command, folder, "/_stcore/health", **variables)
+        return processes.started(supervisor, pages)
 
-    yield start
-    for service in started:
-        service.stop()
+    return start
 
 
 @pytest.fixture(scope="session")
-def pages(start_pages, inference, mlflow) -> Service:
+def pages(start_pages, inference, mlflow) -> Process:
     return start_pages(inference.url, mlflow.url)
 
 
 @pytest.fixture(scope="session")
-def lonely_pages(start_pages) -> Service:
+def lonely_pages(start_pages) -> Process:
     """Streamlit where no other service answers."""
-    return start_pages(f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}")
+    return start_pages(processes.away(), processes.away())

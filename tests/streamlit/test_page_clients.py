@@ -1,14 +1,16 @@
 """The two HTTP clients of the pages against the real services: what they return, and what they say when refused."""
 
 import json
-import re
 
 import pytest
 
-from mlops_lab.client import InferenceClient, NotReady, RequestRefused, ServiceAway
+from mlops_lab.client import InferenceClient, RequestRefusedError, ServiceAwayError
 from mlops_lab.errors import ContractError
-from tests.support import history
-from tests.support.processes import REPOSITORY, free_port
+from mlops_lab.model.tags import BatchTags, CandidateTags
+from tests.support import contracts
+from tests.support.processes import REPOSITORY, away
+
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("pages")]
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def ui_tracking(monkeypatch):
 
 
 @pytest.fixture
-def tracking(ui_tracking, mlflow, registry):
+def tracking(ui_tracking, mlflow):
     return ui_tracking.Tracking(mlflow.url, timeout=60)
 
 
@@ -40,72 +42,64 @@ def test_predicts_explains_and_looks_up(api):
     assert moved.explained == pytest.approx(reply.probabilities[0]["true"], abs=1e-4)
     assert api.values("diabetes", "diag_1", "249")[0] == "249"
     assert {"housing", "diabetes", "covertype"} <= {model.use_case for model in api.models()}
-    assert [v["version"] for v in api.versions("housing")] == [2, 1]
+
+
+def test_reads_versions_with_their_facts(api):
+    versions = api.versions("housing")
+    assert [version.version for version in versions] == [6, 5, 4, 3, 2, 1]
+    assert [version.aliases for version in versions if version.aliases] == [("challenger",), ("champion",)]
+    champion = versions[-1]
+    assert champion.is_champion
+    assert (champion.facts.candidate, champion.facts.outcome) == ("gradient_boosting", "promoted")
+    assert (champion.facts.validation, champion.facts.baseline) == (0.33, 0.81)
+    assert api.versions("castles") == []
 
 
 def test_a_bad_row_is_refused_with_every_problem(api):
     with pytest.raises(ContractError) as refused:
-        api.predict("housing", [history.housing().example | {"bed": -1, "colour": "red"}])
+        api.predict("housing", [contracts.housing().example | {"bed": -1, "colour": "red"}])
     assert {problem["field"] for problem in refused.value.problems} == {"bed", "colour"}
 
 
 def test_an_unknown_use_case_names_those_that_exist(api):
-    with pytest.raises(RequestRefused, match="housing"):
+    with pytest.raises(RequestRefusedError, match="housing"):
         api.contract("castles")
 
 
 def test_no_model_yet_is_not_an_outage(api):
-    with pytest.raises((NotReady, RequestRefused), match="newcomer"):
+    with pytest.raises(RequestRefusedError, match="newcomer"):
         api.contract("newcomer")
 
 
 def test_a_service_that_is_away_or_another_says_so_in_one_line(mlflow):
-    with pytest.raises(ServiceAway, match="doesn't answer") as away:
-        InferenceClient(f"http://127.0.0.1:{free_port()}").models()
-    assert "\n" not in str(away.value)
-    with pytest.raises(ServiceAway, match="answers 404"):
+    with pytest.raises(ServiceAwayError, match="doesn't answer") as refused:
+        InferenceClient(away()).models()
+    assert "\n" not in str(refused.value)
+    with pytest.raises(ServiceAwayError, match="answers 404"):
         InferenceClient(mlflow.url, timeout=60).models()
 
 
-def test_reads_runs_versions_and_artifacts(tracking):
+def test_reads_runs_and_artifacts(tracking, api):
     assert {"housing", "diabetes", "covertype", "newcomer"} <= set(tracking.use_cases())
-    batches = tracking.runs("housing", "batch")
-    assert [run.tags["lab.batch_number"] for run in batches] == ["2", "1", "0"]
-    versions = tracking.versions("housing")
-    assert [(v.version, v.aliases) for v in versions] == [(2, ()), (1, ("champion",))]
-    candidates = {run.id: run for run in tracking.runs("housing", "candidate")}
-    assert candidates[versions[1].run_id].parent == batches[2].id
-    assert tracking.artifacts(versions[1].run_id, "plots") == [
-        "plots/predicted_against_actual.png",
-        "plots/shap_summary.png",
-    ]
-    assert tracking.artifact(versions[1].run_id, "plots/shap_summary.png").startswith(b"\x89PNG")
+    batches = tracking.runs("housing", BatchTags)
+    assert [BatchTags.from_mlflow(run.tags).batch_number for run in batches] == [2, 1, 0]
+    candidates = {run.id: run for run in tracking.runs("housing", CandidateTags)}
+    champion = api.versions("housing")[-1]
+    assert candidates[champion.run_id].parent == batches[2].id
+    plots = [f"plots/{name}.png" for name in ("errors", "predicted", "shap_summary")]
+    assert tracking.artifacts(champion.run_id, "plots") == plots
+    assert tracking.artifact(champion.run_id, plots[-1]).startswith(b"\x89PNG")
     assert len(json.loads(tracking.artifact(batches[0].id, "quarantine.json"))) == 19
 
 
 def test_what_mlflow_doesnt_have_is_empty_or_named(tracking, ui_tracking):
-    assert tracking.runs("castles", "batch") == []
-    assert tracking.versions("castles") == []
-    run = tracking.runs("housing", "batch")[0].id
+    assert tracking.runs("castles", BatchTags) == []
+    run = tracking.runs("housing", BatchTags)[0].id
     assert tracking.artifacts(run, "plots") == []
-    with pytest.raises(ui_tracking.NotFound):
+    with pytest.raises(ui_tracking.NotFoundError):
         tracking.artifact(run, "nothing.json")
 
 
 def test_mlflow_away_says_so_in_one_line(ui_tracking):
-    with pytest.raises(ui_tracking.TrackingAway, match="doesn't answer"):
-        ui_tracking.Tracking(f"http://127.0.0.1:{free_port()}").use_cases()
-
-
-def test_no_page_imports_a_use_case_or_mlflow():
-    for path in (REPOSITORY / "streamlit").rglob("*.py"):
-        found = re.findall(
-            r"^\s*(?:from|import) ((?:mlops_lab|mlflow|use_cases|sqlalchemy)[\w.]*)", path.read_text(), re.M
-        )
-        allowed = {
-            "mlops_lab.client",
-            "mlops_lab.contract",
-            "mlops_lab.errors",
-            "mlops_lab.formatting",
-        }
-        assert set(found) <= allowed, path
+    with pytest.raises(ui_tracking.TrackingAwayError, match="doesn't answer"):
+        ui_tracking.Tracking(away()).use_cases()

@@ -1,20 +1,21 @@
-"""What the pages' tests share: an MLflow server with a past, the inference service on it, and a browser."""
+"""What the pages' tests share: a lab with a past, the inference service on it, MLflow's server, and a browser."""
 
 import os
 import shutil
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 from sqlalchemy import create_engine
 
 from mlops_lab.data.tables import RAW
+from mlops_lab.local.processes import Process, Supervisor
 from mlops_lab.model.registry import Registry
-from tests.support import history
-from tests.support.processes import PATIENCE, Service, free_port
+from tests.support import contracts, processes
+from tests.support.history import History
 
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -23,80 +24,86 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mlflow(folder):
-    port = free_port()
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-        ),
-        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-        *("--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"),
-    ]
-    service = Service("mlflow", command, "/health", folder, port, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
-    yield service.start()
-    service.stop()
+def supervisor(folder) -> Iterator[Supervisor]:
+    with Supervisor(folder / "logs", processes.environment()) as supervisor:
+        yield supervisor
 
 
 @pytest.fixture(scope="session")
-def registry(mlflow, folder) -> Registry:
-    """The registry after three use cases have been through their first batches."""
-    history.record(mlflow.url, folder, history.housing(), batches=3)
-    history.record(mlflow.url, folder, history.diabetes(), batches=1)
-    registry = history.record(mlflow.url, folder, history.covertype(), batches=1)
-    history.batch_without_model(registry, "newcomer")
-    return registry
-
-
-@pytest.fixture(scope="session")
-def inference(mlflow, registry, folder):
+def past(folder, templates) -> History:
+    """A lab after the first batches of three use cases. Its home is `folder / "home"`."""
     home = folder / "home"
-    home.mkdir()
-    engine = create_engine(f"sqlite:///{home / 'RawData.db'}")
+    templates.copy_empty(home)
+    engine = create_engine(f"sqlite:///{home}/RawData.db")
     RAW.create_all(engine)
     engine.dispose()
-    port = free_port()
-    command = [sys.executable, "-m", "inference", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {"LAB_HOME": str(home), "LAB_MLFLOW_URL": mlflow.url, "LAB_INFERENCE_POLL": "1"}
-    service = Service("inference", command, "/ready", folder, port, **environment)
-    yield service.start()
-    service.stop()
+    past = History(Registry(f"sqlite:///{home}/mlflow.db"), home)
+    past.record(contracts.housing(), batches=3)
+    past.record(contracts.diabetes(), batches=1)
+    past.record(contracts.covertype(), batches=1)
+    past.landed("newcomer")
+    return past
 
 
 @pytest.fixture(scope="session")
-def browser():
+def inference(supervisor, past, folder) -> Process:
+    return processes.started(supervisor, processes.inference("inference", folder / "home"))
+
+
+@pytest.fixture(scope="session")
+def mlflow(supervisor, past, folder) -> Process:
+    """MLflow's server on the same store: Streamlit reads runs over its REST API."""
+    command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
+    command += ["--backend-store-uri", past.registry.tracking_uri]
+    off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return processes.started(supervisor, processes.server("mlflow", command, folder, "/health", **off))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[BrowserContext]:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not found:
         pytest.skip("there is no Chromium to open the pages with (Debian: apt install chromium)")
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
         chromium = playwright.chromium.launch(executable_path=found, args=arguments)
-        # One context: its cache keeps Streamlit's scripts, some megabytes, which a busy machine is slow to send.
+        # All tests share one context: its cache keeps Streamlit's scripts, which are several megabytes.
         context = chromium.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
-        context.set_default_timeout(PATIENCE * 1000)
+        context.set_default_timeout(processes.PATIENCE * 1000)
         yield context
         chromium.close()
 
 
 @pytest.fixture
-def tab(browser, folder, request):
-    """A new tab, 1280 wide; a screenshot of how the test left it lies beside the logs."""
+def tab(browser, folder, request) -> Iterator[Page]:
+    """A new tab, 1280 wide.
+
+    A failed test leaves a screenshot beside the logs. LAB_SCREENSHOTS=folder keeps one of every test there.
+    """
     page = browser.new_page()
     yield page
-    shots = Path(os.environ.get("LAB_SCREENSHOTS") or folder / "screenshots")
-    shots.mkdir(parents=True, exist_ok=True)
+    wanted = os.environ.get("LAB_SCREENSHOTS")
+    if wanted or request.node.stash.get(FAILED, False):
+        name = f"{request.path.parent.name}-{request.node.name}.png"
+        _screenshot(page, Path(wanted or folder / "screenshots") / name)
+    page.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Tells the fixtures of a test whether it failed."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+def _screenshot(page: Page, path: Path) -> None:
+    """The whole page: Streamlit scrolls inside of an element, so the window is made as high as its content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     height = page.evaluate(
         "() => (document.querySelector('[data-testid=stMain]') ?? document.documentElement).scrollHeight"
     )
     page.set_viewport_size({"width": 1280, "height": min(max(height + 20, 1000), 3000)})
     page.wait_for_timeout(500)
-    page.screenshot(path=shots / f"{request.node.name}.png")
-    page.close()
+    page.screenshot(path=path)

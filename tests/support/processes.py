@@ -1,77 +1,41 @@
-"""A real process that a test starts and reaches over HTTP."""
+"""The processes that tests start, all through the lab's own supervisor."""
 
 import os
-import signal
-import socket
-import subprocess
-import time
+import sys
 from pathlib import Path
 
-import httpx
-import pytest
+from mlops_lab.local.processes import Process, Supervisor, free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE = float(
-    os.environ.get("LAB_TEST_PATIENCE", 90)
-)  # seconds: the machine may be busy with something else
+# Seconds until something must have happened. The machine may be busy with other work.
+PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 90))
 
 
-class Service:
-    """One real process that is reached over HTTP, in a process group of its own."""
-
-    def __init__(
-        self, name: str, command: list[str], ready: str, folder: Path, port: int, **environment: str
-    ):
-        self.name, self.command, self.ready, self.port = name, command, ready, port
-        self.url = f"http://127.0.0.1:{port}"
-        self.log = folder / f"{name}.log"
-        self.environment = {
-            k: v for k, v in os.environ.items() if not k.startswith(("LAB_", "MLFLOW_"))
-        } | environment
-        self.process: subprocess.Popen | None = None
-
-    def start(self) -> "Service":
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                stdout=log,
-                stderr=log,
-                env=self.environment,
-                cwd=self.log.parent,
-                start_new_session=True,
-            )
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                break
-            try:
-                if httpx.get(self.url + self.ready, timeout=5).status_code == 200:
-                    return self
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.2)
-        self.stop()
-        pytest.fail(f"{self.name} didn't become ready:\n{self.log.read_text()[-3000:]}")
-
-    def stop(self) -> None:
-        if self.process is None:
-            return
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, sign)
-            except ProcessLookupError:
-                break
-            try:
-                self.process.wait(15)
-                if sign == signal.SIGTERM:
-                    continue  # its children too
-            except subprocess.TimeoutExpired:
-                continue
-        self.process.wait(15)
-        self.process = None
+def environment() -> dict[str, str]:
+    """This process's variables without those that point to a lab."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("LAB_", "MLFLOW_"))}
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def server(name: str, command: list[str], folder: Path, health: str, **variables: str) -> Process:
+    """A server of this Python on a free port, run in the folder. `{port}` in the command becomes its port."""
+    port = free_ports(1)[0]
+    filled = [sys.executable, *(part.format(port=port) for part in command)]
+    return Process(name, filled, variables, f"http://127.0.0.1:{port}", health, cwd=folder)
+
+
+def inference(name: str, home: Path, health: str = "/ready") -> Process:
+    """The inference service of the lab in `home`, which looks for a new champion every second."""
+    command = ["-m", "inference", "--host", "127.0.0.1", "--port", "{port}"]
+    return server(name, command, home, health, LAB_HOME=str(home), LAB_INFERENCE_POLL="1")
+
+
+def started(supervisor: Supervisor, process: Process) -> Process:
+    """Starts the process, waits until it is healthy, and returns it."""
+    supervisor.start(process)
+    supervisor.wait(process)
+    return process
+
+
+def away() -> str:
+    """An address where nothing answers."""
+    return f"http://127.0.0.1:{free_ports(1)[0]}"

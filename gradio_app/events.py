@@ -1,0 +1,185 @@
+"""What happens on the page: the handlers of its events. Each returns the new state of some components."""
+
+from functools import lru_cache
+from typing import Any
+
+import gradio as gr
+
+from gradio_app import picture
+from gradio_app.form import form, row
+from mlops_lab.client import InferenceClient, ModelVersion, PredictReply
+from mlops_lab.contract import Contract
+from mlops_lab.errors import ContractError, LabError
+from mlops_lab.form import (
+    HINT,
+    NO_EXPLANATION,
+    example_weights,
+    fault,
+    made_by,
+    no_model,
+    probability,
+    row_refused,
+    title_of,
+)
+from mlops_lab.formatting import number, show
+
+HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
+COLUMNS = ["Version", "Aliases", "Candidate", "Validation", "Test", "Baseline", "Outcome", "Reason"]
+
+
+class Events:
+    """The handlers that ask the prediction API. The object holds no state of a visitor."""
+
+    def __init__(self, client: InferenceClient):
+        self._client = client
+        # A version's contract never changes, so each is fetched once.
+        self._contract = lru_cache(maxsize=50)(lambda use_case, version: client.contract(use_case))
+        self._weights = lru_cache(maxsize=50)(
+            lambda *served: example_weights(client, self._contract(*served))
+        )
+
+    def probe(self, before: tuple, asked: str | None) -> tuple:
+        """The list of use cases, the chosen one, what is served, and a notice when something is wrong.
+
+        While the service is away everything stays as it is, also the form with what was typed.
+
+        before: what the service said at the last probe. asked: the use case in the page's address.
+        """
+        try:
+            found = self._client.models()
+        except LabError as error:
+            return gr.skip(), gr.skip(), gr.skip(), _notice(fault(error))
+        models = tuple((m.use_case, title_of(m.use_case, m.title), m.version, m.error) for m in found)
+        notice = _notice("" if models else no_model())
+        if models == before:
+            return gr.skip(), gr.skip(), gr.skip(), notice
+        choices = [(title, name) for name, title, _, _ in models]
+        if before:
+            return gr.Dropdown(choices=choices), gr.skip(), models, notice
+        names = [name for name, *_ in models]
+        first = next((name for name, _, version, _ in models if version), names[0] if names else None)
+        first = asked if asked in names else first
+        return gr.Dropdown(choices=choices, value=first), first, models, notice
+
+    def form(
+        self,
+        served: tuple[str, int],
+        rows: dict[str, dict],
+        typed: gr.State,
+        answer: gr.Markdown,
+        moved: gr.Plot,
+    ) -> None:
+        """Renders the form of a served version and connects its events.
+
+        rows: what was typed, as one row for each use case; `typed` is the state that keeps it.
+        """
+        try:
+            contract = self._contract(*served)
+        except LabError as error:
+            gr.Markdown(fault(error))
+            return
+        name = contract.use_case
+        if contract.description:
+            gr.Markdown(contract.description)
+        fields = form(contract, self._importance(served), rows.get(name, {}))
+        gr.on(
+            [field.input for field in fields],
+            lambda rows, *values: rows | {name: row(contract, values)},
+            [typed, *fields],
+            typed,
+            trigger_mode="always_last",
+            **HIDDEN,
+        )
+        gr.Button("Predict", variant="primary").click(
+            lambda *values: self.predict(contract, row(contract, values)),
+            fields,
+            [answer, moved],
+            api_visibility="private",
+        )
+
+    def predict(self, contract: Contract, values: dict[str, Any]) -> tuple:
+        """The answer as text and the SHAP picture. A refusal names every field and its rule."""
+        nothing = gr.Plot(visible=False)
+        try:
+            reply = self._client.predict(contract.use_case, [values])
+        except ContractError as error:
+            return row_refused(contract, error), nothing
+        except LabError as error:
+            return fault(error), nothing
+        text = _answer(contract, reply)
+        try:
+            explanation = self._client.explain(contract.use_case, values)
+        except LabError as error:
+            return f"{text}\n\n{NO_EXPLANATION} {error}", nothing
+        return text, gr.Plot(picture.waterfall(contract, values, explanation), visible=True)
+
+    def history(self, served: tuple[str, int] | None) -> tuple:
+        """The versions of the chosen use case: a sentence, a picture and a table."""
+        nothing = gr.Plot(visible=False), gr.Dataframe(visible=False)
+        if not served:
+            return "**No version to show yet.** The first training that ends registers one.", *nothing
+        try:
+            contract, versions = self._contract(*served), self._client.versions(served[0])
+        except LabError as error:
+            return fault(error), *nothing
+        figure = picture.history(versions[::-1], contract.metric, contract.greater_is_better)
+        count = f"{len(versions)} versions were" if len(versions) != 1 else "one version was"
+        about = f"Version {served[1]} of {contract.title} is served; {count} registered. Scores are {contract.metric}."
+        rows = [_cells(version) for version in versions]
+        return about, gr.Plot(figure, visible=True), gr.Dataframe(rows, visible=True)
+
+    def _importance(self, served: tuple[str, int]) -> dict[str, float]:
+        """The importance of each field; the form keeps the contract's order while it isn't known."""
+        try:
+            return self._weights(*served)
+        except LabError:
+            return {}
+
+
+def asked(request: gr.Request) -> str | None:
+    """The use case in the page's address."""
+    return request.query_params.get("use_case")
+
+
+def choose(event: gr.SelectData) -> tuple:
+    """The use case that the person chose. The answer for the earlier one is removed."""
+    return event.value, HINT, gr.Plot(visible=False)
+
+
+def serve(use_case: str | None, models: tuple, served: tuple[str, int] | None) -> tuple:
+    """The version that the form is made for, and a message when there is none or a newer one failed."""
+    version, error = next(((v, e) for name, _, v, e in models if name == use_case), (None, None))
+    if version is not None:
+        trouble = f"**The newest champion can't be served:** {error}" if error else ""
+        return (use_case, version), _notice(trouble)
+    # A service that has just restarted may serve nothing yet. The form stays while it loads.
+    kept = served if served and served[0] == use_case else None
+    if use_case is None:
+        return kept, _notice("")
+    return kept, _notice(f"**No model is served:** {error}" if error else no_model())
+
+
+def _answer(contract: Contract, reply: PredictReply) -> str:
+    """A prediction with its probabilities and the version that made it, as Markdown."""
+    target, value = contract.target, reply.predictions[0]
+    unit = f" {target.unit}" if target.unit else ""
+    lines = [f"{target.title}\n## {show(target, value)}{unit}"]
+    if contract.task == "binary":
+        lines.append(probability(contract, reply))
+    elif reply.probabilities:
+        ranked = sorted(reply.probabilities[0].items(), key=lambda pair: -pair[1])
+        lines.append(", ".join(f"{name} {share:.1%}" for name, share in ranked if share >= 0.0005))
+    if target.description:
+        lines.append(target.description)
+    return "\n\n".join([*lines, made_by(reply)])
+
+
+def _notice(text: str) -> gr.Markdown:
+    return gr.Markdown(text, visible=bool(text))
+
+
+def _cells(version: ModelVersion) -> list[Any]:
+    """One row of the table of versions, in the order of `COLUMNS`."""
+    tags = version.facts
+    scores = ["" if score is None else number(score) for score in (tags.validation, tags.test, tags.baseline)]
+    return [version.version, ", ".join(version.aliases), tags.candidate, *scores, tags.outcome, tags.reason]

@@ -1,0 +1,167 @@
+"""What the Streamlit page and the Gradio page share: the order of the fields, the limits, the texts and the colours.
+
+Both pages are made from the same contract. This module says what they show. How a field, a bar or a message is drawn
+is the page's own business, so nothing here imports a page library or pandas.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlops_lab.client import ExplainReply, InferenceClient, PredictReply, RequestRefusedError
+from mlops_lab.contract import Category, Contract, Feature
+from mlops_lab.errors import ContractError, LabError
+from mlops_lab.formatting import bounds, number, show
+
+# A form with at most this many fields shows all of them.
+MAX_UNFOLDED_FIELDS = 16
+# A longer form shows its most important fields and folds the rest away.
+LEADING_FIELDS = 12
+# Values of a category that are sent to the browser. Streamlit offers a look-up for the others; Gradio searches in
+# the browser, so it can hold more.
+STREAMLIT_OPTIONS, GRADIO_OPTIONS = 2000, 5000
+# Fields with a bar of their own in the picture of an explanation. The other fields share one bar.
+EXPLAINED_FIELDS = 10
+
+UP, DOWN, NEUTRAL = "#3b7dc4", "#d9783a", "#8a8f98"
+OUTCOME_COLOURS = {"promoted": "#2f8f5b", "refused": "#b5543c", "not chosen": NEUTRAL}
+
+HINT = "Fill in what is known and press Predict. It starts as an example; an empty field means unknown."
+ROW_REFUSED = "**The model refuses this row:**"
+NO_EXPLANATION = "What moved it is not known:"
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One bar of an explanation: a field with its value, and how far it moved the prediction."""
+
+    label: str
+    value: float
+
+
+def example_weights(client: InferenceClient, contract: Contract) -> dict[str, float]:
+    """How far each field moves the prediction of the contract's example; empty for a form that isn't folded.
+
+    Raises `LabError` when the service gives no explanation.
+    """
+    if len(contract.features) <= MAX_UNFOLDED_FIELDS:
+        return {}
+    return client.explain(contract.use_case, contract.example).values
+
+
+def folded(contract: Contract, weights: Mapping[str, float]) -> tuple[Sequence[Feature], Sequence[Feature]]:
+    """The fields that are always shown, most important first, and those that are folded away.
+
+    weights: the importance of each field by name; the sign doesn't matter. Without weights the contract's order stays.
+    """
+    if len(contract.features) <= MAX_UNFOLDED_FIELDS:
+        return contract.features, ()
+    ranked = sorted(contract.features, key=lambda feature: -abs(weights.get(feature.name, 0.0)))
+    return ranked[:LEADING_FIELDS], ranked[LEADING_FIELDS:]
+
+
+def folded_label(fields: Sequence[Feature]) -> str:
+    """The heading above the fields that are folded away."""
+    return f"{len(fields)} more fields"
+
+
+def label(feature: Feature) -> str:
+    """The title of a field with its unit."""
+    return f"{feature.title} ({feature.unit})" if feature.unit else feature.title
+
+
+def explanation_of(feature: Feature) -> str:
+    """The description of a field and its range; empty when it has neither."""
+    return " ".join(part for part in (feature.description, bounds(feature)) if part)
+
+
+def takes_any(feature: Feature, options: int) -> bool:
+    """Whether a person may type a value that the page doesn't offer. The service checks it.
+
+    options: how many values the page offers.
+    """
+    return isinstance(feature, Category) and (feature.allow_unknown or len(feature.values) > options)
+
+
+def title_of(use_case: str, title: str = "") -> str:
+    """The name of a use case on a page, also while no contract says its title."""
+    return title or use_case.replace("_", " ").capitalize()
+
+
+def outcome_group(outcome: str) -> str:
+    """The outcome of a version as the charts of versions colour it: a key of `OUTCOME_COLOURS`."""
+    return outcome if outcome in OUTCOME_COLOURS else "not chosen"
+
+
+def probability(contract: Contract, reply: PredictReply) -> str:
+    """The probability of a yes/no prediction, and from which probability on the answer is yes."""
+    threshold = reply.threshold if reply.threshold is not None else contract.threshold
+    bound = "" if threshold is None else f"; yes from {threshold:.1%} on"
+    return f"Probability {reply.probabilities[0]['true']:.1%}{bound}"
+
+
+def made_by(reply: PredictReply) -> str:
+    """Which version made the prediction, and the id to find it by."""
+    return f"By version {reply.model.version} of {reply.model.name}. Prediction `{reply.prediction_ids[0]}`"
+
+
+def contributions(
+    contract: Contract, row: Mapping[str, Any], explanation: ExplainReply
+) -> list[Contribution]:
+    """The bars of an explanation, the strongest first; the weakest fields share the last bar."""
+    features = {feature.name: feature for feature in contract.features}
+    ranked = sorted(explanation.values.items(), key=lambda pair: -abs(pair[1]))
+    bars = [
+        Contribution(f"{features[name].title} = {show(features[name], row.get(name))}", value)
+        for name, value in ranked[:EXPLAINED_FIELDS]
+    ]
+    if rest := ranked[EXPLAINED_FIELDS:]:
+        bars.append(Contribution(f"{len(rest)} other fields", sum(value for _, value in rest)))
+    return bars
+
+
+def explained(contract: Contract, explanation: ExplainReply) -> str:
+    """What the bars of an explanation add up to: the target, or the probability of one class."""
+    if contract.task == "regression":
+        return label(contract.target)
+    return f"Probability of {show(contract.target, explanation.class_ or 'true').lower()}"
+
+
+def amount(contract: Contract, value: float, unit: bool = True) -> str:
+    """A contribution as text: in the target's unit, or as a share of the probability."""
+    if contract.task != "regression":
+        return f"{value:.1%}"
+    return f"{number(value)} {contract.target.unit or ''}".strip() if unit else number(value)
+
+
+def problems(error: ContractError, contract: Contract | None = None) -> str:
+    """Every problem of a refused row as a Markdown list, by the fields' titles where the contract is given."""
+    titles = {feature.name: feature.title for feature in contract.features} if contract else {}
+    return "\n".join(f"- {titles.get(p['field'], p['field'])} {p['message']}" for p in error.problems)
+
+
+def row_refused(contract: Contract, error: ContractError) -> str:
+    """The message for a row that the model doesn't take."""
+    return f"{ROW_REFUSED}\n\n{problems(error, contract)}"
+
+
+def no_model(airflow_url: str | None = None) -> str:
+    """The message while no use case has a champion. airflow_url: linked, where the page knows it."""
+    airflow = f"[Airflow]({airflow_url})" if airflow_url else "Airflow"
+    return (
+        f"**No model is served yet.** Let a training run in {airflow} (or `lab run`); as soon as its model is "
+        "promoted, this page shows it by itself."
+    )
+
+
+def away(why: str) -> str:
+    """The message while a service doesn't answer."""
+    return (
+        f"**A service is away:** {why[0].upper()}{why[1:]}. Start the lab (`make demo`, or `docker compose up`); "
+        "this page goes on by itself."
+    )
+
+
+def fault(error: LabError) -> str:
+    """The message for any error of a client: what the service refuses, or that it is away."""
+    return f"**The service answers:** {error}" if isinstance(error, RequestRefusedError) else away(str(error))

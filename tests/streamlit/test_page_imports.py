@@ -1,0 +1,37 @@
+"""What the two pages may import of the lab. Import-linter can't see `streamlit/`, which is a folder and no package."""
+
+import ast
+
+import pytest
+
+from tests.support.processes import REPOSITORY
+
+ALLOWED = {
+    "mlops_lab.client",
+    "mlops_lab.contract",
+    "mlops_lab.errors",
+    "mlops_lab.features",
+    "mlops_lab.form",
+    "mlops_lab.formatting",
+    "mlops_lab.metrics",
+    "mlops_lab.model.tags",
+    "mlops_lab.serve",
+    "mlops_lab.settings",
+}
+ELSEWHERE = {"mlops_lab", "mlflow", "sqlalchemy", "use_cases", "inference", "datos"}
+
+
+def imported(source: str) -> set[str]:
+    """The modules that a file imports, in functions too."""
+    nodes = list(ast.walk(ast.parse(source)))
+    modules = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    return modules | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+
+
+@pytest.mark.parametrize("folder", ["streamlit", "gradio_app"])
+def test_a_page_imports_no_use_case_and_no_mlflow(folder):
+    files = list((REPOSITORY / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        found = {name for name in imported(path.read_text()) if name.split(".")[0] in ELSEWHERE}
+        assert found <= ALLOWED, path
