@@ -12,6 +12,8 @@ import yaml
 
 from tests.k8s.export import EXPORT, kubectl, rendered, rendered_text
 
+pytestmark = pytest.mark.slow
+
 # `create --dry-run=client` is the real kubectl; `kustomize` answers what was rendered once for all tests; a folder
 # takes what is applied.
 STUB = """#!/bin/sh

@@ -1,11 +1,9 @@
-"""MLflow as the cluster starts it: without a login nothing, with the reader's everything is read and nothing moved."""
+"""MLflow as the cluster starts it: nothing without a login; the reader's login reads everything and changes nothing."""
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +11,11 @@ import httpx
 import pytest
 from werkzeug.security import check_password_hash
 
+from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model.registry import Registry
 from mlops_lab.settings import REPOSITORY
-from tests.support.processes import free_port
+
+pytestmark = pytest.mark.process
 
 PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeline", "notebooks", "reader")}
 
@@ -23,43 +23,32 @@ PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeli
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("mlflow")
-    yield from serve(folder, PASSWORDS)
-
-
-def serve(folder: Path, passwords: dict[str, str]) -> Iterator[str]:
     secrets = folder / "secrets"
-    secrets.mkdir(exist_ok=True)
+    secrets.mkdir()
     (secrets / "backend-url").write_text(f"sqlite:///{folder}/mlflow.db")
     (secrets / "session-key").write_text("of this test alone")
-    for name, password in passwords.items():
+    for name, password in PASSWORDS.items():
         (secrets / f"{name}-password").write_text(password)
-    port = free_port()
-    process = subprocess.Popen(
-        ["sh", REPOSITORY / "mlflow" / "start", "--host", "127.0.0.1", "--port", str(port)],
+    [port] = free_ports(1)
+    process = Process(
+        "mlflow",
+        ["sh", str(REPOSITORY / "mlflow" / "start"), "--host", "127.0.0.1", "--port", str(port)],
+        url=f"http://127.0.0.1:{port}",
         cwd=folder,
-        env={
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(folder),
-            "TMPDIR": str(folder),
-            "LAB_SECRETS_DIR": str(secrets),
-            "LAB_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
-            "LAB_MLFLOW_LOGINS": str(REPOSITORY / "mlflow" / "logins.py"),
-            "GIT_PYTHON_REFRESH": "quiet",
-        },
-        start_new_session=True,
     )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 150
-        while not _answers(f"{url}/health"):
-            assert process.poll() is None, "MLflow ended"
-            assert time.monotonic() < deadline, "MLflow doesn't answer"
-            time.sleep(0.5)
-        yield url
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "LAB_SECRETS_DIR": str(secrets),
+        "LAB_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
+        "LAB_MLFLOW_LOGINS": str(REPOSITORY / "mlflow" / "logins.py"),
+        "GIT_PYTHON_REFRESH": "quiet",
+    }
+    with Supervisor(folder / "logs", environment) as supervisor:
+        supervisor.start(process)
+        supervisor.wait(process)
+        yield process.url
 
 
 def ask(server: str, login: str | None, method: str, path: str, **options) -> httpx.Response:
@@ -123,10 +112,3 @@ def test_a_rotated_password_arrives(tmp_path):
             users = dict(database.execute("SELECT username, password_hash FROM users"))
         assert set(users) == set(PASSWORDS)
         assert all(check_password_hash(kept, password) for kept in users.values())
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False

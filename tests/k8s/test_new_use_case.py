@@ -11,6 +11,8 @@ import yaml
 from tests.k8s.export import FOLDERS, REPOSITORY, rendered, rendered_text, tag
 from tests.test_docs import block
 
+pytestmark = pytest.mark.slow
+
 TAG = "0123abc"
 
 

@@ -18,6 +18,7 @@ every_export = pytest.mark.parametrize("folder", EXPORTS, ids=lambda folder: fol
 
 
 # The overlay differs in three numbers, so the oldest and the newest version are enough for it.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "version"),
     [(EXPORT, version) for version in VERSIONS] + [(SMALL, VERSIONS[0]), (SMALL, VERSIONS[-1])],
