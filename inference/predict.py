@@ -11,7 +11,7 @@ from inference.champions import Champion
 from inference.endpoint import Call, Endpoint
 from mlops_lab.data.database import now
 from mlops_lab.logs import request_id
-from mlops_lab.model.predictor import Predictions
+from mlops_lab.model.predictor import Predicted
 
 
 class Predict(Endpoint):
@@ -40,7 +40,7 @@ class Predict(Endpoint):
         return orjson.dumps(reply)
 
 
-def named_probabilities(champion: Champion, found: Predictions) -> list[dict[str, float]] | None:
+def named_probabilities(champion: Champion, found: Predicted) -> list[dict[str, float]] | None:
     """By class; None for a regression."""
     if found.probabilities is None:
         return None
@@ -56,7 +56,7 @@ def _new_ids(n: int) -> list[str]:
 
 
 def _entries(
-    champion: Champion, found: Predictions, probabilities: list[dict[str, float]] | None, ids: list[str]
+    champion: Champion, found: Predicted, probabilities: list[dict[str, float]] | None, ids: list[str]
 ) -> list[dict[str, Any]]:
     common = {
         "table": "predictions",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_lab.contract import RetrainPolicy
-from mlops_lab.errors import UseCaseError
+from mlops_lab.errors import UseCaseError, first_line
 from mlops_lab.features import Boolean, Category, Date, Feature
 from mlops_lab.metrics import ACCURACY as ACCURACY
 from mlops_lab.metrics import MAE as MAE
@@ -134,7 +134,7 @@ def read_use_cases(folder: Path) -> tuple[dict[str, UseCase], dict[str, str]]:
                 raise UseCaseError(f"another file already declares the use case {use_case.name}")
             found[use_case.name] = use_case
         except Exception as error:  # a person's own file: whatever it raises is shown, not fatal
-            faults[path.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            faults[path.name] = f"{type(error).__name__}: {first_line(error)}"
     return found, faults
 
 

@@ -135,9 +135,15 @@ class Store:
     def read_clean(
         self, use_case: UseCase, *, split: str | None = None, after: int = 0, until: int | None = None
     ) -> pd.DataFrame:
-        """Clean rows of batches after < id <= until, oldest first: features, target, split, batch_id, row_hash."""
+        """Clean rows of batches after < id <= until, oldest first: features, target, split and the lab's columns."""
         table = self._clean_table(use_case)
-        names = [f.name for f in use_case.features] + [use_case.target.name, "split", "batch_id", "row_hash"]
+        names = [f.name for f in use_case.features] + [
+            use_case.target.name,
+            "split",
+            "batch_id",
+            "row_hash",
+            "group_hash",
+        ]
         query = select(*(table.c[name] for name in names)).where(table.c.batch_id > after)
         if until is not None:
             query = query.where(table.c.batch_id <= until)

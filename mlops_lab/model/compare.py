@@ -1,81 +1,113 @@
-"""Challenger against champion: both scored again, on the same test rows that are present now."""
+"""Challenger against champion: both are scored again, on the same test rows, those that are stored now."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from mlops_lab.data.rows import rows
-from mlops_lab.metrics import METRICS
+from mlops_lab.metrics import METRICS, Metric
+from mlops_lab.model.bootstrap import resample
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.use_case import UseCase
 
-RESAMPLES = 200
-
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """The outcome of one comparison, with its evidence.
 
-    gain and interval: by how much the challenger is better (positive is better, whatever the metric), with the
-    2.5 and 97.5 percentiles of a paired bootstrap over the hold-out (Efron & Tibshirani, 1993).
+    challenger_score, champion_score: the use case's metric on the test rows; None where it isn't defined.
+    interval: by how much the challenger is better (positive is better, for every metric): the 2.5 and 97.5 percentiles
+              of a paired bootstrap over the groups of the test rows (Efron and Tibshirani, An introduction to the
+              bootstrap, 1993).
+    holdout_digest: names the test rows. CleanData only grows, so it names them for good.
     """
 
     promoted: bool
     reason: str
     metric: str
-    challenger_score: float
+    challenger_score: float | None
     champion_score: float | None
     interval: tuple[float, float] | None
     holdout_rows: int
     holdout_digest: str
 
 
-def judge(
+def compare(
     use_case: UseCase, challenger: Predictor, champion: Predictor | None, holdout: pd.DataFrame
-) -> Verdict:
-    """Better or equal wins. A first champion needs no rival; a small hold-out promotes nothing else.
+) -> Comparison:
+    """Whether the challenger replaces the champion: it does when it is better or equal.
 
-    holdout: test rows of CleanData, with features, target and row_hash.
+    The first champion is promoted without a comparison. Later ones need `min_holdout` test rows.
+
+    holdout: test rows of CleanData, with features, target, row_hash and group_hash.
     """
-    chosen = use_case.metric
-    n, digest = len(holdout), _digest(holdout)
+    metric, n = use_case.metric, len(holdout)
     truth = challenger.contract.encode_target(holdout[use_case.target.name])
-    new = _output(challenger, holdout)
-    new_score = chosen(truth, new) if n else float("nan")
-
-    def verdict(promoted: bool, reason: str, old_score=None, interval=None) -> Verdict:
-        return Verdict(promoted, reason, chosen.name, new_score, old_score, interval, n, digest)
-
+    new = _output(challenger, holdout) if n else np.empty(0)
+    new_score = _defined(metric(truth, new))
+    found = Comparison(False, "", metric.name, new_score, None, None, n, _digest(holdout))
     if champion is None:
-        scored = f"{chosen.name} {new_score:.4g} on {n} test rows" if n else "there are no test rows yet"
-        return verdict(True, f"first champion, {scored}")
+        return replace(found, promoted=True, reason=f"first champion, {_first(metric, new_score, n)}")
     if n < use_case.retrain.min_holdout:
-        return verdict(
-            False, f"only {n} test rows; {use_case.retrain.min_holdout} are needed to replace a champion"
-        )
+        needed = use_case.retrain.min_holdout
+        return replace(found, reason=f"only {n} test rows; {needed} are needed to replace a champion")
 
     old = _output(champion, holdout)
-    old_score = chosen(truth, old)
-    interval = _interval(chosen, truth, new, old)
-    scores = f"{chosen.name} {new_score:.4g} against {old_score:.4g} on the same {n} test rows"
-    if chosen.gate:
-        name, tolerance = chosen.gate
-        new_gate, old_gate = METRICS[name](truth, new), METRICS[name](truth, old)
-        floor = challenger.contract.baseline.get("test", {}).get(name, np.inf)
-        if new_gate > min(old_gate + tolerance, floor):
-            bound = (
-                f"the champion's {old_gate:.4g}"
-                if old_gate + tolerance <= floor
-                else f"the naive {floor:.4g}"
-            )
-            return verdict(
-                False, f"its {name} {new_gate:.4g} is worse than {bound} ({scores})", old_score, interval
-            )
-    better = chosen.sign * new_score >= chosen.sign * old_score
-    word = "better or equal" if better else "not better"
-    return verdict(better, f"{word}: {scores}", old_score, interval)
+    old_score = _defined(metric(truth, old))
+    if new_score is None or old_score is None:
+        return replace(
+            found, reason=f"{metric.name} isn't defined on the {n} test rows, so nothing is compared"
+        )
+    found = replace(
+        found, champion_score=old_score, interval=_interval(metric, truth, new, old, holdout["group_hash"])
+    )
+    scores = f"{metric.name} {new_score:.4g} against {old_score:.4g} on the same {n} test rows"
+    floor = challenger.contract.baseline.get("test", {})
+    if worse := _worse_by_the_gate(metric, truth, new, old, floor):
+        return replace(found, reason=f"{worse} ({scores})")
+    better = metric.sign * new_score >= metric.sign * old_score
+    return replace(
+        found, promoted=better, reason=f"{'better or equal' if better else 'not better'}: {scores}"
+    )
+
+
+def _first(metric: Metric, score: float | None, n: int) -> str:
+    if not n:
+        return "no test rows yet"
+    return (
+        f"{metric.name} isn't defined on {n} test rows"
+        if score is None
+        else f"{metric.name} {score:.4g} on {n} test rows"
+    )
+
+
+def _worse_by_the_gate(
+    metric: Metric, truth: np.ndarray, new: np.ndarray, old: np.ndarray, baseline: dict[str, float]
+) -> str | None:
+    """Why the metric's gate refuses the challenger; None when it passes, or when there is no gate."""
+    if metric.gate is None:
+        return None
+    name, tolerance = metric.gate
+    score, champion, floor = METRICS[name](truth, new), METRICS[name](truth, old), baseline.get(name, np.inf)
+    if score <= min(champion + tolerance, floor):
+        return None
+    bound = f"the champion's {champion:.4g}" if champion + tolerance <= floor else f"the naive {floor:.4g}"
+    return f"its {name} {score:.4g} is worse than {bound}"
+
+
+def _interval(
+    metric: Metric, truth: np.ndarray, new: np.ndarray, old: np.ndarray, groups: pd.Series
+) -> tuple[float, float] | None:
+    def gain(picked: np.ndarray) -> float:
+        return metric.sign * (metric(truth[picked], new[picked]) - metric(truth[picked], old[picked]))
+
+    gains = resample(groups.to_numpy(), gain)
+    if not len(gains):
+        return None
+    low, high = np.percentile(gains, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _output(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
@@ -83,19 +115,9 @@ def _output(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
     return predictor.run(predictor.contract.encode(rows(frame[names])))
 
 
-def _interval(chosen, truth: np.ndarray, new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
-    random = np.random.default_rng(0)
-    gains = []
-    for _ in range(RESAMPLES):
-        sample = random.integers(0, len(truth), len(truth))
-        if chosen.name == "roc_auc" and len(np.unique(truth[sample])) < 2:
-            continue  # a tiny hold-out may draw one class only, which has no AUC
-        gain = chosen(truth[sample], new[sample]) - chosen(truth[sample], old[sample])
-        gains.append(chosen.sign * gain)
-    low, high = np.percentile(gains, [2.5, 97.5]) if gains else (float("nan"), float("nan"))
-    return float(low), float(high)
+def _defined(score: float) -> float | None:
+    return None if np.isnan(score) else score
 
 
 def _digest(holdout: pd.DataFrame) -> str:
-    """CleanData only grows, so the digest of the row hashes names the snapshot for good."""
     return hashlib.sha256("".join(sorted(holdout["row_hash"])).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Drift of the inputs: reference histograms of the training rows, and the population stability index against them."""
+"""Drift of the inputs: reference histograms of the training rows, and the population stability index (PSI)."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from mlops_lab.features import FIRST_CODE, RARE_CODE
 
 NUMBER_BINS = 10
 TOP_CATEGORIES = 20
-SMALLEST_SHARE = 1e-4
+MIN_FRACTION = 1e-4
 
 
 def reference(column: np.ndarray, category: bool = False) -> Reference:
@@ -19,7 +19,8 @@ def reference(column: np.ndarray, category: bool = False) -> Reference:
     Numbers: up to ten bins with equal shares (fewer where values repeat), and missing. Categories: missing, rare or
     unknown, the twenty most frequent values one by one, all others.
     """
-    column = np.asarray(column, dtype=np.float32)  # as the model sees it: equal values must share a bin
+    # float32, as the model's input: values that are equal there must share a bin.
+    column = np.asarray(column, dtype=np.float32)
     present = column[~np.isnan(column)]
     if category:
         last = int(present.max(initial=RARE_CODE))
@@ -27,7 +28,8 @@ def reference(column: np.ndarray, category: bool = False) -> Reference:
     elif len(present):
         quantiles = np.quantile(present, np.linspace(0, 1, NUMBER_BINS + 1)[1:-1], method="inverted_cdf")
         edges = np.unique(quantiles[quantiles < present.max()])
-        if not len(edges):  # (nearly) one value: less, that value, more
+        if not len(edges):
+            # The column has nearly one value: the bins are less, that value, and more.
             edges = np.array([np.nextafter(present.max(), np.float32(-np.inf)), present.max()])
     else:
         edges = np.array([0.0])
@@ -44,6 +46,18 @@ def histogram(reference: Reference, column: np.ndarray) -> np.ndarray:
     return np.bincount(bins, minlength=len(reference.edges) + 2)
 
 
+def feature_drift(contract: Contract, matrix: np.ndarray) -> dict[str, float]:
+    """The population stability index of every feature that has a reference, by name.
+
+    matrix: encoded rows, float32 (n, features).
+    """
+    return {
+        feature.name: psi(contract.reference[feature.name], matrix[:, index])
+        for index, feature in enumerate(contract.features)
+        if feature.name in contract.reference
+    }
+
+
 def psi(reference: Reference, column: np.ndarray) -> float:
     """Population stability index of an encoded column against the reference; 0 for an empty column."""
     return psi_of_counts(reference, histogram(reference, column))
@@ -58,8 +72,8 @@ def psi_of_counts(reference: Reference, counts: np.ndarray) -> float:
     """
     if not (total := counts.sum()):
         return 0.0
-    p = np.maximum(counts / total, SMALLEST_SHARE)
-    q = np.maximum(reference.shares, SMALLEST_SHARE)
+    p = np.maximum(counts / total, MIN_FRACTION)
+    q = np.maximum(reference.shares, MIN_FRACTION)
     return float(np.sum((p - q) * np.log(p / q)))
 
 
@@ -70,11 +84,12 @@ class DriftCounter:
     never smaller than the contract's `min_drift_rows`. Threads may share a counter.
     """
 
-    FOLD = 512  # rows that wait until they are counted together: one by one they would cost ten times as much
+    # Rows are counted together once so many came. One by one they would cost ten times as much.
+    FLUSH_ROWS = 512
 
     def __init__(self, contract: Contract, window: int = 2000):
         self._features = [
-            (place, f.name) for place, f in enumerate(contract.features) if f.name in contract.reference
+            (index, f.name) for index, f in enumerate(contract.features) if f.name in contract.reference
         ]
         self._references = {name: contract.reference[name] for _, name in self._features}
         categories = set(contract.categories())
@@ -93,44 +108,44 @@ class DriftCounter:
         with self._lock:
             self._waiting.append(matrix)
             self._rows_waiting += len(matrix)
-            if self._rows_waiting >= self.FOLD:
-                self._fold()
+            if self._rows_waiting >= self.FLUSH_ROWS:
+                self._flush()
 
     @property
     def rows(self) -> int:
-        """Rows that the report is about."""
+        """The number of rows that the report is about."""
         with self._lock:
             return self._older_rows + self._newer_rows + self._rows_waiting
 
     def report(self) -> dict[str, float]:
         """The index of every feature, by name; empty below the contract's `min_drift_rows`."""
         with self._lock:
-            self._fold()
+            self._flush()
             if self._older_rows + self._newer_rows < self._min_rows:
                 return {}
             counts = {name: self._older[name] + self._newer[name] for name in self._references}
         return {name: psi_of_counts(self._references[name], found) for name, found in counts.items()}
 
     def unknown(self) -> dict[str, int]:
-        """By category: values without a code of their own (rare or unknown) since the model was loaded."""
+        """By category: how many values had no code of their own (rare or unknown) since the model was loaded."""
         with self._lock:
-            self._fold()
+            self._flush()
             return dict(self._unknown)
 
-    def _fold(self) -> None:
+    def _flush(self) -> None:
         if not self._waiting:
             return
         matrix = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
         self._waiting, self._rows_waiting = [], 0
         for part in self._windows(matrix):
-            for place, name in self._features:
-                self._newer[name] += histogram(self._references[name], part[:, place])
+            for index, name in self._features:
+                self._newer[name] += histogram(self._references[name], part[:, index])
             self._newer_rows += len(part)
-        for place, name in self._categories:
-            self._unknown[name] += int(np.count_nonzero(matrix[:, place] == RARE_CODE))
+        for index, name in self._categories:
+            self._unknown[name] += int(np.count_nonzero(matrix[:, index] == RARE_CODE))
 
     def _windows(self, matrix: np.ndarray) -> Iterator[np.ndarray]:
-        """Parts that fit what is left of the window; a full window becomes the older one first."""
+        """The matrix in parts that fit into the rest of the window. A full window becomes the older one first."""
         while len(matrix):
             if self._newer_rows >= self.window:
                 self._older, self._older_rows = self._newer, self._newer_rows

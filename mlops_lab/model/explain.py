@@ -1,11 +1,15 @@
-"""What moved a prediction: permutation SHAP of any model, in the unit that is served.
+"""What moved a prediction: permutation SHAP values of any model, in the unit of the prediction.
 
 Interventional SHAP values of f at x against background rows B are averages, over orders of the features, of how
 f changes when the features of x replace those of a background row one after the other (Štrumbelj and Kononenko,
 Explaining prediction models and individual predictions with feature contributions, 2014). Each order is walked
 there and back (antithetic sampling: Mitchell et al., Sampling permutations for Shapley value estimation, JMLR 2022),
-which makes the values exact when no more than two features interact. Every walk ends where f(x) is, so the values
-always sum to f(x) minus the background's mean, however few orders are drawn.
+which makes the values exact when no more than two features interact. Every walk ends at f(x), so the values always
+sum to f(x) minus the background's mean, however few orders are drawn.
+
+`shap.PermutationExplainer` is the same algorithm. It isn't used here because the package brings numba, pandas and
+scikit-learn, which the inference service does without: its image stays small and its start fast. The tests compare
+this module with the package.
 """
 
 from collections.abc import Callable
@@ -16,7 +20,7 @@ import numpy as np
 Run = Callable[[np.ndarray], np.ndarray]
 
 
-class Explanation(NamedTuple):
+class ShapValues(NamedTuple):
     """base_values (n,): mean prediction of the background; values (n, features): `base + values.sum(1)` is f(x)."""
 
     base_values: np.ndarray
@@ -31,17 +35,19 @@ def explain(
     rounds: int = 2,
     seed: int = 0,
     cells: int = 2**21,
-) -> Explanation:
+) -> ShapValues:
     """Explains each row of an encoded matrix.
 
     run:        encoded rows, float32 (n, features), to (n,) or (n, classes): `Predictor.run`.
     matrix:     rows to explain, float32 (n, features).
-    background: rows that stand for "not known", float32 (m, features).
-    column:     for classifiers: the probability to explain, one for all rows or one a row; the last when left out.
-    rounds:     orders of the features that are drawn, each walked there and back. The same seed gives the same orders.
-    cells:      largest number of floats in a call of the model; a row takes one call when it fits.
+    background: rows that each row is compared with, float32 (m, features).
+    column:     for classifiers: the index of the class to explain, one for all rows or one for each row; by default
+                the last class.
+    rounds:     the number of orders that are drawn. The same seed gives the same orders.
+    cells:      the largest number of floats in a call of the model; a row takes one call when it fits.
 
-    A row costs at most 2 · rounds · features · m predictions; where row and background agree, none.
+    A row costs at most 2 · rounds · features · m predictions; a feature with equal values in row and background
+    costs none.
     """
     if not len(background):
         raise ValueError("an explanation needs at least one background row")
@@ -52,15 +58,15 @@ def explain(
     found = [
         _explain_row(run, row, background, walk, c, cells) for row, c in zip(matrix, columns, strict=True)
     ]
-    return Explanation(
+    return ShapValues(
         np.array([base for base, _ in found]), np.array([values for _, values in found]).reshape(matrix.shape)
     )
 
 
 def _explain_row(
     run: Run, row: np.ndarray, background: np.ndarray, walk: np.ndarray, column: int, cells: int
-):
-    """(base, values) of one row. `walk` names the feature that is toggled at each step: in, and later out again."""
+) -> tuple[float, np.ndarray]:
+    """(base, values) of one row. `walk` holds the feature that is toggled at each step: in, and later out again."""
     features = len(row)
     size = max(1, cells // (features * (len(walk) + 1)))
     base, total = 0.0, np.zeros(features)
@@ -69,17 +75,19 @@ def _explain_row(
         states = _predict_walk(run, row, part, walk, column, cells)
         base += states[0].sum()
         change = np.diff(states, axis=0).sum(axis=1)
-        # In each round a feature is toggled in on the way there and out on the way back: the second counts negatively.
+        # In each round a feature is toggled in on the way there, and out on the way back, which counts negatively.
         sign = np.where(np.arange(len(walk)) // features % 2 == 0, 1.0, -1.0)
         np.add.at(total, walk, sign * change)
     rounds = len(walk) // (2 * features)
     return base / len(background), total / (2 * rounds * len(background))
 
 
-def _predict_walk(run: Run, row, background, walk, column: int, cells: int) -> np.ndarray:
+def _predict_walk(
+    run: Run, row: np.ndarray, background: np.ndarray, walk: np.ndarray, column: int, cells: int
+) -> np.ndarray:
     """Predictions after each step for each background row, float64 (steps + 1, m).
 
-    A step that changes nothing, since row and background agree on the feature, takes no prediction.
+    A step that changes nothing, because row and background have the same value, takes no prediction.
     """
     features, m = len(row), len(background)
     differs = ~((background == row) | (np.isnan(background) & np.isnan(row)))
@@ -88,7 +96,8 @@ def _predict_walk(run: Run, row, background, walk, column: int, cells: int) -> n
     for step, feature in enumerate(walk):
         inside[step + 1] = inside[step]
         inside[step + 1, feature] = not inside[step, feature]
-    steps, which = np.nonzero(fresh.T)[::-1]  # a background row after the other
+    # Ordered by background row, then step.
+    steps, which = np.nonzero(fresh.T)[::-1]
     predictions = np.empty(len(steps))
     size = max(1, cells // features)
     for start in range(0, len(steps), size):

@@ -1,12 +1,13 @@
-"""A fitted pipeline as one ONNX graph, and the proof that both say the same.
+"""A fitted pipeline as one ONNX graph, the proof that both predict the same, and its folder.
 
 Input `x`: float32 (n, features) as `Contract.encode` gives. Output `y`: float32 (n,) in the target's unit, or
-(n, classes) probabilities. Converters are wrong without saying so often enough that `check` is not optional.
+(n, classes) probabilities. Converters are sometimes wrong and raise no error, so every graph passes `check`.
 """
 
 import logging
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,36 +15,39 @@ import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
-from mlops_lab.errors import ModelError
+from mlops_lab.contract import Contract
+from mlops_lab.errors import ModelError, first_line
 from mlops_lab.metrics import Metric
+from mlops_lab.model.onnx_graph import OnnxGraph
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
-TOLERANCE = 1e-4  # relative
-SHARE_EQUAL = 0.999  # of held-out rows; a float32 may fall on the other side of a tree's split
-ROWS_A_RUN = 4096  # bounds the memory of one-hot columns
+# The relative difference that counts as equal.
+TOLERANCE = 1e-4
+# The fraction of rows that must be equal: a float32 may fall on the other side of a tree's split.
+MIN_EQUAL = 0.999
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted pipeline and what turns its output into the served one; `output` is what the graph must equal.
+    """A fitted pipeline, and what turns its output into the served one. The graph must equal `output`.
 
-    bounds: regression: the pipeline's predictions are held to this range.
-    log:    regression: the pipeline predicts log(1 + target).
-    spread: classifiers: (classes that the training rows hold, all classes); an entry is the weight by which a
-            probability counts for a class. Each row then sums to 1 again.
+    bounds:        regression: the pipeline's predictions are clipped to this range.
+    log:           regression: the pipeline predicts log(1 + target).
+    class_weights: classifiers: (classes in the training rows, all classes); an entry is the weight of a probability
+                   for a class. Afterwards each row is scaled to sum to 1.
     """
 
     pipeline: Any
     bounds: tuple[float, float] = (-math.inf, math.inf)
     log: bool = False
-    spread: np.ndarray | None = None
+    class_weights: np.ndarray | None = None
 
     def output(self, matrix: np.ndarray) -> np.ndarray:
-        """As the graph's `y`, float64, computed by scikit-learn."""
-        if self.spread is None:
+        """The same as the graph's `y`, computed by scikit-learn, float64."""
+        if self.class_weights is None:
             predicted = np.clip(self.pipeline.predict(matrix), *self.bounds)
             return np.expm1(predicted) if self.log else predicted
-        weighted = self.pipeline.predict_proba(matrix) @ self.spread
+        weighted = self.pipeline.predict_proba(matrix) @ self.class_weights
         return weighted / weighted.sum(axis=1, keepdims=True)
 
     def graph(self, features: int) -> ModelProto:
@@ -62,9 +66,9 @@ class Fitted:
                 options=options,
             )
         except Exception as error:  # converters raise a class of their own for each kind of fault
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"refused: the pipeline doesn't convert to ONNX: {reason[:200]}") from error
-        return _serve(model, self._regression_tail() if self.spread is None else self._classes_tail())
+            reason = first_line(error, 200)
+            raise ModelError(f"refused: the pipeline doesn't convert to ONNX: {reason}") from error
+        return _serve(model, self._regression_tail() if self.class_weights is None else self._classes_tail())
 
     def _regression_tail(self) -> list[tuple]:
         low, high = self.bounds
@@ -76,34 +80,36 @@ class Fitted:
         return [*tail, ("Exp",), ("Sub", np.float32(1))] if self.log else tail
 
     def _classes_tail(self) -> list[tuple]:
-        return [("MatMul", self.spread.astype(np.float32)), ("Share",)]
+        return [("MatMul", self.class_weights.astype(np.float32)), ("Normalize",)]
 
 
 def check(
     model: ModelProto, fitted: Fitted, matrix: np.ndarray, truth: np.ndarray, metric: Metric
 ) -> np.ndarray:
-    """The graph's output on held-out rows, once it is known to be the pipeline's.
+    """The graph's output on holdout rows, after a check that it equals the pipeline's.
 
-    matrix: encoded held-out rows, float32 (n, features); truth: their target, float (n,).
+    matrix: encoded holdout rows, float32 (n, features); truth: their target, float (n,).
     Raises `ModelError` unless both agree to 1e-4 on 99.9 % of the rows (relative to the prediction, or to the row's
     largest probability) and the metric to 4 digits.
     """
-    expected, found = fitted.output(matrix), run(model, matrix)
+    expected, found = fitted.output(matrix), OnnxGraph(model.SerializeToString()).run(matrix)
     if found.shape != expected.shape:
         raise ModelError(f"refused: ONNX gives {found.shape}, the pipeline {expected.shape}")
     gap, size = np.abs(found - expected), np.abs(expected)
     if expected.ndim == 2:
         gap, size = gap.max(axis=1), size.max(axis=1)
-    else:  # near 0 a relative difference says nothing: a thousandth of the usual prediction counts as that
+    else:
+        # Near 0 a relative difference means nothing, so the size is at least a thousandth of the median prediction.
         size = np.maximum(size, 1e-3 * np.median(size))
-    differs = ~(gap <= TOLERANCE * size)  # also where one is NaN
-    if differs.mean() > 1 - SHARE_EQUAL:
+    # Written so that NaN counts as different.
+    differs = ~(gap <= TOLERANCE * size)
+    if differs.mean() > 1 - MIN_EQUAL:
         raise ModelError(
-            f"refused: ONNX differs from the pipeline on {differs.mean():.2%} of {len(matrix)} held-out rows "
+            f"refused: ONNX differs from the pipeline on {differs.mean():.2%} of {len(matrix)} holdout rows "
             f"(by {np.nanmax(gap):.2g} at most); leave out the step that doesn't convert"
         )
     served, fitted_score = metric(truth, found), metric(truth, expected)
-    # A nearly perfect model has a metric near 0: 4 digits are then those of a constant's metric.
+    # The metric of a nearly perfect model is near 0: it is then compared relative to a constant's metric.
     size = abs(metric(truth, np.full(len(truth), truth.mean()))) if expected.ndim == 1 else 1e-3
     if not math.isclose(served, fitted_score, rel_tol=TOLERANCE, abs_tol=TOLERANCE * size):
         raise ModelError(
@@ -112,32 +118,40 @@ def check(
     return found
 
 
-def run(model: ModelProto, matrix: np.ndarray) -> np.ndarray:
-    """The graph's `y` for an encoded matrix, by ONNX Runtime."""
-    import onnxruntime
+def save(model: ModelProto, contract: Contract, folder: Path) -> None:
+    """Writes `model.onnx`, `contract.json` and MLflow's `MLmodel` into a new folder."""
+    import mlflow.onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    shape = (-1,) if contract.task == "regression" else (-1, len(contract.classes))
+    mlflow.onnx.save_model(
+        model,
+        str(folder),
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(contract.features)), "x")]),
+            outputs=Schema([TensorSpec(np.dtype("float32"), shape, "y")]),
+        ),
+        # MLflow would take ten seconds to infer them.
+        pip_requirements=["mlflow", "onnx", "onnxruntime", "numpy"],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
     )
-    parts = range(0, len(matrix), ROWS_A_RUN)
-    return np.concatenate(
-        [session.run(["y"], {"x": matrix[start : start + ROWS_A_RUN]})[0] for start in parts]
-    )
+    contract.save(folder)
 
 
 def _serve(model: ModelProto, tail: list[tuple]) -> ModelProto:
-    """The converted model with `y` as its only output: the last one, followed by the tail's nodes."""
-    source = model.graph.output[-1]  # of a classifier, the probabilities; the label before it goes
+    """The converted model with `y` as its only output: its last output, followed by the tail's nodes."""
+    # The last output of a classifier is the probabilities; the label before it is left out.
+    source = model.graph.output[-1]
     model = Extractor(model).extract_model(["x"], [source.name])
     nodes, constants, latest = [], [], source.name
-    for place, (kind, *operand) in enumerate(tail):
-        names = [f"served_{place}_{number}" for number in range(len(operand))]
+    for index, (kind, *operand) in enumerate(tail):
+        names = [f"served_{index}_{number}" for number in range(len(operand))]
         constants += [numpy_helper.from_array(np.asarray(v), n) for v, n in zip(operand, names, strict=True)]
-        out = "y" if place == len(tail) - 1 else f"served_{place}"
-        if kind == "Share":  # each row sums to 1
+        out = "y" if index == len(tail) - 1 else f"served_{index}"
+        if kind == "Normalize":
+            # Each row sums to 1.
             axis = numpy_helper.from_array(np.array([1], dtype=np.int64), "served_axis")
             constants.append(axis)
             nodes.append(helper.make_node("ReduceSum", [latest, axis.name], ["served_sum"], keepdims=1))
@@ -165,7 +179,7 @@ def _value(name: str, shape: tuple) -> onnx.ValueInfoProto:
 
 
 def _register_converters() -> None:
-    """What skl2onnx doesn't bring: LightGBM, and which numbers are missing."""
+    """Converters that skl2onnx lacks: LightGBM, and the indicator of missing numbers."""
     from lightgbm import LGBMClassifier, LGBMRegressor
     from skl2onnx import update_registered_converter
     from skl2onnx.common.shape_calculator import (
@@ -195,8 +209,8 @@ def _register_converters() -> None:
 def _convert_lightgbm(scope, operator, container) -> None:
     """onnxmltools' converter, with split points rounded down to float32.
 
-    A row goes left when x <= split. For a float32 x that stays true for the largest float32 up to the split; rounded
-    to the nearest, as the converter leaves it, a split may come to lie on the next value, which then goes left too.
+    A row goes left when x <= split. For a float32 x this doesn't change when the split is rounded down. The converter
+    rounds to the nearest, so a split may move up to the next value, which then goes left, too.
     """
     from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
 
@@ -205,7 +219,8 @@ def _convert_lightgbm(scope, operator, container) -> None:
     def add_exact(kind, inputs, outputs, **attributes):
         if kind.startswith("TreeEnsemble"):
             splits = np.array(attributes["nodes_values"], dtype=np.float64)
-            with np.errstate(over="ignore"):  # its "whatever is not missing" is a split at 1e300
+            # LightGBM writes "any value that isn't missing" as a split at 1e300.
+            with np.errstate(over="ignore"):
                 rounded = splits.astype(np.float32)
             above = rounded > splits
             rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))

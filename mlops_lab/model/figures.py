@@ -1,17 +1,22 @@
-"""Pictures of a trained model on its held-out rows, and of what moves its predictions."""
+"""Pictures of a trained model on its test rows, of what moves its predictions, and of drift."""
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
-from mlops_lab.contract import Category, Contract
+from mlops_lab.contract import Contract
+from mlops_lab.features import Category, Feature
 from mlops_lab.model.explain import explain
 from mlops_lab.model.predictor import Predictor
 
 EXPLAINED_ROWS = 100
 SHOWN_FEATURES = 15
+SHOWN_DRIFT = 20
 
 
 def draw(
@@ -22,56 +27,100 @@ def draw(
     output: np.ndarray,
     folder: Path,
 ) -> list[Path]:
-    """Writes PNG files for encoded held-out rows, their target and the graph's output; returns their paths.
+    """Writes PNG files for encoded test rows, their ground truth and the graph's output; returns their paths.
 
     Regression: predicted.png, errors.png. Binary: curves.png, calibration.png, confusion.png. Multiclass:
-    confusion.png. All: shap_summary.png. Nothing when there are no held-out rows.
+    confusion.png. All: shap_summary.png. Nothing when there are no test rows.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")  # a picture for a file; there may be no screen
-    from matplotlib import pyplot
-
     if not len(matrix):
         return []
-    drawn = []
-
-    def save(name: str) -> None:
-        drawn.append(folder / name)
-        pyplot.gcf().savefig(drawn[-1], dpi=90, bbox_inches="tight")
-        pyplot.close("all")
-
-    with pyplot.style.context("default"):
+    with _drawing(folder) as (pyplot, save):
         if contract.task == "regression":
             _predicted(pyplot, contract, truth, output)
-            save("predicted.png")
-            _errors(pyplot, contract, truth, output)
-            save("errors.png")
+            drawn = [save("predicted.png")]
+            _errors(pyplot, truth, output)
+            drawn.append(save("errors.png"))
         else:
+            drawn = []
             if contract.task == "binary":
                 _curves(pyplot, contract, truth, output[:, 1])
-                save("curves.png")
+                drawn.append(save("curves.png"))
                 _calibration(pyplot, truth, output[:, 1])
-                save("calibration.png")
+                drawn.append(save("calibration.png"))
             _confusion(pyplot, contract, truth, output)
-            save("confusion.png")
+            drawn.append(save("confusion.png"))
         _shap_summary(pyplot, contract, model, matrix)
-        save("shap_summary.png")
+        drawn.append(save("shap_summary.png"))
     return drawn
 
 
-def _predicted(pyplot, contract, truth, output):
+def draw_drift(
+    contract: Contract,
+    drift: dict[str, float],
+    shares: dict[str, dict[str, list[float]]],
+    rows: int,
+    folder: Path,
+) -> Path:
+    """Writes drift.png. Left, the index of every feature; right, the bins of the feature with the highest index.
+
+    shares: for each feature, `edges`, and the fractions of the rows in each bin: `training` and `served`.
+    rows:   the number of served rows.
+    """
+    ranked = sorted(drift, key=lambda name: drift[name])[-SHOWN_DRIFT:]
+    worst = next(feature for feature in contract.features if feature.name == ranked[-1])
+    found = shares[worst.name]
+    with _drawing(folder) as (pyplot, save):
+        left, right = pyplot.subplots(1, 2, figsize=(12, 1.5 + 0.3 * max(8, len(ranked))))[1]
+        left.barh(ranked, [drift[name] for name in ranked])
+        left.axvline(0.1, color="grey", linewidth=1, linestyle=":")
+        left.axvline(contract.retrain.psi, color="black", linewidth=1)
+        bound = f"{contract.retrain.psi:g}"
+        left.set(xlabel="population stability index", title=f"below 0.1 stable, above {bound} shifted")
+        bins = np.arange(len(found["training"]))
+        right.bar(bins - 0.2, found["training"], 0.4, label="training")
+        right.bar(bins + 0.2, found["served"], 0.4, label=f"served, {rows:,} rows")
+        right.set_xticks(bins, _bin_names(worst, found["edges"]), rotation=60, ha="right", fontsize="small")
+        right.set(ylabel="fraction of the rows", title=worst.title)
+        right.legend()
+        return save("drift.png")
+
+
+@contextmanager
+def _drawing(folder: Path) -> Iterator[tuple[Any, Callable[[str], Path]]]:
+    """(pyplot, save): `save` writes the current figure into the folder. It works without a screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    def save(name: str) -> Path:
+        pyplot.gcf().savefig(folder / name, dpi=90, bbox_inches="tight")
+        pyplot.close("all")
+        return folder / name
+
+    with pyplot.style.context("default"):
+        yield pyplot, save
+
+
+def _bin_names(feature: Feature, edges: list[float]) -> list[str]:
+    if isinstance(feature, Category):
+        known = ["(none)", "rare or unknown", *feature.vocabulary]
+        return [*(name[:25] for name in known[: len(edges)]), "others", "missing"]
+    return [f"≤ {edges[0]:.4g}", *(f"… {edge:.4g}" for edge in edges[1:]), f"> {edges[-1]:.4g}", "missing"]
+
+
+def _predicted(pyplot: Any, contract: Contract, truth: np.ndarray, output: np.ndarray) -> None:
     axes = pyplot.subplots(figsize=(6, 6))[1]
     unit = f" ({contract.target.unit})" if contract.target.unit else ""
     axes.scatter(truth, output, s=6, alpha=0.4, linewidths=0)
     ends = [min(truth.min(), output.min()), max(truth.max(), output.max())]
     axes.plot(ends, ends, color="black", linewidth=1)
-    axes.set(xlabel=f"true {contract.target.name}{unit}", ylabel=f"predicted{unit}", title="Held-out rows")
+    axes.set(xlabel=f"true {contract.target.name}{unit}", ylabel=f"predicted{unit}", title="Test rows")
     if ends[0] > 0 and ends[1] > 100 * ends[0]:
         axes.set(xscale="log", yscale="log")
 
 
-def _errors(pyplot, contract, truth, output):
+def _errors(pyplot: Any, truth: np.ndarray, output: np.ndarray) -> None:
     axes = pyplot.subplots(figsize=(6, 4))[1]
     shown = truth != 0
     relative = np.clip((output - truth)[shown] / np.abs(truth[shown]), -1, 2) * 100
@@ -82,7 +131,7 @@ def _errors(pyplot, contract, truth, output):
     )
 
 
-def _curves(pyplot, contract, truth, positive):
+def _curves(pyplot: Any, contract: Contract, truth: np.ndarray, positive: np.ndarray) -> None:
     from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
     if len(np.unique(truth)) < 2:
@@ -90,48 +139,41 @@ def _curves(pyplot, contract, truth, positive):
     left, right = pyplot.subplots(1, 2, figsize=(10, 4.5))[1]
     RocCurveDisplay.from_predictions(truth, positive, ax=left, plot_chance_level=True)
     PrecisionRecallDisplay.from_predictions(truth, positive, ax=right, plot_chance_level=True)
-    for axes, (x, y) in (
-        (left, _roc_point(contract, truth, positive)),
-        (right, _pr_point(contract, truth, positive)),
-    ):
-        axes.plot(x, y, "o", color="black", label=f"threshold {contract.threshold:.3f}")
+    predicted = positive >= contract.threshold
+    recall = predicted[truth == 1].mean()
+    precision = truth[predicted].mean() if predicted.any() else 0.0
+    for axes, point in ((left, (predicted[truth == 0].mean(), recall)), (right, (recall, precision))):
+        axes.plot(*point, "o", color="black", label=f"threshold {contract.threshold:.3f}")
         axes.legend(fontsize="small")
 
 
-def _roc_point(contract, truth, positive):
-    named = positive >= contract.threshold
-    return named[truth == 0].mean(), named[truth == 1].mean()
-
-
-def _pr_point(contract, truth, positive):
-    named = positive >= contract.threshold
-    return named[truth == 1].mean(), truth[named].mean() if named.any() else 0.0
-
-
-def _calibration(pyplot, truth, positive):
+def _calibration(pyplot: Any, truth: np.ndarray, positive: np.ndarray) -> None:
     axes = pyplot.subplots(figsize=(5, 5))[1]
     edges = np.unique(np.quantile(positive, np.linspace(0, 1, 11)[1:-1]))
     group = np.searchsorted(edges, positive)
     groups = np.unique(group)
-    said = [positive[group == g].mean() for g in groups]
-    axes.plot(said, [truth[group == g].mean() for g in groups], "o-")
+    predicted = [positive[group == g].mean() for g in groups]
+    axes.plot(predicted, [truth[group == g].mean() for g in groups], "o-")
     axes.axline((0, 0), slope=1, color="black", linewidth=1)
-    end = max(said) * 1.2 + 1e-3
+    end = max(predicted) * 1.2 + 1e-3
     axes.set(
-        xlabel="predicted probability", ylabel="share that is true", title="Calibration, tenths of the rows"
+        xlabel="predicted probability",
+        ylabel="fraction that is true",
+        title="Calibration, tenths of the rows",
     )
     axes.set(xlim=(0, end), ylim=(0, end))
 
 
-def _confusion(pyplot, contract, truth, output):
+def _confusion(pyplot: Any, contract: Contract, truth: np.ndarray, output: np.ndarray) -> None:
     from sklearn.metrics import ConfusionMatrixDisplay
 
     classes = contract.classes
-    named = output[:, 1] >= contract.threshold if contract.task == "binary" else output.argmax(axis=1)
+    binary = contract.task == "binary"
+    predicted = output[:, 1] >= contract.threshold if binary else output.argmax(axis=1)
     axes = pyplot.subplots(figsize=(6, 5))[1]
     ConfusionMatrixDisplay.from_predictions(
         truth.astype(int),
-        named.astype(int),
+        predicted.astype(int),
         labels=range(len(classes)),
         display_labels=classes,
         ax=axes,
@@ -139,7 +181,7 @@ def _confusion(pyplot, contract, truth, output):
     )
 
 
-def _shap_summary(pyplot, contract, model, matrix):
+def _shap_summary(pyplot: Any, contract: Contract, model: ModelProto, matrix: np.ndarray) -> None:
     import shap
 
     sample = matrix[
@@ -149,11 +191,13 @@ def _shap_summary(pyplot, contract, model, matrix):
     column = predictor.run(sample).argmax(axis=1) if contract.task == "multiclass" else None
     found = explain(predictor.run, sample, predictor.background, column, rounds=1)
     colours = sample.copy()
-    for place in contract.categories():  # a code is a rank, not an amount: grey
-        colours[:, place] = np.nan
+    # A category's code is a rank, not an amount, so it gets no colour.
+    for index in contract.categories():
+        colours[:, index] = np.nan
     names = [f.title + (" *" if isinstance(f, Category) else "") for f in contract.features]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an all-grey feature, and its own colours
+        # shap warns about a feature without colours.
+        warnings.simplefilter("ignore")
         shap.plots.beeswarm(
             shap.Explanation(found.values, found.base_values, colours, feature_names=names),
             max_display=SHOWN_FEATURES,

@@ -7,25 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from pydantic import ValidationError
 
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE, Contract
-from mlops_lab.errors import ContractError, ModelError
-
-ROWS_A_RUN = 4096  # bounds the memory of a large batch
-
-onnxruntime.set_default_logger_severity(3)  # its warnings go to stderr as plain text
+from mlops_lab.errors import ContractError, ModelError, first_line
+from mlops_lab.model.onnx_graph import OnnxGraph
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What a model says about n rows.
+class Predicted:
+    """What a model predicts for n rows.
 
     rows:          the typed rows that were predicted.
     values:        regression: numbers in the target's unit; binary: true or false by the contract's threshold;
                    multiclass: the most probable class.
-    probabilities: classifiers: a row, then one number a class of the contract's `classes`; else None.
+    probabilities: classifiers: for each row, one number for each class of the contract's `classes`; else None.
     """
 
     rows: list[dict[str, Any]]
@@ -34,36 +30,16 @@ class Predictions:
 
 
 class Predictor:
-    """A model that is ready to predict. It has no mutable state: threads may share it."""
+    """A model that is ready to predict. It has no mutable state, so threads may share it."""
 
-    def __init__(self, contract: Contract, graph: bytes | str | Path):
+    def __init__(self, contract: Contract, graph: bytes | Path):
         """Raises `ModelError` when the graph isn't one that ONNX Runtime can run with this contract."""
         self.contract = contract
-        options = onnxruntime.SessionOptions()
-        # One row is microseconds of work: threads cost more than they bring, and requests are the parallelism.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # an arena would keep the memory of the largest batch ever sent
         try:
-            self._session = onnxruntime.InferenceSession(
-                graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime raises a class of its own for each kind of fault
-            raise ModelError(
-                f"{self._name}: ONNX Runtime can't load its graph: {_first_line(error)}"
-            ) from error
-        inputs = [(i.name, i.type, i.shape[1:]) for i in self._session.get_inputs()]
-        outputs = [o.name for o in self._session.get_outputs()]
-        width = len(contract.features)
-        if (
-            len(inputs) != 1
-            or inputs[0][:2] != ("x", "tensor(float)")
-            or inputs[0][2] not in ([width], [None])
-        ):
-            raise ModelError(
-                f"{self._name}: its graph must have one input x, float32 (n, {width}), not {inputs}"
-            )
-        if outputs != ["y"]:
-            raise ModelError(f"{self._name}: its graph must have one output y, not {', '.join(outputs)}")
+            self._graph = OnnxGraph(graph)
+            self._graph.check(len(contract.features))
+        except ModelError as error:
+            raise ModelError(f"{self._name}: {error}") from error
         if contract.task != "regression" and len(contract.classes) < 2:
             raise ModelError(f"{self._name}: its contract names no classes")
 
@@ -85,7 +61,7 @@ class Predictor:
             raise ModelError(f"the model's folder has no {MODEL_FILE}")
         return cls(contract, graph)
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> Predicted:
         """Predictions for raw rows (JSON types).
 
         Raises `ContractError` when a row doesn't keep the contract, `ModelError` when the model gives no finite number.
@@ -93,33 +69,29 @@ class Predictor:
         typed = self.contract.read(rows)
         return self.predict_encoded(typed, self.contract.encode(typed))
 
-    def predict_encoded(self, typed: list[dict[str, Any]], matrix: np.ndarray) -> Predictions:
+    def predict_encoded(self, typed: list[dict[str, Any]], matrix: np.ndarray) -> Predicted:
         """Predictions for typed rows and their encoded matrix, for a caller that needs the matrix as well."""
         y = self.run(matrix)
         if not np.isfinite(y).all():
             raise ModelError(f"{self._name} gave no finite number for a row that keeps its contract")
         if self.contract.task == "regression":
-            return Predictions(typed, y.tolist(), None)
+            return Predicted(typed, y.tolist(), None)
         if self.contract.task == "binary":
             threshold = 0.5 if self.contract.threshold is None else self.contract.threshold
-            return Predictions(typed, (y[:, 1] >= threshold).tolist(), y.tolist())
+            return Predicted(typed, (y[:, 1] >= threshold).tolist(), y.tolist())
         classes = self.contract.classes
-        return Predictions(typed, [classes[i] for i in y.argmax(axis=1)], y.tolist())
+        return Predicted(typed, [classes[i] for i in y.argmax(axis=1)], y.tolist())
 
     def run(self, matrix: np.ndarray) -> np.ndarray:
         """The graph's `y` for an encoded matrix, float32 (n, features): (n,), or (n, classes) probabilities."""
-        if len(matrix) <= ROWS_A_RUN:
-            return self._session.run(["y"], {"x": matrix})[0]
-        parts = range(0, len(matrix), ROWS_A_RUN)
-        return np.concatenate([self._session.run(["y"], {"x": matrix[i : i + ROWS_A_RUN]})[0] for i in parts])
+        return self._graph.run(matrix)
 
     @cached_property
     def background(self) -> np.ndarray:
-        """The rows that explanations start from, float32 (m, features); the example when the contract has none."""
+        """The rows that explanations compare with, float32 (m, features); the example when the contract has none."""
         if self.contract.background:
-            return np.array(self.contract.background, dtype=np.float32).reshape(
-                -1, len(self.contract.features)
-            )
+            background = np.array(self.contract.background, dtype=np.float32)
+            return background.reshape(-1, len(self.contract.features))
         return self.contract.encode(self.contract.read([self.contract.example]))
 
     def check_example(self) -> None:
@@ -130,11 +102,12 @@ class Predictor:
             raise ModelError(f"{self._name}: its own example breaks its contract: {error}") from error
         matrix = self.contract.encode(typed)
         classes = len(self.contract.classes)
-        for n in (1, 2):  # two, since a graph may give the right shape for one row by chance
+        # Two rows as well, since a graph may give the right shape for one row by chance.
+        for n in (1, 2):
             try:
                 y = self.run(np.repeat(matrix, n, axis=0))
             except Exception as error:
-                raise ModelError(f"{self._name} can't predict its example: {_first_line(error)}") from error
+                raise ModelError(f"{self._name} can't predict its example: {first_line(error)}") from error
             expected = (n,) if self.contract.task == "regression" else (n, classes)
             if y.dtype != np.float32 or y.shape != expected:
                 raise ModelError(f"{self._name}: y must be float32 {expected}, not {y.dtype} {y.shape}")
@@ -145,12 +118,8 @@ class Predictor:
         return f"the model of {self.contract.use_case}"
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
-def _contract_fault(error: Exception) -> str:
+def _contract_fault(error: ValidationError | UnicodeDecodeError) -> str:
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False, include_input=False)[0]
         return f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
-    return _first_line(error)
+    return first_line(error)

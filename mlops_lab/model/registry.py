@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow import MlflowClient, artifacts
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE
-from mlops_lab.errors import ModelError
+from mlops_lab.errors import ModelError, first_line
 from mlops_lab.model.tags import ModelTags, VersionTags
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -171,7 +171,7 @@ class Registry:
             Path(files).rename(target)
         except (MlflowException, OSError) as error:
             raise ModelError(
-                f"{version.use_case} version {version.version} can't be downloaded: {str(error).splitlines()[0]}"
+                f"{version.use_case} version {version.version} can't be downloaded: {first_line(error)}"
             ) from error
         finally:
             shutil.rmtree(arriving, ignore_errors=True)

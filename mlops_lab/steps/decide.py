@@ -7,7 +7,7 @@ import numpy as np
 from mlops_lab.data.rows import rows
 from mlops_lab.data.tables import Batch
 from mlops_lab.lab import Lab
-from mlops_lab.model.drift import psi
+from mlops_lab.model.drift import feature_drift
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.model.tags import BatchTags
 from mlops_lab.use_case import UseCase
@@ -58,9 +58,7 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch) -> tuple[Decision, dict[s
         reasons.append(f"{len(fresh):,} new rows since the champion")
     if len(fresh) >= bounds.min_drift_rows:
         matrix = contract.encode(rows(fresh[[f.name for f in contract.features]]))
-        drift = {
-            f.name: psi(contract.reference[f.name], matrix[:, i]) for i, f in enumerate(contract.features)
-        }
+        drift = feature_drift(contract, matrix)
         worst = max(drift, key=drift.get)
         std, was = (
             float(np.std(contract.encode_target(fresh[use_case.target.name]))),

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mlops_lab.data.tables import Promotion
 from mlops_lab.errors import ModelError
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
-from mlops_lab.model.compare import judge
+from mlops_lab.model.compare import compare
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
 from mlops_lab.model.tags import BatchTags, VersionTags
 from mlops_lab.rollout import RolloutError, check_replicas
@@ -52,9 +50,9 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
             )  # a re-run: only the aliases may be missing
             champion = lab.registry.version(use_case.name, done.champion) if done.champion else None
             break
-        verdict = judge(use_case, challenger, champion and lab.predictor(champion), holdout)
-        promoted, reason = verdict.promoted, verdict.reason
-        low, high = verdict.interval or (None, None)
+        found = compare(use_case, challenger, champion and lab.predictor(champion), holdout)
+        promoted, reason = found.promoted, found.reason
+        low, high = found.interval or (None, None)
         decision = Promotion(
             use_case=use_case.name,
             sequence=len(history) + 1,
@@ -62,17 +60,17 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
             champion=champion and champion.version,
             outcome="promoted" if promoted else "refused",
             reason=reason,
-            metric=verdict.metric,
-            challenger_score=_number(verdict.challenger_score),
-            champion_score=_number(verdict.champion_score),
-            interval_low=_number(low),
-            interval_high=_number(high),
-            holdout_rows=verdict.holdout_rows,
-            holdout_digest=verdict.holdout_digest,
+            metric=found.metric,
+            challenger_score=found.challenger_score,
+            champion_score=found.champion_score,
+            interval_low=low,
+            interval_high=high,
+            holdout_rows=found.holdout_rows,
+            holdout_digest=found.holdout_digest,
         )
         if lab.ledger.put_promotion(decision):
             lab.tracking.log_json(
-                batch.mlflow_run, "promotion.json", {**vars(verdict), "challenger": best.version}
+                batch.mlflow_run, "promotion.json", {**vars(found), "challenger": best.version}
             )
             break
         lab.say("another promotion came first; comparing again with the new champion")
@@ -156,8 +154,3 @@ def _step_back(lab: Lab, use_case: UseCase, version: int, target: Version | None
         )
     tags = VersionTags(outcome="rolled back", reason=reason)
     lab.registry.tag(lab.registry.version(use_case.name, version), tags)
-
-
-def _number(value: float | None) -> float | None:
-    """A database has no NaN."""
-    return None if value is None or np.isnan(value) else float(value)

@@ -45,7 +45,9 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | N
 
 
 def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: str, trained, frame) -> int:
-    """The run's figures, plots and model; then the version with its digest in the registry and in RawData."""
+    """The run's scores, pictures and model; then the version with its digest in the registry and in RawData."""
+    from mlops_lab.model import export
+
     batches = sorted(int(number) for number in frame["batch_id"].unique())
     splits = frame["split"].value_counts().to_dict()
     lineage = Lineage(
@@ -75,7 +77,7 @@ def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: st
         plots.mkdir()
         trained.plot(plots)
         lab.tracking.log_folder(run, plots, "plots")
-        trained.save(model, contract)
+        export.save(trained.model, contract, model)
         tags = VersionTags(
             candidate=candidate,
             metric=chosen,

@@ -13,9 +13,9 @@ from mlops_lab.candidates import (
     ridge,
     select_k_best,
 )
-from mlops_lab.contract import Boolean, Category, Number
 from mlops_lab.errors import ModelError
-from mlops_lab.model import export
+from mlops_lab.features import Boolean, Category, Number
+from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import train
 from tests.support.cases import clean_rows, small_case, small_rows
 
@@ -51,19 +51,18 @@ OF_TASK = {
         gradient_boosting({"n_estimators": 30}),
     ],
 }
-FRAMES = {task: clean_rows(small_case(task), small_rows()) for task in OF_TASK}
 
 
 @pytest.mark.parametrize(
     ("task", "candidate"), [(task, candidate) for task, found in OF_TASK.items() for candidate in found]
 )
-def test_it_beats_the_naive_baseline_on_held_out_rows(task, candidate):
+def test_it_beats_the_naive_baseline_on_test_rows(task, candidate, frames):
     use_case = small_case(task, [candidate])
-    trained = train(use_case, candidate, FRAMES[task])
+    trained = train(use_case, candidate, frames[task])
     name, sign = use_case.metric.name, use_case.metric.sign
     assert sign * trained.metrics["test"][name] > sign * trained.contract.baseline["test"][name]
     assert trained.model.ByteSize() < 20e6
-    output = trained.held_out[2]
+    output = trained.holdout[2]
     if task != "regression":
         assert output.shape[1] == len(use_case.classes)
         assert output.sum(axis=1) == pytest.approx(1, abs=1e-5)
@@ -81,7 +80,7 @@ def test_over_sampling_keeps_probabilities_those_of_the_training_rows():
         for candidate in (logistic_regression((1.0,)), over_sampled(logistic_regression((1.0,))))
     )
     assert sampled.candidate == "over_sampled_logistic_regression"
-    assert sampled.held_out[2][:, 1].mean() == pytest.approx(
+    assert sampled.holdout[2][:, 1].mean() == pytest.approx(
         prior, abs=0.03
     )  # uncorrected, it would be near 0.5
     assert sampled.metrics["test"]["brier"] == pytest.approx(plain.metrics["test"]["brier"], abs=0.01)
@@ -115,35 +114,40 @@ def test_odd_columns_train_and_serve(candidate, features):
     rows += [{f.name: "new" if isinstance(f, Category) else v for f in features} for v in (0, 1)]
     if not isinstance(features[0], Category):
         rows.append(rows[-1] | {"area": 3e38})
-    output = export.run(trained.model, trained.contract.encode(trained.contract.read(rows)))
+    output = _run(trained, rows)
     assert np.isfinite(output).all()
 
 
-def test_a_log_target_is_held_to_the_range_of_the_training_rows():
-    frame = FRAMES["regression"]
+def test_a_log_target_is_clipped_to_the_range_of_the_training_rows(frames):
+    frame = frames["regression"]
     middle = frame[frame["rent"].between(*frame["rent"].quantile([0.3, 0.7]))]
     trained = train(small_case("regression"), linear_regression(log_target=True), middle)
     seen = middle.loc[middle["split"] == "train", "rent"]
     low = {"area": 0, "floor": 0, "balcony": False, "heating": "wood", "district": "d0"}
     high = {"area": 1e30, "floor": 9, "balcony": True, "heating": "gas", "district": "d6"}
     ends = [trained.contract.example | end for end in (low, high)]
-    output = export.run(trained.model, trained.contract.encode(trained.contract.read(ends)))
+    output = _run(trained, ends)
     assert output == pytest.approx([seen.min(), seen.max()], rel=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("task", "candidate", "says"),
+    ("task", "candidate", "message"),
     [
         ("multiclass", gradient_boosting(encoding="target"), "use encoding='ordinal'"),
         ("regression", random_forest(encoding="hash"), "must be ordinal or target"),
     ],
 )
-def test_an_encoding_that_cannot_be_is_refused(task, candidate, says):
-    with pytest.raises(ModelError, match=says):
-        train(small_case(task), candidate, FRAMES[task])
+def test_an_encoding_that_does_not_fit_is_refused(task, candidate, message, frames):
+    with pytest.raises(ModelError, match=message):
+        train(small_case(task), candidate, frames[task])
 
 
-def test_a_negative_log_target_is_refused():
-    frame = FRAMES["regression"].assign(rent=lambda f: f["rent"] - 1000)
+def test_a_negative_log_target_is_refused(frames):
+    frame = frames["regression"].assign(rent=lambda f: f["rent"] - 1000)
     with pytest.raises(ModelError, match="never negative"):
         train(small_case("regression"), ridge(log_target=True), frame)
+
+
+def _run(trained, rows):
+    predictor = Predictor(trained.contract, trained.model.SerializeToString())
+    return predictor.run(trained.contract.encode(trained.contract.read(rows)))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE, Contract
 from mlops_lab.errors import ContractError, ModelError
-from mlops_lab.model.predictor import ROWS_A_RUN, Predictor
+from mlops_lab.model.onnx_graph import ROWS_A_RUN
+from mlops_lab.model.predictor import Predictor
 from tests.support import models
 
 

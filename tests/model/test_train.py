@@ -2,23 +2,20 @@
 
 import mlflow.onnx
 import numpy as np
+import pandas as pd
 import pytest
 
 from mlops_lab.candidates import gradient_boosting, linear_regression, logistic_regression, ridge
-from mlops_lab.contract import Category, Contract, Number, RetrainPolicy
+from mlops_lab.contract import Contract, RetrainPolicy
 from mlops_lab.data.rows import rows
 from mlops_lab.errors import ModelError
+from mlops_lab.features import Category, Number
 from mlops_lab.metrics import F1, score
+from mlops_lab.model import export
+from mlops_lab.model.fit_contract import fit_contract
 from mlops_lab.model.predictor import Predictor
-from mlops_lab.model.train import fit_contract, train
-from tests.support.cases import clean_rows, small_case, small_rows
-
-
-@pytest.fixture(scope="module")
-def frames():
-    return {
-        task: clean_rows(small_case(task), small_rows()) for task in ("regression", "binary", "multiclass")
-    }
+from mlops_lab.model.train import train
+from tests.support.cases import small_case
 
 
 def test_codes_follow_the_training_rows_only():
@@ -84,12 +81,9 @@ def test_a_contract_carries_the_retrain_policy_and_loads_without_one():
 
 
 @pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
-def test_the_contract_describes_the_model(task, frames):
+def test_the_contract_describes_the_model(task, frames, trained):
     use_case, frame = small_case(task), frames[task]
-    candidate = gradient_boosting({"n_estimators": 20})
-    told = []
-    trained = train(use_case, candidate, frame, progress=told.append)
-    contract = Contract.model_validate_json(trained.contract.model_dump_json())
+    contract = Contract.model_validate_json(trained[task].contract.model_dump_json())
     contract.read([contract.example])
     assert set(contract.metrics) == {"train", "validation", "test"}
     assert set(contract.baseline) == {"validation", "test"}
@@ -98,17 +92,17 @@ def test_the_contract_describes_the_model(task, frames):
     assert len(contract.background[0]) == len(use_case.features)
     assert (contract.threshold is not None) == (task == "binary")
     assert contract.classes == use_case.classes
-    assert told
-    # The figures are those of what is served: raw rows, through the contract and the graph.
+    # The scores are those of the served model: raw rows, through the contract and the graph.
     test = frame[frame["split"] == "test"]
     truth = contract.encode_target(test[use_case.target.name])
-    output = Predictor(contract, trained.model.SerializeToString()).run(contract.encode(rows(test)))
+    output = Predictor(contract, trained[task].model.SerializeToString()).run(contract.encode(rows(test)))
     assert score(task, truth, output, threshold=contract.threshold) == pytest.approx(contract.metrics["test"])
 
 
 def test_the_grid_is_decided_on_validation(frames):
-    candidate = ridge((1e-3, 1.0, 1e6))
-    trained = train(small_case("regression"), candidate, frames["regression"])
+    candidate, messages = ridge((1e-3, 1.0, 1e6)), []
+    trained = train(small_case("regression"), candidate, frames["regression"], progress=messages.append)
+    assert [message for message in messages if message.startswith("2/3 alpha 1.0: rmse_log ")]
     scores = [trial["rmse_log"] for trial in trained.trials]
     assert [trial["alpha"] for trial in trained.trials] == [1e-3, 1.0, 1e6]
     assert trained.params["alpha"] == trained.trials[int(np.argmin(scores))]["alpha"]
@@ -116,16 +110,14 @@ def test_the_grid_is_decided_on_validation(frames):
     assert scores[2] > min(scores)
 
 
-def test_the_threshold_is_the_best_on_validation(frames):
-    frame = frames["binary"]
-    trained = train(small_case("binary"), logistic_regression((1.0,)), frame)
+def test_the_threshold_is_the_best_on_validation(frames, trained):
+    frame, contract = frames["binary"], trained["binary"].contract
     part = frame[frame["split"] == "validation"]
-    truth = trained.contract.encode_target(part["let"])
-    output = Predictor(trained.contract, trained.model.SerializeToString()).run(
-        trained.contract.encode(rows(part))
-    )
+    truth = contract.encode_target(part["let"])
+    predictor = Predictor(contract, trained["binary"].model.SerializeToString())
+    output = predictor.run(contract.encode(rows(part)))
     best = max(F1(truth, output, t) for t in output[:, 1])
-    assert F1(truth, output, trained.contract.threshold) == pytest.approx(best)
+    assert F1(truth, output, contract.threshold) == pytest.approx(best)
 
 
 def test_the_same_seed_gives_the_same_model(frames):
@@ -134,19 +126,19 @@ def test_the_same_seed_gives_the_same_model(frames):
         for _ in "12"
     )
     assert one.contract == two.contract
-    assert np.array_equal(one.held_out[2], two.held_out[2])
+    assert np.array_equal(one.holdout[2], two.holdout[2])
 
 
-def test_what_is_saved_serves(tmp_path, frames):
-    trained = train(small_case("multiclass"), logistic_regression((1.0,)), frames["multiclass"])
-    contract = trained.contract.model_copy(update={"description": "with lineage"})
-    folder = trained.save(tmp_path / "model", contract)
+def test_what_is_saved_serves(tmp_path, trained):
+    found, folder = trained["multiclass"], tmp_path / "model"
+    contract = found.contract.model_copy(update={"description": "with lineage"})
+    export.save(found.model, contract, folder)
     assert {"model.onnx", "contract.json", "MLmodel"} <= {path.name for path in folder.iterdir()}
     assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".joblib")]
     predictor = Predictor.load(folder)
     predictor.check_example()
     assert predictor.contract.description == "with lineage"
-    matrix, _, output = trained.held_out
+    matrix, _, output = found.holdout
     assert np.array_equal(predictor.run(matrix), output)
     loaded = mlflow.pyfunc.load_model(str(folder))  # what `mlflow models serve` does
     assert np.allclose(loaded.predict({"x": matrix})["y"], output, atol=1e-6)
@@ -160,17 +152,42 @@ def test_what_is_saved_serves(tmp_path, frames):
         ("multiclass", {"confusion.png", "shap_summary.png"}),
     ],
 )
-def test_pictures(task, pictures, frames, tmp_path):
-    trained = train(small_case(task), gradient_boosting({"n_estimators": 5}), frames[task])
-    assert {path.name for path in trained.plot(tmp_path)} == pictures
+def test_pictures(task, pictures, trained, tmp_path):
+    assert {path.name for path in trained[task].plot(tmp_path)} == pictures
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
 
 
 def test_without_test_rows_there_is_a_model_and_no_picture(frames, tmp_path):
     frame = frames["regression"]
-    trained = train(small_case("regression"), linear_regression(), frame[frame["split"] != "test"])
-    assert set(trained.metrics) == {"train", "validation"}
-    assert trained.plot(tmp_path) == []
+    found = train(small_case("regression"), linear_regression(), frame[frame["split"] != "test"])
+    assert set(found.metrics) == {"train", "validation"}
+    assert found.plot(tmp_path) == []
+
+
+def test_metrics_that_few_test_rows_do_not_define_are_left_out_of_the_contract(frames):
+    """R² of one row and the AUC of one class have no value, and JSON has no NaN: the contract would not load."""
+    frame = frames["regression"]
+    few = pd.concat([frame[frame["split"] != "test"], frame[frame["split"] == "test"].head(1)])
+    contract = train(small_case("regression"), linear_regression(), few).contract
+    assert {"rmse_log", "mae"} <= contract.metrics["test"].keys()
+    assert not {"r2", "r2_log"} & contract.metrics["test"].keys()
+    assert Contract.model_validate_json(contract.model_dump_json()) == contract
+
+    frame = frames["binary"]
+    one_class = frame[(frame["split"] != "test") | ~frame["let"].astype(bool)]
+    contract = train(small_case("binary"), logistic_regression((1.0,)), one_class).contract
+    assert "brier" in contract.metrics["test"]
+    assert "roc_auc" not in contract.metrics["test"]
+    assert Contract.model_validate_json(contract.model_dump_json()) == contract
+
+
+def test_validation_rows_that_do_not_define_the_metric_are_too_few(frames):
+    frame = frames["binary"]
+    one_class = frame[(frame["split"] != "validation") | ~frame["let"].astype(bool)]
+    with pytest.raises(
+        ModelError, match=r"roc_auc isn't defined on the \d+ validation rows; it takes more data"
+    ):
+        train(small_case("binary"), logistic_regression((1.0,)), one_class)
 
 
 def test_too_little_to_learn_from_is_said(frames):

@@ -1,6 +1,7 @@
 """Small real models for tests: scikit-learn fitted on made-up rows, as ONNX graph and contract in a folder."""
 
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
 from mlflow import MlflowClient
-from mlops_lab.contract import MODEL_FILE, Boolean, Category, Contract, Date, Integer, Lineage, Number
+from mlops_lab.contract import MODEL_FILE, Contract, Lineage
+from mlops_lab.features import Boolean, Category, Date, Integer, Number
 from mlops_lab.model.drift import reference
 from mlops_lab.model.registry import Registry, Version
 from mlops_lab.model.tags import VersionTags
@@ -55,6 +57,15 @@ def raw_rows(n: int, seed: int = 0) -> list[dict]:
 def build(folder: Path, use_case: str = "houses", scale: float = 1.0) -> Contract:
     """Writes `model.onnx` and `contract.json`. `scale` makes versions that predict different prices."""
     folder.mkdir(parents=True, exist_ok=True)
+    contract, graph = _fitted(use_case, scale)
+    (folder / MODEL_FILE).write_bytes(graph)
+    contract.save(folder)
+    return contract
+
+
+@cache
+def _fitted(use_case: str, scale: float) -> tuple[Contract, bytes]:
+    """(contract, graph); fitted once in a test run."""
     task, target = TASKS[use_case], TARGETS[use_case]
     draft = Contract(
         use_case=use_case,
@@ -88,7 +99,6 @@ def build(folder: Path, use_case: str = "houses", scale: float = 1.0) -> Contrac
         bins = [np.quantile(signal, 0.8)] if task == "binary" else np.quantile(signal, [0.4, 0.8])
         y = np.digitize(signal, bins)
     model = make_pipeline(SimpleImputer(), estimator).fit(x, y)
-    (folder / MODEL_FILE).write_bytes(graph(model, x.shape[1]))
     categories = set(draft.categories())
     contract = draft.model_copy(
         update={
@@ -96,8 +106,7 @@ def build(folder: Path, use_case: str = "houses", scale: float = 1.0) -> Contrac
             "background": [[None if np.isnan(v) else float(v) for v in row] for row in x[:20]],
         }
     )
-    contract.save(folder)
-    return contract
+    return contract, graph(model, x.shape[1])
 
 
 def linear(folder: Path) -> Contract:

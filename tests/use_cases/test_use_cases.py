@@ -12,8 +12,9 @@ from datos.synthetic.market import BATCHES, Market
 from mlops_lab.data.payload import RawBatch
 from mlops_lab.data.rows import rows
 from mlops_lab.data.validate import validate
+from mlops_lab.model.fit_contract import fit_contract
 from mlops_lab.model.predictor import Predictor
-from mlops_lab.model.train import fit_contract, train
+from mlops_lab.model.train import train
 from mlops_lab.settings import REPOSITORY
 from mlops_lab.use_case import get_use_case
 from tests.support.cases import clean_rows

@@ -1,0 +1,118 @@
+"""What a contract learns from the training rows: vocabularies, an example, reference histograms, background rows."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from mlops_lab.contract import Contract
+from mlops_lab.errors import ContractError, ModelError
+from mlops_lab.features import Boolean, Category, Date, Feature, Integer
+from mlops_lab.model.drift import reference
+from mlops_lab.use_case import UseCase
+
+BACKGROUND_ROWS = 50
+# The example is built from at least this many rows, or 1 % of them, so that it never reproduces one real row.
+EXAMPLE_MIN_ROWS = 20
+
+
+def fit_contract(use_case: UseCase, training: Sequence[Mapping[str, Any]]) -> Contract:
+    """The use case's contract with the vocabularies of its categories and an example, both from the training rows.
+
+    training: typed rows, features and target. Raises `ModelError` when the example breaks the contract.
+    """
+    features = _fit_features(use_case.features, training)
+    targets = [row[use_case.target.name] for row in training]
+    contract = Contract(
+        use_case=use_case.name,
+        title=use_case.title,
+        description=use_case.description,
+        task=use_case.task,
+        target=use_case.target.model_copy(update={"example": _typical(use_case.target, targets)}),
+        features=features,
+        missing=list(use_case.missing),
+        classes=use_case.classes,
+        metric=use_case.metric.name,
+        greater_is_better=use_case.metric.greater_is_better,
+        retrain=use_case.retrain,
+    )
+    try:
+        contract.read([contract.example])
+    except ContractError as error:
+        raise ModelError(f"{use_case.name}: the example breaks the declared features: {error}") from error
+    return contract
+
+
+def describe(contract: Contract, matrix: np.ndarray, truth: np.ndarray, seed: int) -> Contract:
+    """Adds what drift and explanations compare with.
+
+    matrix: encoded training rows, float32 (n, features). truth: their encoded target, (n,).
+    """
+    categories = set(contract.categories())
+    sample = np.random.default_rng(seed).choice(len(matrix), min(BACKGROUND_ROWS, len(matrix)), replace=False)
+    background = matrix[np.sort(sample)]
+    return contract.model_copy(
+        update={
+            "reference": {
+                feature.name: reference(matrix[:, index], index in categories)
+                for index, feature in enumerate(contract.features)
+            },
+            "target_reference": {"mean": float(truth.mean()), "std": float(truth.std())},
+            "background": [[None if np.isnan(v) else float(v) for v in row] for row in background],
+        }
+    )
+
+
+def _fit_features(features: Sequence[Feature], training: Sequence[Mapping[str, Any]]) -> list[Feature]:
+    """The features with vocabulary and example.
+
+    Each value of the example is the most typical one of the rows that have the values before it, as long as there are
+    enough of them: a city of the example's state, a zip code of its city.
+    """
+    fitted = []
+    similar, enough = training, max(EXAMPLE_MIN_ROWS, len(training) // 100)
+    for feature in features:
+        values = [row[feature.name] for row in training]
+        similar_values = [row[feature.name] for row in similar]
+        example = feature.example
+        if example is None:
+            present = any(value is not None for value in similar_values)
+            example = _typical(feature, similar_values if present else values)
+        update: dict[str, Any] = {"example": example}
+        if isinstance(feature, Category):
+            update |= _fit_category(feature, values)
+            closer = [row for row, value in zip(similar, similar_values, strict=True) if value == example]
+            similar = closer if len(closer) >= enough else similar
+        fitted.append(feature.model_copy(update=update))
+    return fitted
+
+
+def _fit_category(feature: Category, values: list[str | None]) -> dict[str, Any]:
+    """The vocabulary: the most frequent values first, equally frequent ones by name."""
+    counts: Counter[str] = Counter()
+    for value, count in Counter(values).items():
+        if value is not None and (mapped := feature.mapped(value)):
+            counts[mapped] += count
+    ranked = sorted(counts, key=lambda value: (-counts[value], value))
+    frequent = [value for value in ranked if counts[value] >= feature.min_count]
+    fitted = {"vocabulary": frequent[: feature.max_categories]}
+    if not feature.allow_unknown and not feature.allowed and not feature.mapping:
+        fitted["allowed"] = ranked
+    return fitted
+
+
+def _typical(feature: Feature, values: list[Any]) -> Any:
+    """The most frequent value, or the median, as a JSON type; None when every value is missing."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return None
+    if isinstance(feature, Category | Boolean):
+        counts = Counter(present)
+        return min(counts, key=lambda value: (-counts[value], str(value)))
+    if isinstance(feature, Date):
+        middle = int(np.median([value.toordinal() for value in present]))
+        return str(date.fromordinal(middle))
+    middle = float(np.median(np.array(present, dtype=float)))
+    return round(middle) if isinstance(feature, Integer) else float(f"{middle:.6g}")

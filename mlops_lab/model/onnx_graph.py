@@ -1,0 +1,51 @@
+"""An ONNX graph that runs: the one session that export, the service and the pipeline share."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from mlops_lab.errors import ModelError, first_line
+
+# Bounds the memory of one-hot columns in a large batch.
+ROWS_A_RUN = 4096
+
+# ONNX Runtime writes its warnings to stderr as plain text.
+onnxruntime.set_default_logger_severity(3)
+
+
+class OnnxGraph:
+    """A graph with the input `x`, float32 (n, features), and the output `y`. Threads may share it."""
+
+    def __init__(self, graph: bytes | Path):
+        """Raises `ModelError` when ONNX Runtime can't load the graph."""
+        options = onnxruntime.SessionOptions()
+        # One row is microseconds of work: threads cost more than they bring, and requests are the parallelism.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        # An arena would keep the memory of the largest batch that was ever sent.
+        options.enable_cpu_mem_arena = False
+        try:
+            self._session = onnxruntime.InferenceSession(
+                graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime raises a class of its own for each kind of fault
+            raise ModelError(f"ONNX Runtime can't load its graph: {first_line(error)}") from error
+
+    def check(self, features: int) -> None:
+        """Raises `ModelError` unless the graph has the one input for so many features, and the one output."""
+        inputs = [(i.name, i.type, i.shape[1:]) for i in self._session.get_inputs()]
+        expected = [[("x", "tensor(float)", width)] for width in ([features], [None])]
+        if inputs not in expected:
+            raise ModelError(f"its graph must have one input x, float32 (n, {features}), not {inputs}")
+        outputs = [o.name for o in self._session.get_outputs()]
+        if outputs != ["y"]:
+            raise ModelError(f"its graph must have one output y, not {', '.join(outputs)}")
+
+    def run(self, matrix: np.ndarray) -> np.ndarray:
+        """`y` for an encoded matrix, float32 (n, features): (n,), or (n, classes) probabilities."""
+        if len(matrix) <= ROWS_A_RUN:
+            return self._session.run(["y"], {"x": matrix})[0]
+        starts = range(0, len(matrix), ROWS_A_RUN)
+        return np.concatenate(
+            [self._session.run(["y"], {"x": matrix[i : i + ROWS_A_RUN]})[0] for i in starts]
+        )

@@ -1,0 +1,105 @@
+"""Champion against challenger: the outcome, its reason, and its evidence."""
+
+import numpy as np
+import pytest
+
+from mlops_lab.candidates import linear_regression
+from mlops_lab.model.compare import compare
+from mlops_lab.model.predictor import Predictor
+from mlops_lab.model.train import train
+from mlops_lab.use_case import RetrainPolicy
+from tests.support.cases import small_case
+
+POLICY = RetrainPolicy(min_holdout=100)
+
+
+def predictor(trained) -> Predictor:
+    return Predictor(trained.contract, trained.model.SerializeToString())
+
+
+@pytest.fixture
+def holdouts(frames):
+    def test_rows(frame):
+        test = frame[frame["split"] == "test"]
+        numbers = [str(number) for number in range(len(test))]
+        return test.assign(row_hash=numbers, group_hash=numbers)
+
+    return {task: test_rows(frame) for task, frame in frames.items()}
+
+
+@pytest.fixture(scope="module")
+def linear(frames):
+    return predictor(
+        train(small_case("regression"), linear_regression(log_target=True), frames["regression"])
+    )
+
+
+def test_a_first_champion_without_test_rows_is_promoted_and_the_reason_is_plain(trained, holdouts):
+    found = compare(
+        small_case("regression"), predictor(trained["regression"]), None, holdouts["regression"].head(0)
+    )
+    assert (found.promoted, found.reason) == (True, "first champion, no test rows yet")
+    assert (found.challenger_score, found.holdout_rows, found.interval) == (None, 0, None)
+
+
+def test_a_first_champion_is_promoted_where_its_metric_is_not_defined(trained, holdouts):
+    holdout = holdouts["binary"]
+    one_class = holdout[~holdout["let"].astype(bool)]
+    found = compare(small_case("binary"), predictor(trained["binary"]), None, one_class)
+    assert found.promoted
+    assert found.reason == f"first champion, roc_auc isn't defined on {len(one_class)} test rows"
+    assert found.challenger_score is None
+
+
+def test_nothing_is_replaced_where_the_metric_is_not_defined(trained, holdouts):
+    holdout, model = holdouts["binary"], predictor(trained["binary"])
+    one_class = holdout[~holdout["let"].astype(bool)]
+    found = compare(small_case("binary", retrain=POLICY), model, model, one_class)
+    assert not found.promoted
+    assert "roc_auc isn't defined on" in found.reason
+
+
+def test_the_better_model_wins_with_an_interval_of_its_gain(trained, linear, holdouts):
+    holdout, trees = holdouts["regression"], predictor(trained["regression"])
+    use_case = small_case("regression", retrain=POLICY)
+    found = compare(use_case, linear, trees, holdout)
+    assert found.promoted
+    assert found.reason.startswith("better or equal: rmse_log ")
+    assert 0 < found.interval[0] < found.champion_score - found.challenger_score < found.interval[1]
+    back = compare(use_case, trees, linear, holdout)
+    assert not back.promoted
+    assert back.interval == pytest.approx((-found.interval[1], -found.interval[0]))
+    assert back.holdout_digest == found.holdout_digest
+    assert compare(use_case, trees, trees, holdout).promoted, "an equal model is promoted"
+    assert "only 99 test rows; 100 are needed" in compare(use_case, linear, trees, holdout.head(99)).reason
+
+
+def test_rows_of_one_group_count_together(trained, linear, holdouts):
+    """Each row ten times: as groups of ten, they say no more than the rows themselves."""
+    holdout, trees = holdouts["regression"], predictor(trained["regression"])
+    ten = holdout.loc[np.repeat(holdout.index, 10)]
+    use_case = small_case("regression", retrain=POLICY)
+
+    def width(frame):
+        low, high = compare(use_case, linear, trees, frame).interval
+        return high - low
+
+    assert width(ten) == pytest.approx(width(holdout), rel=0.01)
+    apart = ten.assign(group_hash=[str(number) for number in range(len(ten))])
+    assert width(apart) < 0.5 * width(ten)
+
+
+def test_a_challenger_that_loses_by_the_gate_is_refused(trained, holdouts):
+    """Ranks alone don't count: probabilities that are too large have the same AUC and a worse Brier score."""
+    model = trained["binary"]
+
+    class TooSure(Predictor):
+        def run(self, matrix):
+            positive = np.sqrt(super().run(matrix)[:, 1])
+            return np.column_stack([1 - positive, positive])
+
+    sure = TooSure(model.contract, model.model.SerializeToString())
+    found = compare(small_case("binary", retrain=POLICY), sure, predictor(model), holdouts["binary"])
+    assert not found.promoted
+    assert found.reason.startswith("its brier ")
+    assert found.champion_score == pytest.approx(found.challenger_score)
