@@ -197,10 +197,7 @@ k8s-secrets: ## the cluster's secrets, what is missing; COMMAND=show prints the 
 .PHONY: k8s-images
 k8s-images: ## the images, built, tagged TAG and pushed to the cluster's registry
 	@test -n "$(TAG)" || { echo "error: which tag? TAG=…"; exit 1; }
-	@LAB_IMAGES=$(REGISTRY) LAB_TAG=$(TAG) docker compose --profile '*' build
-	@LAB_IMAGES=$(REGISTRY) LAB_TAG=$(TAG) docker compose --profile '*' push --ignore-push-failures=false $$( \
-		docker compose --profile '*' config --format json | $(PYTHON) -c 'import json, sys; \
-		print(*[name for name, service in json.load(sys.stdin)["services"].items() if "build" in service])')
+	@LAB_IMAGES=$(REGISTRY) LAB_TAG=$(TAG) scripts/push-images
 
 .PHONY: k8s-tag
 k8s-tag: k8s-files ## sets the one tag that the cluster runs: TAG=…
