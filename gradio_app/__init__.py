@@ -1,1 +1,1 @@
-"""The Gradio page: the familiar small twin of the web UI, made from the contract and speaking HTTP only."""
+"""The Gradio page: a small version of the web UI, made from the contract. It calls the prediction API over HTTP."""

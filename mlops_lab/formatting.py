@@ -1,4 +1,4 @@
-"""Values of a contract, and counts, as a person reads them, the same everywhere."""
+"""Values of a contract and counts as text. Every page, report and message writes them the same way."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ def show(feature: Feature, value: Any) -> str:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number with so many digits that matter, thousands apart."""
+    """A number with that many significant digits and a comma between thousands; `–` when it isn't finite."""
     if not math.isfinite(value):
         return "–"
     if value == int(value) or abs(value) >= 10 ** (digits - 1):
@@ -25,7 +25,7 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def counted(amount: int, one: str, many: str = "") -> str:
-    """`1 batch`, `1,200 batches`; many: the plural where it isn't `one` with an s."""
+    """`1 batch`, `1,200 batches`. many: the plural; `one` with an s when left out."""
     return f"{amount:,} {one if amount == 1 else many or one + 's'}"
 
 
@@ -35,7 +35,7 @@ def yes_no(value: bool) -> str:
 
 
 def bounds(feature: Feature) -> str:
-    """The range of a number or a date as a sentence; empty when it has none."""
+    """The range of a number or a date as a sentence; empty when the feature has no bounds."""
     if not isinstance(feature, Number | Date):
         return ""
     low, high = (number(b) if isinstance(b, float) else b for b in (feature.minimum, feature.maximum))

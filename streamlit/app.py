@@ -1,4 +1,4 @@
-"""The lab's web UI, for `streamlit run streamlit/app.py`: it speaks HTTP only and needs no use case's code."""
+"""The lab's web UI, for `streamlit run streamlit/app.py`. It calls the services over HTTP and imports no use case."""
 
 import ui_frame
 

@@ -1,4 +1,4 @@
-"""Runbooks: what each alert means and what to do, from docs/runbooks.md; `?alert=NAME` shows one."""
+"""Runbooks: what each alert means and what to do, from docs/runbooks.md. `?alert=NAME` shows one of them."""
 
 from pathlib import Path
 

@@ -1,0 +1,63 @@
+"""What both pages take from a contract: the order of the fields, the bars of an explanation, the messages."""
+
+import pytest
+
+from mlops_lab.client import ExplainReply, RequestRefusedError, ServiceAwayError
+from mlops_lab.errors import ContractError
+from mlops_lab.form import (
+    GRADIO_OPTIONS,
+    STREAMLIT_OPTIONS,
+    contributions,
+    explained,
+    fault,
+    folded,
+    row_refused,
+    takes_any,
+)
+from tests.support import contracts
+
+
+def test_a_short_form_keeps_the_contracts_order():
+    contract = contracts.housing()
+    leading, rest = folded(contract, {"city": 9.0})
+    assert [f.name for f in leading] == [f.name for f in contract.features]
+    assert rest == ()
+
+
+def test_a_long_form_begins_with_the_most_important_fields_and_loses_none():
+    contract = contracts.diabetes()
+    leading, rest = folded(contract, {"drug_7": -3.0, "diag_1": 2.0, "count_5": 0.5})
+    assert [f.name for f in leading[:3]] == ["drug_7", "diag_1", "count_5"]
+    assert len(leading) == 12
+    assert {f.name for f in (*leading, *rest)} == {f.name for f in contract.features}
+
+
+def test_any_value_may_be_typed_where_not_all_are_offered():
+    fields = {f.name: f for f in (*contracts.housing().features, *contracts.diabetes().features)}
+    assert takes_any(fields["city"], STREAMLIT_OPTIONS)
+    assert not takes_any(fields["status"], STREAMLIT_OPTIONS)
+    assert not takes_any(fields["bed"], STREAMLIT_OPTIONS)
+    # 2,500 codes: Gradio offers all of them, Streamlit doesn't.
+    assert takes_any(fields["diag_1"], STREAMLIT_OPTIONS)
+    assert not takes_any(fields["diag_1"], GRADIO_OPTIONS)
+
+
+def test_the_bars_of_an_explanation_add_up_and_the_strongest_is_first():
+    contract = contracts.diabetes()
+    values = {f.name: (-1) ** i * (i + 1) / 1000 for i, f in enumerate(contract.features)}
+    explanation = ExplainReply(prediction="true", base_value=0.1, values=values, class_="true")
+    bars = contributions(contract, contract.example, explanation)
+    assert len(bars) == 11
+    assert bars[0].label == "Drug 35 = No"
+    assert bars[-1].label == "37 other fields"
+    assert sum(bar.value for bar in bars) == pytest.approx(explanation.explained - 0.1)
+    assert explained(contract, explanation) == "Probability of yes"
+
+
+def test_each_error_becomes_one_message():
+    assert fault(RequestRefusedError("no such use case", 404)) == "**The service answers:** no such use case"
+    assert fault(ServiceAwayError("it takes too long")).startswith(
+        "**A service is away:** It takes too long."
+    )
+    problems = [{"row": 0, "field": "bed", "rule": "maximum", "message": "must be at most 60"}]
+    assert row_refused(contracts.housing(), ContractError(problems)).endswith("- Bedrooms must be at most 60")
