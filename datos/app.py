@@ -4,8 +4,8 @@ import csv
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, FastAPI, Query, Request
@@ -20,6 +20,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from starlette.middleware.base import RequestResponseEndpoint
 
 from datos.catalog import Catalog, UnknownDatasetError
 from datos.dataset import Dataset, DatasetError, as_objects
@@ -78,7 +79,7 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
     _answer_errors(app)
 
     @app.middleware("http")
-    async def count(request: Request, call_next):
+    async def count(request: Request, call_next: RequestResponseEndpoint) -> Response:
         response = await call_next(request)
         # Only data sets that exist become labels: a caller must not be able to add time series.
         metrics.requests.labels(getattr(request.state, "dataset", ""), str(response.status_code)).inc()
@@ -126,7 +127,7 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
         metrics.rows.labels(dataset).inc(len(rows))
         fields = {"dataset": dataset, "batch": turn.number, "group": group_number, "rows": len(rows)}
         logger.info("batch %(batch)d of %(dataset)s for group %(group)d", fields, extra={"data": fields})
-        reply: dict = {"group_number": group_number}
+        reply: dict[str, Any] = {"group_number": group_number}
         if day is not None:
             reply["day"] = day
         reply |= {
@@ -136,7 +137,7 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
         return Response(orjson.dumps(reply), media_type="application/json")
 
     @app.get("/{dataset}/restart_data_generation")
-    def restart(dataset: str, found: Found, group_number: Group, day: Day = None) -> dict:
+    def restart(dataset: str, found: Found, group_number: Group, day: Day = None) -> dict[str, Any]:
         """The group begins again with the first batch; with `day` only that day's reading does."""
         positions.restart(dataset, group_number, _day(day))
         reply = {"ok": True, "dataset": dataset, "group_number": group_number}
@@ -229,7 +230,7 @@ def _answer_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": str(error)}, 503)
 
 
-def _describe(name: str, catalog: Catalog) -> dict:
+def _describe(name: str, catalog: Catalog) -> dict[str, Any]:
     try:
         dataset = catalog.get(name)
     except DatasetError as error:
@@ -254,7 +255,7 @@ def _day(day: str | None) -> str | None:
     )
 
 
-def _csv(dataset: Dataset, first: list[list[str]], numbers) -> Iterator[str]:
+def _csv(dataset: Dataset, first: list[list[str]], numbers: Iterable[int]) -> Iterator[str]:
     yield _lines([list(dataset.columns), *first])
     for number in numbers:
         yield _lines(dataset.read(number))

@@ -4,6 +4,7 @@ import re
 import threading
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -77,9 +78,9 @@ class Catalog:
         return files
 
     def _slicing(self, name: str) -> Slicing:
-        path = self._settings.folder / CONFIG
-        table = {}
-        if path.exists():
+        folder = self._settings.folder
+        table: dict[str, Any] = {}
+        if folder is not None and (path := folder / CONFIG).exists():
             try:
                 table = tomllib.loads(path.read_text()).get(name, {})
             except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """What a data set of the Data API has, whatever it is made from."""
 
 import re
-from typing import Protocol
+from typing import Any, Protocol
 
 from mlops_lab.errors import LabError
 
@@ -30,7 +30,7 @@ class Dataset(Protocol):
         ...
 
 
-def as_objects(dataset: Dataset, rows: list[list[str]]) -> list[dict]:
+def as_objects(dataset: Dataset, rows: list[list[str]]) -> list[dict[str, Any]]:
     """Rows as objects with natural JSON values: numbers where the column holds numbers, None for "".
 
     A text in a column of numbers stays text: the reader refuses it.

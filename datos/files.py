@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -133,8 +133,8 @@ class _Types:
         return {self._columns[at]: kind for at, kind in self._kind.items() if at in self._seen}
 
 
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _records(stream: IO[bytes]) -> Iterator[tuple[int, int, list[str]]]:
@@ -172,8 +172,8 @@ def _band(text: str, cuts: list[float]) -> int:
     return bisect_left(cuts, float(text)) if NUMBER.fullmatch(text) else len(cuts)
 
 
-def _bands(band_of: array, rows_per_batch: int) -> list[set[int]]:
-    batches = []
+def _bands(band_of: "array[int]", rows_per_batch: int) -> list[set[int]]:
+    batches: list[set[int]] = []
     for band in sorted(set(band_of)):
         members = [at for at, other in enumerate(band_of) if other == band]
         batches += [set(members[at : at + rows_per_batch]) for at in range(0, len(members), rows_per_batch)]

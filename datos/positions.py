@@ -5,10 +5,11 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from mlops_lab.errors import LabError
 
@@ -24,18 +25,25 @@ class Turn:
     number: int | None
 
 
+class Position(TypedDict):
+    """The last batch that was served, and when, in seconds since 1970."""
+
+    batch: int
+    since: float
+
+
 class Positions:
     """Positions by data set, group and (object variant) day.
 
     path: the file; None keeps the positions in memory only. Raises PositionsError for a file of another kind.
     """
 
-    def __init__(self, path: Path | None, clock=time.time) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
-        self._at: dict[str, dict] = _read(path)
+        self._at: dict[str, Position] = _read(path)
 
     @contextmanager
     def turn(
@@ -50,12 +58,12 @@ class Positions:
         with self._lock:
             lock = self._turns[key]
         with lock:
-            at = self._at.get(key, {"batch": 0, "since": 0.0})
+            at = self._at.get(key, Position(batch=0, since=0.0))
             repeats = at["batch"] > 0 and interval > 0 and self._clock() - at["since"] < interval
             number = at["batch"] if repeats else at["batch"] + 1
             yield Turn(number if number <= batches else None)
             if not repeats and number <= batches:
-                self._store({key: {"batch": number, "since": self._clock()}})
+                self._store({key: Position(batch=number, since=self._clock())})
 
     def restart(self, dataset: str, group: int, day: str | None) -> None:
         """Back to the first batch: for this day, or without a day for everything of the group."""
@@ -69,10 +77,9 @@ class Positions:
         with self._lock:
             return {key: at["batch"] for key, at in self._at.items()}
 
-    def _store(self, changes: dict[str, dict | None]) -> None:
+    def _store(self, changes: Mapping[str, Position | None]) -> None:
         with self._lock:
-            at = {**self._at, **changes}
-            at = {key: value for key, value in at.items() if value is not None}
+            at = {key: value for key, value in {**self._at, **changes}.items() if value is not None}
             if self._path is not None:
                 _write(self._path, at)
             self._at = at
@@ -82,19 +89,19 @@ def _key(dataset: str, group: int, day: str | None) -> str:
     return f"{dataset}/{group}" if day is None else f"{dataset}/{group}/{day}"
 
 
-def _read(path: Path | None) -> dict[str, dict]:
+def _read(path: Path | None) -> dict[str, Position]:
     if path is None or not path.exists():
         return {}
     try:
         positions = json.loads(path.read_text())["positions"]
         return {
-            key: {"batch": int(at["batch"]), "since": float(at["since"])} for key, at in positions.items()
+            key: Position(batch=int(at["batch"]), since=float(at["since"])) for key, at in positions.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PositionsError(f"{path} holds no positions ({error}); remove it to begin again") from error
 
 
-def _write(path: Path, positions: dict[str, dict]) -> None:
+def _write(path: Path, positions: dict[str, Position]) -> None:
     # Written to another file and renamed: a kill in the middle leaves the old positions.
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -26,8 +26,10 @@ The best possible score
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +41,9 @@ COLUMNS = tuple(
     brokered_by status price bed bath acre_lot street city state zip_code house_size prev_sold_date
     """.split()
 )
-KINDS = dict.fromkeys("brokered_by price bed bath acre_lot street zip_code house_size".split(), float)
+KINDS: dict[str, type] = dict.fromkeys(
+    "brokered_by price bed bath acre_lot street zip_code house_size".split(), float
+)
 """Columns that hold numbers, with their type in JSON; the others hold text."""
 SIGMA = 0.30
 """Standard deviation of log price that no column explains."""
@@ -74,6 +78,10 @@ BAD_VALUES = {
 }
 
 
+# The values of each column, as texts or numbers; a DataFrame will do.
+Columns = Mapping[str, Sequence[Any]]
+
+
 @dataclass(frozen=True)
 class Batch:
     """One batch as served: `rows` of texts in the order of COLUMNS, and `bad`: row position → rule broken."""
@@ -89,7 +97,7 @@ class Market:
     Raises ValueError for a scale outside 0.005 … 2.
     """
 
-    columns = COLUMNS
+    columns: tuple[str, ...] = COLUMNS
     kinds = KINDS
     source = "synthetic housing market"
 
@@ -119,7 +127,7 @@ class Market:
         """How many rows of batch `number` break each rule of BAD_VALUES."""
         return dict(sorted(Counter(self._cuts[number - 1].bad.values()).items()))
 
-    def best_prediction_log(self, rows, served=BATCHES) -> np.ndarray:
+    def best_prediction_log(self, rows: Columns, served: Sequence[int] = BATCHES) -> np.ndarray:
         """The best possible prediction of log price for `rows`, knowing the market; shape (rows,).
 
         `rows` maps each column of COLUMNS to its values, as texts or numbers (a DataFrame will do): good rows
@@ -127,7 +135,7 @@ class Market:
         """
         return self._moments(rows, served)[0]
 
-    def best_rmse_log(self, rows, served=BATCHES) -> float:
+    def best_rmse_log(self, rows: Columns, served: Sequence[int] = BATCHES) -> float:
         """The best possible RMSE of log price on the distinct good `rows`, drawn from the batches `served`.
 
         See `best_prediction_log` for the arguments and the module's docstring for the derivation.  It is the
@@ -136,13 +144,13 @@ class Market:
         """
         return float(np.sqrt(self._moments(rows, served)[1].mean()))
 
-    def _moments(self, rows, served) -> tuple[np.ndarray, np.ndarray]:
+    def _moments(self, rows: Columns, served: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         observed = {
             name: to_float(rows[name]) for name in ("zip_code", "bed", "bath", "acre_lot", "house_size")
         }
         state, city, area = self._places.codes(rows["state"], rows["city"], observed["zip_code"])
         mean = self._places.mean_log_price(state, city, area, observed)
-        share = sum(self._shares[:, :, number - 1] for number in served)  # (bands, states)
+        share = self._shares[:, :, [number - 1 for number in served]].sum(axis=2)  # (bands, states)
         return _weighted_normal(mean, share[:, state])
 
     @cached_property
@@ -166,7 +174,8 @@ class Market:
         """The listings in each batch: new ones, exact copies of them, and copies with one value broken."""
         rng = np.random.Generator(np.random.PCG64([self.seed, 3]))
         batch_of = self._assign(self._listings)
-        cuts, served = [], []
+        cuts: list[_Cut] = []
+        served: list[np.ndarray] = []
         for number, size in zip(BATCHES, self.sizes, strict=True):
             last = number == BATCHES[-1]
             bad = max(1, round(_BAD * size))

@@ -1,6 +1,7 @@
 """States, cities and zip areas of the synthetic market, the properties in them, and what each is worth."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -61,7 +62,10 @@ class Places:
         self.states = list(STATES)
         self.cities: list[str] = []
         self.zips: list[float] = []
-        city_state, city_level, city_weight, zip_city = [], [], [], []
+        city_state: list[int] = []
+        city_level: list[float] = []
+        city_weight: list[float] = []
+        zip_city: list[int] = []
         for code, state in enumerate(self.states):
             first_zip, cities = _CITIES[state]
             share = STATES[state][0] / sum(weight for weight, _, _ in cities.values())
@@ -94,7 +98,9 @@ class Places:
         """How dear each city is within the market; about -1 to 1."""
         return np.clip(self.city_level - _BASE, -1, 1)
 
-    def codes(self, state, city, zip_code: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def codes(
+        self, state: Iterable[str], city: Iterable[str], zip_code: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Codes of state, city and zip area of rows; a null city is found by its zip, a null zip is -1."""
         zip_codes = {value: code for code, value in enumerate(self.zips)}
         city_codes = {name: code for code, name in enumerate(self.cities)}
@@ -103,7 +109,9 @@ class Places:
         town = np.where(town < 0, self.zip_city[area], town)
         return np.array([self.states.index(value) for value in state]), town, area
 
-    def mean_log_price(self, state, city, area, observed: dict[str, np.ndarray]) -> np.ndarray:
+    def mean_log_price(
+        self, state: np.ndarray, city: np.ndarray, area: np.ndarray, observed: dict[str, np.ndarray]
+    ) -> np.ndarray:
         """The mean of log price given everything that a row shows; shape (rows,)."""
         bed, bath, lot, size = (observed[name] for name in ("bed", "bath", "acre_lot", "house_size"))
         place = self.city_level[city] + self.zip_effect[area]

@@ -1,6 +1,8 @@
 """Turns drawn columns into the texts of a CSV row and back."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,6 @@ def as_text(values: np.ndarray) -> list[str]:
     return [str(value) for value in values.tolist()]
 
 
-def to_float(values) -> np.ndarray:
+def to_float(values: Iterable[Any]) -> np.ndarray:
     """Texts or numbers of one column as float64; "" and None become NaN. Raises ValueError for other text."""
     return np.array([np.nan if value is None or value == "" else float(value) for value in values])

@@ -1,5 +1,6 @@
 """A synthetic table held column by column and cut into equal batches."""
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -47,7 +48,7 @@ class SyntheticTable:
         )
 
 
-def choose(rng: np.random.Generator, shares: dict[str, float], rows: int) -> np.ndarray:
+def choose(rng: np.random.Generator, shares: Mapping[str, float], rows: int) -> np.ndarray:
     """`rows` texts drawn by `shares` (weights; need not sum to 1)."""
     names = np.array(list(shares), dtype=object)
     edges = np.cumsum(list(shares.values()))
