@@ -1,4 +1,4 @@
-"""The lab on a real three-node Kubernetes: what a person does by docs/cluster.md, done by a program."""
+"""The lab on a real three-node Kubernetes: does what docs/cluster.md tells a person to do."""
 
 import json
 import os
@@ -49,7 +49,7 @@ class Cluster:
         return bool(self.get("deployments"))
 
     def up(self) -> None:
-        self.down()  # what a run that was killed left behind would be in the way
+        self.down()  # removes what a killed run left behind
         self._run(MACHINES / "up", timeout=600)
 
     def label(self) -> None:
@@ -99,7 +99,7 @@ class Cluster:
         return {f"{service} {user}": (user, password) for service, user, password in rows}
 
     def pods(self, service: str) -> list[dict]:
-        """The service's pods that nobody has asked to leave."""
+        """The service's pods that are not being deleted."""
         found = self.get("pods", "--selector", f"io.kompose.service={service}")
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
@@ -144,7 +144,7 @@ class Cluster:
 
 
 class Callers:
-    """Predictions without a pause while the block runs; what failed is in `failures`."""
+    """Sends predictions without a pause while the block runs; `failures` holds the failed ones."""
 
     def __init__(self, cluster: Cluster, count: int = 2, path: str = "predict"):
         self.answered, self.failures = 0, []

@@ -1,4 +1,4 @@
-"""The cluster that the tests of this folder share; nothing of it is left afterwards."""
+"""The cluster that the tests of this folder share; it is removed afterwards."""
 
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def machines() -> Iterator[Cluster]:
     cluster = Cluster()
     if not cluster.built:
         pytest.skip("the cluster's programs are not built: run ../shared/cluster/build (25 minutes) once")
-    if cluster.running:  # whoever brought it up looks at it afterwards, and takes it down
+    if cluster.running:  # a person started it to look at it afterwards, and will stop it
         yield cluster
         return
     try:

@@ -1,6 +1,6 @@
-"""`kubectl apply -k k8s-export` on three nodes: everything runs, a champion is served, and faults mend themselves.
+"""`kubectl apply -k k8s-export` on three nodes: everything runs, a champion is served, the lab recovers from faults.
 
-The tests run in this order on one cluster: what comes later uses what came before.
+The tests run in this order on one cluster: a later test uses the state that earlier ones made.
 """
 
 import shutil
@@ -188,7 +188,7 @@ def test_load_brings_replicas(cluster, record_property):
 
 
 def test_a_lost_node_takes_no_service_that_can_move(cluster, record_property):
-    """server3 goes: pages and inference move, what has its data there waits for it, and nothing of it is lost."""
+    """server3 fails: pages and inference move, services with data there wait for it, and no data is lost."""
     cluster.stop_node("vm3")
     stopped = time.monotonic()
     try:
