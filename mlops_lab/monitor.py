@@ -1,160 +1,169 @@
-"""Monitoring: what was served compared with what the champion learnt from, and whether to train again."""
+"""Monitoring: recent predictions compared with the champion's training and test rows, and whether to train again."""
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mlops_lab.contract import Contract, RetrainPolicy
+from mlops_lab.contract import Contract
 from mlops_lab.data.database import now
+from mlops_lab.data.predictions import Labelled
 from mlops_lab.data.tables import Check
-from mlops_lab.errors import ContractError, LabError, NoChampionError
+from mlops_lab.errors import ContractError, LabError
 from mlops_lab.lab import Lab
 from mlops_lab.metrics import METRICS
-from mlops_lab.model.drift import histogram, psi
-from mlops_lab.model.registry import CHAMPION, Version
+from mlops_lab.model.bootstrap import resample
+from mlops_lab.model.drift import feature_drift, histogram
+from mlops_lab.model.figures import draw_drift
+from mlops_lab.model.registry import Version
 from mlops_lab.model.tags import MonitoringTags
 from mlops_lab.steps.ingest import newest
 from mlops_lab.use_case import UseCase
 
-WINDOW = 5000  # predictions that are looked at, the newest ones
-MOST_ANSWERED = 5000
-ENOUGH_ANSWERED = 100  # true values below which a live score is chance
-WORSE = 0.25  # the live error may be greater than that of the test rows by so much of it
-RESAMPLES = 200
-SURE = 0.95  # share of the resamples that must pass the bound: a few odd rows are no reason to train
-SHOWN_FEATURES = 20
+# The newest predictions, and the newest labelled predictions, that are compared.
+WINDOW = 5000
+# With fewer labelled predictions, a live score is mostly chance.
+MIN_LABELLED = 100
+# The allowed relative increase of the live error over the test error.
+MAX_ERROR_INCREASE = 0.25
+# The fraction of the resamples that must be above that bound: a few odd rows are no reason to train.
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one look at a use case found.
+class MonitoringResult:
+    """The result of one comparison.
 
-    rows:       logged predictions that were compared with the training rows.
-    drift:      population stability index by feature; empty below the policy's `min_drift_rows`.
-    answered:   predictions of this version whose true value came.
+    rows:       the number of logged predictions that were compared with the training rows.
+    drift:      population stability index by feature; empty below the contract's `min_drift_rows`.
+    labelled:   the number of predictions of this version with a ground truth.
     live_score: the use case's metric on them; None when they are too few. test_score: on the test rows.
-    passed:     a bound was passed. retrain: and a training is asked for.
-    run_id:     the MLflow run with the report; None when nothing was served since the last look.
+    passed:     whether a bound was passed. retrain: whether a training is requested, too.
+    run_id:     the MLflow run with the report; None when nothing was served since the last comparison.
     """
 
     use_case: str
     version: int
     rows: int
-    drift: dict[str, float]
-    answered: int
+    labelled: int
     metric: str
     live_score: float | None
     test_score: float | None
     passed: bool
-    retrain: bool
     reason: str
-    run_id: str | None
+    drift: dict[str, float]
+    retrain: bool = False
+    run_id: str | None = None
 
 
-def monitor(lab: Lab, use_case: UseCase) -> Finding:
-    """Looks at the newest predictions and the true values that came; writes the report and the finding.
+def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
+    """Compares the newest predictions and their ground truth with the champion, and stores report and result.
 
-    A training is asked for once a batch: with the same rows the next one would find the same.
+    A training is requested once for each batch: a second one would learn from the same rows.
     Raises `NoChampionError` when no champion is served yet.
     """
     lab.store.prepare_tables(use_case)
-    champion = lab.registry.by_alias(use_case.name, CHAMPION)
-    if champion is None:
-        raise NoChampionError(f"{use_case.name} has no champion yet; there is nothing to compare with")
+    champion = lab.champion(use_case.name)
     last = lab.ledger.last_check(use_case.name)
     unchanged = last and last.version == champion.version
-    if unchanged and not lab.predictions.since(use_case.name, last.checked_at):
-        return Finding(
-            use_case.name, champion.version, last.rows, {}, last.answered, last.metric, last.live_score,
-            last.test_score, last.passed, False, "nothing was served since the last look", None,
-        )  # fmt: skip
+    if last and unchanged and not lab.predictions.since(use_case.name, last.checked_at):
+        return _unchanged(last)
 
     contract = lab.predictor(champion).contract
     matrix = _encoded(contract, lab.predictions.latest(use_case.name, WINDOW))
-    policy = contract.retrain
-    drift = _drift(contract, matrix) if len(matrix) >= policy.min_drift_rows else {}
-    truth, output = _answered(
-        contract, lab.predictions.labelled(use_case.name, champion.version, MOST_ANSWERED)
+    labelled = lab.predictions.labelled(use_case.name, champion.version, WINDOW)
+    result = _compare(contract, champion.version, matrix, labelled)
+    if result.passed:
+        result = _request(lab, use_case, result)
+    result = replace(result, run_id=_report(lab, champion, contract, matrix, result))
+    _record(lab, result)
+    lab.say(f"{use_case.name}: {result.reason}")
+    return result
+
+
+def _unchanged(last: Check) -> MonitoringResult:
+    return MonitoringResult(
+        use_case=last.use_case,
+        version=last.version,
+        rows=last.rows,
+        labelled=last.answered,
+        metric=last.metric,
+        live_score=last.live_score,
+        test_score=last.test_score,
+        passed=last.passed,
+        reason="nothing was served since the last check",
+        drift={},
     )
+
+
+def _compare(
+    contract: Contract, version: int, matrix: np.ndarray, labelled: Sequence[Labelled]
+) -> MonitoringResult:
+    policy = contract.retrain
+    drift = feature_drift(contract, matrix) if len(matrix) >= policy.min_drift_rows else {}
     test = contract.metrics.get("test", {}).get(contract.metric)
-    live = _score(contract, truth, output) if len(truth) >= ENOUGH_ANSWERED else None
+    truth, output = _outcomes(contract, labelled)
+    live = _score(contract, truth, output) if len(truth) >= MIN_LABELLED else None
 
-    passed = []
-    worst = max(drift, key=drift.get, default=None)
-    if worst is not None and drift[worst] > policy.psi:
-        passed.append(
-            f"{worst} has drifted in what is asked "
-            f"(PSI {drift[worst]:.2f} > {policy.psi}, {len(matrix):,} rows)"
+    reasons = []
+    if drift and drift[worst := _worst(drift)] > policy.psi:
+        rows = f"{len(matrix):,} rows"
+        reasons.append(
+            f"{worst} has drifted in the served rows (PSI {drift[worst]:.2f} > {policy.psi}, {rows})"
         )
-    if live is not None and test is not None and _worse(contract, truth, output, test):
-        passed.append(
-            f"{contract.metric} is {live:.4g} on {len(truth):,} answered predictions, {test:.4g} on test rows"
+    if live is not None and test is not None and _worse(contract, truth, output, labelled, test):
+        reasons.append(
+            f"{contract.metric} is {live:.4g} on {len(truth):,} labelled predictions, {test:.4g} on test rows"
         )
-    retrain, reason = _ask(lab, use_case, policy, passed, len(matrix), len(truth))
-    run = _report(lab, champion, contract, matrix, drift, len(truth), live, test, passed, retrain, reason)
-    finding = Finding(
-        use_case.name, champion.version, len(matrix), drift, len(truth), contract.metric, live, test,
-        bool(passed), retrain, reason, run,
-    )  # fmt: skip
-    batches = lab.ledger.batches(use_case.name)
-    check = Check(
-        use_case=use_case.name, version=champion.version, rows=len(matrix), psi=drift.get(worst), feature=worst,
-        answered=len(truth), metric=contract.metric, live_score=live, test_score=test, passed=bool(passed),
-        retrain=retrain, reason=reason, batch_id=batches[-1].id if batches else None, mlflow_run=run,
-    )  # fmt: skip
-    lab.ledger.put_check(check)
-    lab.say(f"{use_case.name}: {reason}")
-    return finding
+    few = "" if drift else f"; drift is computed from {policy.min_drift_rows} rows on"
+    stable = f"no bound is passed ({len(matrix):,} predictions, {len(truth):,} with ground truth{few})"
+    return MonitoringResult(
+        use_case=contract.use_case,
+        version=version,
+        rows=len(matrix),
+        labelled=len(truth),
+        metric=contract.metric,
+        live_score=live,
+        test_score=test,
+        passed=bool(reasons),
+        reason="; ".join(reasons) or stable,
+        drift=drift,
+    )
 
 
-def _ask(
-    lab: Lab, use_case: UseCase, policy: RetrainPolicy, passed: list[str], rows: int, answered: int
-) -> tuple[bool, str]:
-    if not passed:
-        seen = f"{rows:,} predictions, {answered:,} true values"
-        few = f"; drift is looked at from {policy.min_drift_rows} rows on"
-        return False, f"no bound is passed ({seen}{few if rows < policy.min_drift_rows else ''})"
-    reason = "; ".join(passed)
+def _request(lab: Lab, use_case: UseCase, result: MonitoringResult) -> MonitoringResult:
+    """Requests a training, unless there is no batch, or one was requested since the newest batch."""
     try:
         batch = newest(lab, use_case)
     except LabError:
-        return False, f"{reason}; there is no batch to train on"
+        return replace(result, reason=f"{result.reason}; there is no batch to train on")
     asked = lab.ledger.last_check(use_case.name, asked=True)
     if asked is not None and asked.batch_id == batch.id:
-        return (
-            False,
-            f"{reason}; a training was asked for at {asked.checked_at:%Y-%m-%d %H:%M} UTC, no batch came since",
-        )
-    return True, reason
+        before = f"a training was requested at {asked.checked_at:%Y-%m-%d %H:%M} UTC, no batch came since"
+        return replace(result, reason=f"{result.reason}; {before}")
+    return replace(result, retrain=True)
 
 
-def _encoded(contract: Contract, found: list[dict]) -> np.ndarray:
-    """Logged rows as the model's input; rows that an earlier version took and this one doesn't are left out."""
+def _encoded(contract: Contract, logged: list[dict[str, Any]]) -> np.ndarray:
+    """Logged rows as the model's input. Rows of an earlier version that this one refuses are left out."""
     try:
-        typed = contract.read(found)
+        typed = contract.read(logged)
     except ContractError as error:
-        odd = {problem["row"] for problem in error.problems}
-        typed = contract.read([row for place, row in enumerate(found) if place not in odd])
+        refused = {problem["row"] for problem in error.problems}
+        typed = contract.read([row for index, row in enumerate(logged) if index not in refused])
     return contract.encode(typed)
 
 
-def _drift(contract: Contract, matrix: np.ndarray) -> dict[str, float]:
-    return {
-        f.name: psi(contract.reference[f.name], matrix[:, place])
-        for place, f in enumerate(contract.features)
-        if f.name in contract.reference
-    }
-
-
-def _answered(contract: Contract, found: list) -> tuple[np.ndarray, np.ndarray]:
-    """True values and the graph's outputs, as `metrics.metric` takes them."""
-    truth = contract.encode_target(row.actual for row in found)
+def _outcomes(contract: Contract, labelled: Sequence[Labelled]) -> tuple[np.ndarray, np.ndarray]:
+    """(ground truth, outputs of the graph) as a metric takes them."""
+    truth = contract.encode_target(row.actual for row in labelled)
     if contract.task == "regression":
-        return truth, np.array([row.prediction for row in found], dtype=np.float64)
-    output = [[row.probabilities[name] for name in contract.classes] for row in found]
-    return truth, np.array(output, dtype=np.float64).reshape(len(found), len(contract.classes))
+        return truth, np.array([row.prediction for row in labelled], dtype=np.float64)
+    output = [[(row.probabilities or {})[name] for name in contract.classes] for row in labelled]
+    return truth, np.array(output, dtype=np.float64).reshape(len(labelled), len(contract.classes))
 
 
 def _score(contract: Contract, truth: np.ndarray, output: np.ndarray) -> float | None:
@@ -162,101 +171,84 @@ def _score(contract: Contract, truth: np.ndarray, output: np.ndarray) -> float |
     return None if np.isnan(score) else score
 
 
-def _worse(contract: Contract, truth: np.ndarray, output: np.ndarray, test: float) -> bool:
-    """Whether the error passes its bound in nearly every resample. Where greater is better the error is 1 − metric."""
+def _worse(
+    contract: Contract, truth: np.ndarray, output: np.ndarray, labelled: Sequence[Labelled], test: float
+) -> bool:
+    """Whether the error is above its bound in nearly every resample.
+
+    For a metric where greater is better, the error is 1 − metric.
+    """
 
     def error(score: float) -> float:
         return 1 - score if contract.greater_is_better else score
 
-    random = np.random.default_rng(0)
-    picks = (random.integers(0, len(truth), len(truth)) for _ in range(RESAMPLES))
-    metric = METRICS[contract.metric]
-    found = [metric(truth[pick], output[pick], contract.threshold) for pick in picks]
-    beyond = [error(score) > (1 + WORSE) * error(test) for score in found if not np.isnan(score)]
-    return bool(beyond) and float(np.mean(beyond)) >= SURE
+    def score(picked: np.ndarray) -> float:
+        return METRICS[contract.metric](truth[picked], output[picked], contract.threshold)
+
+    scores = resample([row.group for row in labelled], score)
+    above = [error(value) > (1 + MAX_ERROR_INCREASE) * error(test) for value in scores]
+    return bool(above) and float(np.mean(above)) >= CONFIDENCE
+
+
+def _worst(drift: dict[str, float]) -> str:
+    return max(drift, key=lambda name: drift[name])
 
 
 def _report(
-    lab: Lab,
-    champion: Version,
-    contract: Contract,
-    matrix,
-    drift,
-    answered,
-    live,
-    test,
-    passed,
-    retrain,
-    reason,
+    lab: Lab, champion: Version, contract: Contract, matrix: np.ndarray, result: MonitoringResult
 ) -> str:
-    """A run with figures, `report.json` and `drift.png`; returns its id."""
-    run = lab.tracking.start(
-        champion.use_case, f"monitoring-{now():%Y-%m-%d-%H%M}", MonitoringTags(version=champion.version)
-    )
-    metrics = {f"psi.{name}": value for name, value in drift.items()}
+    """Writes a run with metrics, `report.json` and `drift.png`; returns its id."""
+    name = f"monitoring-{now():%Y-%m-%d-%H%M}"
+    run = lab.tracking.start(champion.use_case, name, MonitoringTags(version=champion.version))
+    metrics: dict[str, float | None] = {f"psi.{name}": value for name, value in result.drift.items()}
     metrics |= {
-        "predictions": len(matrix),
-        "answered": answered,
-        "psi_max": max(drift.values(), default=None),
+        "predictions": result.rows,
+        "labelled": result.labelled,
+        "psi_max": max(result.drift.values(), default=None),
+        f"live.{result.metric}": result.live_score,
+        f"test.{result.metric}": result.test_score,
     }
-    metrics |= {f"live.{contract.metric}": live, f"test.{contract.metric}": test}
-    outcome = "retrain" if retrain else "bound passed" if passed else "stable"
-    lab.tracking.log(run, metrics=metrics, tags=MonitoringTags(outcome=outcome, outcome_reason=reason))
-    content = {
-        "use_case": champion.use_case, "version": champion.version, "champion_run": champion.run_id,
-        "predictions": len(matrix), "psi": drift, "answered": answered, "metric": contract.metric,
-        "live": live, "test": test, "passed": passed, "retrain": retrain, "reason": reason,
-        "features": {name: _shares(contract, matrix, name) for name in drift},
-    }  # fmt: skip
-    lab.tracking.log_json(run, "report.json", content)
-    if drift:
+    outcome = "retrain" if result.retrain else "bound passed" if result.passed else "stable"
+    tags = MonitoringTags(outcome=outcome, outcome_reason=result.reason)
+    lab.tracking.log(run, metrics=metrics, tags=tags)
+    shares = {name: _shares(contract, matrix, name) for name in result.drift}
+    report = asdict(result) | {"run_id": run, "champion_run": champion.run_id, "features": shares}
+    lab.tracking.log_json(run, "report.json", report)
+    if result.drift:
         with tempfile.TemporaryDirectory() as folder:
-            _draw(contract, content, Path(folder) / "drift.png")
+            draw_drift(contract, result.drift, shares, result.rows, Path(folder))
             lab.tracking.log_folder(run, Path(folder), "plots")
     lab.tracking.end(run)
     return run
 
 
-def _shares(contract: Contract, matrix: np.ndarray, name: str) -> dict[str, list]:
-    """A feature's bins, with the shares of the training rows and of the served ones."""
-    place = [f.name for f in contract.features].index(name)
+def _shares(contract: Contract, matrix: np.ndarray, name: str) -> dict[str, list[float]]:
+    """A feature's bins, with the fractions of the training rows and of the served rows."""
+    index = [feature.name for feature in contract.features].index(name)
     known = contract.reference[name]
-    counts = histogram(known, matrix[:, place])
-    return {
-        "edges": known.edges,
-        "training": known.shares,
-        "served": (counts / max(counts.sum(), 1)).tolist(),
-    }
+    counts = histogram(known, matrix[:, index])
+    served = (counts / max(counts.sum(), 1)).tolist()
+    return {"edges": known.edges, "training": known.shares, "served": served}
 
 
-def _draw(contract: Contract, content: dict, path: Path) -> None:
-    """Left, the index of every feature; right, the bins of the one that moved most."""
-    import matplotlib
-
-    matplotlib.use("Agg")  # a picture for a file; there may be no screen
-    from matplotlib import pyplot
-
-    ranked = sorted(content["psi"].items(), key=lambda item: item[1])[-SHOWN_FEATURES:]
-    names, values = [name for name, _ in ranked], [value for _, value in ranked]
-    left, right = pyplot.subplots(1, 2, figsize=(12, 1.5 + 0.3 * max(8, len(names))))[1]
-    left.barh(names, values)
-    left.axvline(0.1, color="grey", linewidth=1, linestyle=":")
-    left.axvline(contract.retrain.psi, color="black", linewidth=1)
-    left.set(xlabel="population stability index", title=f"below 0.1 stable; bound {contract.retrain.psi:g}")
-    shares = content["features"][names[-1]]
-    bins = np.arange(len(shares["training"]))
-    right.bar(bins - 0.2, shares["training"], 0.4, label="training")
-    right.bar(bins + 0.2, shares["served"], 0.4, label=f"served, {content['predictions']:,} rows")
-    feature = next(f for f in contract.features if f.name == names[-1])
-    right.set_xticks(bins, _bin_names(feature, shares["edges"]), rotation=60, ha="right", fontsize="small")
-    right.set(ylabel="share of the rows", title=feature.title)
-    right.legend()
-    left.figure.savefig(path, dpi=90, bbox_inches="tight")
-    pyplot.close(left.figure)
-
-
-def _bin_names(feature, edges: list[float]) -> list[str]:
-    if feature.type == "category":
-        known = ["(none)", "rare or unknown", *feature.vocabulary]
-        return [*(known[place][:25] for place in range(len(edges))), "others", "missing"]
-    return [f"≤ {edges[0]:.4g}", *(f"… {edge:.4g}" for edge in edges[1:]), f"> {edges[-1]:.4g}", "missing"]
+def _record(lab: Lab, result: MonitoringResult) -> None:
+    worst = _worst(result.drift) if result.drift else None
+    batches = lab.ledger.batches(result.use_case)
+    lab.ledger.put_check(
+        Check(
+            use_case=result.use_case,
+            version=result.version,
+            rows=result.rows,
+            psi=result.drift[worst] if worst else None,
+            feature=worst,
+            answered=result.labelled,
+            metric=result.metric,
+            live_score=result.live_score,
+            test_score=result.test_score,
+            passed=result.passed,
+            retrain=result.retrain,
+            reason=result.reason,
+            batch_id=batches[-1].id if batches else None,
+            mlflow_run=result.run_id,
+        )
+    )

@@ -1,35 +1,34 @@
-"""A promotion is done when every replica serves it: asks each one, by address, until it does or time is up."""
+"""A promotion is complete when every replica serves it: each one is asked, by address, until it does or time is up."""
 
 import math
 import socket
 import time
-from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 from mlops_lab.errors import LabError
 from mlops_lab.model.predictor import Predictor
-from mlops_lab.settings import Settings
 
 
 class RolloutError(LabError):
-    """The promoted version isn't served as it should be."""
+    """A replica doesn't serve the promoted version, or predicts otherwise than the model."""
 
 
 def check_replicas(
-    settings: Settings, use_case: str, version: int, predictor: Predictor, say: Callable[[str], None]
+    url: str, token: str, timeout: float, use_case: str, version: int, predictor: Predictor
 ) -> int:
-    """Every replica reloads, reports the version and predicts the contract's example as the model does.
+    """Waits until every replica reloads, reports the version and predicts the contract's example as the model does.
 
-    Returns the number of replicas. Raises `RolloutError` naming the replica and what it answers.
+    url: the service's address; its host name may stand for many replicas. token: allows a reload. timeout: seconds.
+    Returns the number of replicas. Raises `RolloutError` with the replica and its answer.
     """
-    deadline = time.monotonic() + settings.rollout_timeout
+    deadline = time.monotonic() + timeout
     expected = predictor.predict([predictor.contract.example]).values[0]
-    token = settings.reload_token.get_secret_value() if settings.reload_token else ""
     replicas: list[str] = []
     while True:
-        replicas = _replicas(settings.inference_url) or replicas
+        replicas = _replicas(url) or replicas
         faults = [
             f"replica {replica}: {fault}"
             for replica in replicas
@@ -38,15 +37,13 @@ def check_replicas(
         if replicas and not faults:
             return len(replicas)
         if time.monotonic() > deadline:
-            fault = faults[0] if faults else f"no replica at {settings.inference_url}"
-            raise RolloutError(
-                f"{use_case} version {version} isn't served within {settings.rollout_timeout:g} s: {fault}"
-            )
+            fault = faults[0] if faults else f"no replica at {url}"
+            raise RolloutError(f"{use_case} version {version} isn't served within {timeout:g} s: {fault}")
         time.sleep(1)
 
 
 def _replicas(url: str) -> list[str]:
-    """The base address of every replica: a name may stand for many."""
+    """The base address of every replica behind the host name."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -59,8 +56,8 @@ def _replicas(url: str) -> list[str]:
     ]
 
 
-def _fault(replica: str, use_case: str, version: int, example: dict, expected, token: str) -> str | None:
-    """What is wrong with a replica, or None when it serves the version rightly."""
+def _fault(replica: str, use_case: str, version: int, example: dict, expected: Any, token: str) -> str | None:
+    """What is wrong with a replica; None when it serves the version and predicts as the model does."""
     try:
         with httpx.Client(base_url=replica, timeout=10) as http:
             http.post("/reload", headers={"Authorization": f"Bearer {token}"})

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from mlops_lab.lab import Lab
@@ -12,6 +13,9 @@ from tests.support.flats import FLATS
 from tests.support.labs import Templates
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# On a busy machine an example may take longer than the default deadline of 200 ms.
+hypothesis.settings.register_profile("lab", deadline=None)
+hypothesis.settings.load_profile("lab")
 
 pytest_plugins = ["tests.support.pages"]  # one set of services for the pages of Streamlit and of Gradio
 

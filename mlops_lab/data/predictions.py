@@ -1,10 +1,11 @@
 """The prediction log and its feedback, as the pipeline reads them. The service writes both tables."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Row, func, select
 from sqlalchemy.orm import sessionmaker
 
 from mlops_lab.data.tables import Feedback, Prediction
@@ -12,8 +13,13 @@ from mlops_lab.data.tables import Feedback, Prediction
 
 @dataclass(frozen=True)
 class Labelled:
-    """A logged prediction whose ground truth came."""
+    """A logged prediction whose ground truth came.
 
+    group: predictions of one group belong together, such as those of one patient: the group key of the feedback, and
+    without one the prediction's own id.
+    """
+
+    group: str
     prediction: float | str | bool
     probabilities: dict[str, float] | None
     actual: float | str | bool
@@ -54,7 +60,13 @@ class PredictionReader:
             .subquery()
         )
         found = (
-            select(Prediction.id, Prediction.prediction, Prediction.probabilities, Feedback.actual)
+            select(
+                Prediction.id,
+                Prediction.prediction,
+                Prediction.probabilities,
+                Feedback.actual,
+                Feedback.group_key,
+            )
             .join(Feedback, Feedback.prediction_id == Prediction.id)
             .join(
                 last, (last.c.prediction_id == Feedback.prediction_id) & (last.c.at == Feedback.received_at)
@@ -64,9 +76,7 @@ class PredictionReader:
         with self._session() as db:
             rows = db.execute(found.order_by(Prediction.id.desc()).limit(limit)).all()
         # Two values in the same millisecond count once.
-        return list(
-            {row.id: Labelled(row.prediction, row.probabilities, row.actual) for row in rows}.values()
-        )
+        return list({row.id: _labelled(row) for row in rows}.values())
 
     def since(self, use_case: str, moment: datetime) -> bool:
         """Whether a prediction was made, or a ground truth came, after the moment (UTC)."""
@@ -76,3 +86,8 @@ class PredictionReader:
         labelled = select(Feedback.id).where(Feedback.use_case == use_case, Feedback.received_at > moment)
         with self._session() as db:
             return any(db.scalar(found.limit(1)) is not None for found in (predicted, labelled))
+
+
+def _labelled(row: Row[Any]) -> Labelled:
+    group = json.dumps(row.group_key, sort_keys=True) if row.group_key else row.id
+    return Labelled(group, row.prediction, row.probabilities, row.actual)

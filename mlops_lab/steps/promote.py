@@ -97,7 +97,11 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
         predictor = lab.predictor(lab.registry.version(use_case.name, version))
         predictor.check_example()
         if lab.settings.inference_url:
-            seen = check_replicas(lab.settings, use_case.name, version, predictor, lab.say)
+            token = lab.settings.reload_token.get_secret_value() if lab.settings.reload_token else ""
+            timeout = lab.settings.rollout_timeout
+            seen = check_replicas(
+                lab.settings.inference_url, token, timeout, use_case.name, version, predictor
+            )
             lab.say(f"version {version} is served by {counted(seen, 'replica')}")
         else:
             lab.say(f"version {version} predicts its example")

@@ -57,7 +57,7 @@ def test_drift_of_what_is_asked_leads_to_a_training_on_the_rows_that_are_there(i
 
     assert found["drifted"]["tasks"] == {"look_flats": "success", "train_flats": "success"}
     assert found["conf"]["force"] is True
-    assert "has drifted in what is asked" in found["conf"]["reason"]
+    assert "has drifted in the served rows" in found["conf"]["reason"]
 
     # The Data API has no new batch: the newest stored one is learnt from again, and says why.
     assert found["retrained"]["state"] == "success"
