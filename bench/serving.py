@@ -1,42 +1,30 @@
 """What one prediction over HTTP costs: the service as shipped against a FastAPI route that returns a constant.
 
-`python bench/serving.py` starts both, one process each, and asks them in turns over one kept connection. It reports
-medians of the server's own CPU time and of the time to the reply, both in microseconds a request. The model has 47
-fields and 100 trees; the rows are logged, counted and watched for drift as always.
+`python bench/serving.py` starts these servers, one process each, and asks them in turns over one kept connection:
+- service: the service as shipped. The rows are logged, counted and compared with the training rows for drift.
+- fastapi: the same, with FastAPI's own routes instead of Starlette's for `/predict`, `/explain` and `/feedback`.
+- constant: a FastAPI route that returns a constant.
+It prints medians of the server's own CPU time and of the time to the reply, in microseconds a request.
 
-What the counting costs (requests, latencies, rows, drift) is less than two processes, or two turns of one, differ by
-chance. So a third service takes the time of those calls themselves, where they happen and with whatever the request
-before left in the caches; taking it is part of the figure.
+What counting costs (requests, latencies, rows, drift) is less than the difference between two starts of one server. So
+a fourth server measures the time of those calls themselves, inside the running service.
 """
 
 import http.client
 import json
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import onnx
 import psutil
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.ensemble import RandomForestRegressor
-from sqlalchemy import create_engine
+from bench_model import publish
 
-from mlops_lab.contract import MODEL_FILE, Category, Contract, Lineage, Number
-from mlops_lab.data.tables import RAW
-from mlops_lab.model.drift import reference
-from mlops_lab.model.registry import CHAMPION, Registry
-from mlops_lab.model.tags import VersionTags
+from mlops_lab.local.processes import Process, Supervisor, free_ports
 
 ROUNDS, REQUESTS = 7, 1500
-NUMBERS, CATEGORIES = 37, 10
 CONSTANT = """
 import sys, uvicorn
 from fastapi import FastAPI
@@ -44,10 +32,16 @@ app = FastAPI()
 @app.get("/")
 async def constant():
     return {"predictions": [1.0]}
-uvicorn.run(app, port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False, log_level="error")
+uvicorn.run(app, port=int(sys.argv[2]), loop="uvloop", http="httptools", access_log=False, log_level="error")
+"""
+FASTAPI = """
+import inference.app
+from fastapi.routing import APIRoute
+from inference.__main__ import main
+inference.app.Route = APIRoute
+main()
 """
 TIMED = """
-import sys, threading
 from time import thread_time_ns
 from inference.__main__ import main
 from inference.metrics import Metrics
@@ -61,164 +55,100 @@ def timed(name, method):
     return call
 Metrics.answered = timed("metrics", Metrics.answered)
 DriftCounter.add = timed("drift", DriftCounter.add)
-def tell():
-    for _ in sys.stdin:
-        print(*spent.values(), flush=True)
-threading.Thread(target=tell, daemon=True).start()
+Metrics.text = lambda self: f"{spent['metrics']} {spent['drift']}".encode()
 main()
 """
+COMMANDS = {
+    "service": ["-m", "inference"],
+    "fastapi": ["-c", FASTAPI],
+    "constant": ["-c", CONSTANT],
+    "timed": ["-c", TIMED],
+}
 
 
 def main() -> None:
-    """Runs the comparison and prints one line a server, and their ratio."""
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        contract = _publish(home)
-        ports = {"service": _free_port(), "constant": _free_port()}
-        environment = os.environ | {"LAB_HOME": folder, "LAB_DEFAULT_USE_CASE": "bench"}
-        with (home / "log").open("w") as log:
-            servers = {
-                "service": subprocess.Popen(
-                    [sys.executable, "-m", "inference", "--port", str(ports["service"])],
-                    env=environment,
-                    stderr=log,
-                ),
-                "constant": subprocess.Popen(
-                    [sys.executable, "-c", CONSTANT, str(ports["constant"])], stderr=log
-                ),
-            }
-        try:
-            row = json.dumps(contract.example).encode()
-            asks = {
-                "service": ("POST", "/predict", row, {"Content-Type": "application/json"}),
-                "constant": ("GET", "/", None, {}),
-            }
-            open_ = {name: _wait(ports[name], asks[name]) for name in servers}
-            found: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
-            for _ in range(ROUNDS + 1):
-                for name, server in servers.items():
-                    found[name].append(_measure(server.pid, open_[name], asks[name]))
-            medians = {
-                name: [statistics.median(x) for x in zip(*f[1:], strict=True)] for name, f in found.items()
-            }
-            for name, (cpu, lapse) in medians.items():
-                memory = psutil.Process(servers[name].pid).memory_full_info().pss / 2**20
-                print(f"{name:9} CPU {cpu:6.0f} µs   reply after {lapse:6.0f} µs   memory {memory:4.0f} MiB")
-            cpu, lapse = (medians["constant"][i] / medians["service"][i] for i in (0, 1))
-            print(f"of the constant's rate: {cpu:.2f} by CPU, {lapse:.2f} by time")
-        finally:
-            for server in servers.values():
-                server.terminate()
-            for server in servers.values():
-                server.wait(30)
-        metrics, drift = _counting(home, environment, asks["service"])
+    """Runs the comparison and prints one line for each server, their ratios, and what counting costs."""
+    with tempfile.TemporaryDirectory() as folder, Supervisor(Path(folder) / "logs") as supervisor:
+        contract = publish(Path(folder))
+        environment = {"LAB_HOME": folder, "LAB_DEFAULT_USE_CASE": "bench"}
+        row = json.dumps(contract.example).encode()
+        predict = ("POST", "/predict", row, {"Content-Type": "application/json"})
+        asks = dict.fromkeys(COMMANDS, predict) | {"constant": ("GET", "/", None, {})}
+        ports = dict(zip(COMMANDS, free_ports(len(COMMANDS)), strict=True))
+        servers = {}
+        for name, command in COMMANDS.items():
+            # Each replica has a subfolder of the spool, but the models are downloaded to one folder.
+            variables = environment | {"LAB_INFERENCE_MODELS": f"{folder}/models-{name}"}
+            process = Process(name, [sys.executable, *command, "--port", str(ports[name])], variables)
+            servers[name] = supervisor.start(process)
+        connections = {name: _wait(ports[name], asks[name]) for name in COMMANDS}
+
+        costs: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
+        counting = []
+        for _ in range(ROUNDS + 1):
+            for name, server in servers.items():
+                before = _spent(connections["timed"]) if name == "timed" else 0
+                costs[name].append(_measure(server.pid, connections[name], asks[name]))
+                if name == "timed":
+                    counting.append((_spent(connections["timed"]) - before) / REQUESTS / 1000)
+        # The first round warms up.
+        medians = {name: np.median(rounds[1:], axis=0) for name, rounds in costs.items()}
+        for name in ("service", "fastapi", "constant"):
+            cpu, lapse = medians[name]
+            memory = psutil.Process(servers[name].pid).memory_full_info().pss / 2**20
+            print(f"{name:9} CPU {cpu:6.0f} µs   reply after {lapse:6.0f} µs   memory {memory:4.0f} MiB")
+        cpu, lapse = medians["constant"] / medians["service"]
+        print(f"of the constant's rate: {cpu:.2f} by CPU, {lapse:.2f} by time")
+        pairs = [f[0] / s[0] for f, s in zip(costs["fastapi"][1:], costs["service"][1:], strict=True)]
+        print(f"with FastAPI's routes: {statistics.median(pairs):.2f} times the CPU")
+        metrics, drift = np.median(counting[1:], axis=0)
         print(f"of which counting: CPU {metrics + drift:.1f} µs (metrics {metrics:.1f}, drift {drift:.1f})")
-
-
-def _publish(home: Path) -> Contract:
-    """Registers a model of 47 fields as the champion of the use case `bench`."""
-    rng = np.random.default_rng(0)
-    codes = [f"value {i}" for i in range(30)]
-    features = [Number(f"number_{i}", minimum=-100, maximum=100, example=1.5) for i in range(NUMBERS)]
-    features += [
-        Category(f"category_{i}", allow_unknown=True, vocabulary=codes, example="value 3")
-        for i in range(CATEGORIES)
-    ]
-    numbers, values = rng.normal(size=(2000, NUMBERS)), rng.integers(0, 32, size=(2000, CATEGORIES))
-    x = np.hstack([numbers, values]).astype(np.float32)
-    contract = Contract(
-        use_case="bench",
-        title="Bench",
-        task="regression",
-        target=Number("y"),
-        features=features,
-        metric="rmse",
-        greater_is_better=False,
-        reference={f.name: reference(x[:, i], i >= NUMBERS) for i, f in enumerate(features)},
-        lineage=Lineage(run_id="", candidate="forest", batches=[], rows={}, created_at=datetime.now(UTC)),
-    )
-    model = RandomForestRegressor(100, max_depth=8, random_state=0).fit(x, x[:, 0] * x[:, 1] + x[:, -1])
-    graph = to_onnx(model, initial_types=[("x", FloatTensorType([None, x.shape[1]]))], target_opset=18)
-    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), "flat"))
-    graph.graph.node.append(onnx.helper.make_node("Reshape", [graph.graph.output[0].name, "flat"], ["y"]))
-    del graph.graph.output[:]
-    graph.graph.output.append(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None]))
-    folder = home / "model"
-    folder.mkdir()
-    contract.save(folder)
-    (folder / MODEL_FILE).write_bytes(graph.SerializeToString())
-    RAW.create_all(create_engine(f"sqlite:///{home}/RawData.db"))
-    registry = Registry(f"sqlite:///{home}/mlflow.db")
-    run = registry.client.create_run(registry.client.create_experiment("bench", str(home / "artifacts")))
-    version = registry.register("bench", run.info.run_id, folder, VersionTags())
-    registry.set_alias("bench", CHAMPION, version.version)
-    return contract
 
 
 def _measure(pid: int, connection: http.client.HTTPConnection, ask: tuple) -> tuple[float, float]:
     """(CPU time of the server, time to the reply) in microseconds a request."""
+    # A server closes a connection that was idle for some seconds.
+    connection.close()
+    _ask(connection, ask)
     before = psutil.Process(pid).cpu_times()
     lapses = []
     for _ in range(REQUESTS):
         sent = time.perf_counter()
-        connection.request(*ask)
-        reply = connection.getresponse()
-        reply.read()
+        _ask(connection, ask)
         lapses.append(time.perf_counter() - sent)
-        if reply.status != 200:
-            raise SystemExit(f"{ask[1]} answers {reply.status}")
     after = psutil.Process(pid).cpu_times()
     cpu = after.user + after.system - before.user - before.system
     return cpu / REQUESTS * 1e6, statistics.median(lapses) * 1e6
 
 
-def _counting(home: Path, environment: dict[str, str], ask: tuple) -> list[float]:
-    """CPU time a request, in microseconds, that the metrics and the drift counts take: medians of the rounds."""
-    port = _free_port()
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with (home / "log").open("a") as log:
-        command = [sys.executable, "-c", TIMED, "--port", str(port)]
-        server = subprocess.Popen(command, env=environment, stderr=log, **pipes)
+def _spent(connection: http.client.HTTPConnection) -> np.ndarray:
+    """Nanoseconds of CPU that the timed server has spent on (metrics, drift)."""
+    connection.close()
+    return np.array(_ask(connection, ("GET", "/metrics", None, {})).split(), dtype=float)
 
-    def spent() -> np.ndarray:
-        server.stdin.write("\n")
-        server.stdin.flush()
-        return np.array(server.stdout.readline().split(), dtype=float)
 
-    try:
-        connection, rounds = _wait(port, ask), []
-        for _ in range(ROUNDS + 1):
-            before = spent()
-            _measure(server.pid, connection, ask)
-            rounds.append((spent() - before) / REQUESTS / 1000)
-    finally:
-        server.terminate()
-        server.wait(30)
-    return np.median(rounds[1:], axis=0).tolist()
+def _ask(connection: http.client.HTTPConnection, ask: tuple) -> bytes:
+    connection.request(*ask)
+    reply = connection.getresponse()
+    body = reply.read()
+    if reply.status != 200:
+        raise OSError(f"{ask[1]} answers {reply.status}")
+    return body
 
 
 def _wait(port: int, ask: tuple) -> http.client.HTTPConnection:
     """A connection to a server that answers 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     end = time.monotonic() + 120
-    while time.monotonic() < end:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    while True:
         try:
-            connection.request(*ask)
-            reply = connection.getresponse()
-            reply.read()
-            if reply.status == 200:
-                connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return connection
-        except OSError:
-            pass
+            _ask(connection, ask)
+            return connection
+        except OSError as error:
+            connection.close()
+            if time.monotonic() > end:
+                raise SystemExit(f"nothing answers on port {port}: {error}") from None
         time.sleep(0.2)
-    raise SystemExit(f"nothing answers on port {port}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

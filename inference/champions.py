@@ -14,21 +14,24 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from inference.errors import NoModelYet, RegistryAway, UnknownUseCase
+from inference.errors import RegistryAway, UnknownUseCase
 from inference.metrics import Metrics
 from inference.settings import InferenceSettings
 from mlops_lab.contract import Contract
 from mlops_lab.data.tables import Model
-from mlops_lab.errors import ModelError
+from mlops_lab.errors import ModelError, NoChampionError, first_line
 from mlops_lab.model.drift import DriftCounter
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Registry, Version
 
 logger = logging.getLogger("inference.champions")
 
-REMEMBERED_VERSIONS = 5  # of each use case, whose request counts stay in the metrics
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")  # of a use case: it becomes a path and a label
-LONGEST_PAUSE = 60.0  # seconds between two tries of a version that can't be loaded
+# Versions of each use case whose request counts stay in the metrics.
+REMEMBERED_VERSIONS = 5
+# The name of a use case becomes a path and a label. Other models in the registry are not the lab's.
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+# Seconds between two tries of a version that can't be loaded.
+MAX_PAUSE = 60.0
 
 
 @dataclass(frozen=True)
@@ -86,36 +89,43 @@ class Champions:
         self._settings = settings
         self._database = database
         self._metrics = metrics
-        self._lock = threading.Lock()  # one refresh at a time
+        # One refresh at a time.
+        self._lock = threading.Lock()
         self._served: dict[str, Champion] = {}
         self._known: frozenset[str] = frozenset()
         self._failures: dict[str, _Failure] = {}
         self._recent: dict[str, deque[str]] = {}
-        self.looked = False  # whether every champion of the registry was tried at least once
+        # Whether every champion of the registry was tried at least once.
+        self.looked = False
         self.registry_error: str | None = None
-        self.generation = 0  # grows with every change of what is served
+        # Grows with every change of what is served.
+        self.generation = 0
 
     def get(self, use_case: str) -> Champion:
-        """Raises `UnknownUseCase`, or `NoModelYet` when it exists but has no champion."""
+        """Raises `UnknownUseCase`, or `NoChampionError` when it exists but has no champion."""
         if (champion := self._served.get(use_case)) is not None:
             return champion
         if not self.looked:
-            raise NoModelYet(
+            raise NoChampionError(
                 "no model is served yet: the champions are being loaded, or the registry does not answer; "
                 "try again shortly"
             )
         if use_case in self._known:
             why = f" ({self._failures[use_case].error})" if use_case in self._failures else ""
-            raise NoModelYet(
+            raise NoChampionError(
                 f"{use_case} has no champion that can be served yet{why}; try again after its training"
             )
         if use_case == self._settings.default_use_case:
-            raise NoModelYet(f"{use_case} has no model yet; try again after its training")
+            raise NoChampionError(f"{use_case} has no model yet; try again after its training")
         names = ", ".join(sorted(self._known)) or "none yet"
         raise UnknownUseCase(f"there is no use case {use_case[:40]!r}; there are: {names}")
 
+    def find(self, use_case: str) -> Champion | None:
+        """The served champion, if any."""
+        return self._served.get(use_case)
+
     def known(self, use_case: str) -> str | None:
-        """The name when the registry has it: what comes from outside must never become a label."""
+        """The name when the registry has it, so that it may become a label."""
         return use_case if use_case in self._known else None
 
     def served(self) -> list[Champion]:
@@ -138,19 +148,20 @@ class Champions:
             raise
         except Exception as error:
             raise RegistryAway(
-                f"the model registry does not answer ({_first_line(error)}); try again"
+                f"the model registry does not answer ({first_line(error)}); try again"
             ) from error
 
     def refresh(self, at_once: bool = False) -> None:
-        """Looks at the aliases and loads what changed. Blocks while it downloads; never raises.
+        """Reads the aliases and loads what changed. Blocks while it downloads; never raises.
 
-        at_once: also tries again what failed a moment ago.
+        at_once: also retries what failed a moment ago.
         """
         with self._lock:
             try:
                 names = [name for name in self._registry.use_cases() if NAME.fullmatch(name)]
                 wanted = {name: self._registry.by_alias(name, CHAMPION) for name in names}
-            except Exception as error:  # MLflow's own, the HTTP client's and the database's errors
+            except Exception as error:
+                # MLflow, its HTTP client and its database raise errors of their own.
                 self._registry_failed(error)
                 return
             if self.registry_error:
@@ -186,10 +197,9 @@ class Champions:
             return
         try:
             champion = self._load(version)
-        except (
-            Exception
-        ) as error:  # whatever a broken file or a fault of the store raises, the old one goes on
-            pause = min(failure.pause * 2, LONGEST_PAUSE) if again else self._settings.inference_poll
+        except Exception as error:
+            # Whatever a broken file or a fault of the store raises, the old champion stays.
+            pause = min(failure.pause * 2, MAX_PAUSE) if again else self._settings.inference_poll
             self._load_failed(name, version, error, pause)
             return
         self._served = {**self._served, name: champion}
@@ -217,7 +227,7 @@ class Champions:
                 "%s version %d is checked by the registry's digest alone; the database does not answer: %s",
                 version.use_case,
                 version.version,
-                _first_line(error),
+                first_line(error),
             )
             return None
         if recorded is None:
@@ -252,7 +262,7 @@ class Champions:
 
     def _load_failed(self, name: str, version: Version, error: Exception, pause: float) -> None:
         self._metrics.reload_failed(name)
-        text = f"version {version.version} can't be served: {_first_line(error)}"
+        text = f"version {version.version} can't be served: {first_line(error)}"
         before = self._failures.get(name)
         self._failures[name] = _Failure(version.version, text, time.monotonic() + pause, pause)
         if before is None or before.error != text:
@@ -264,11 +274,7 @@ class Champions:
 
     def _registry_failed(self, error: Exception) -> None:
         self._metrics.reload_failed("registry")
-        text = _first_line(error)
+        text = first_line(error)
         if self.registry_error is None:
             logger.error("the model registry does not answer: %s; what is served goes on", text)
         self.registry_error = text
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

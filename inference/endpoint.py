@@ -1,93 +1,94 @@
-"""What `/predict`, `/explain` and `/feedback` have in common: bare ASGI, since a framework costs more than the model.
+"""What `/predict`, `/explain` and `/feedback` have in common: JSON in, JSON out, and every reply is counted.
 
-Each reads JSON, answers in JSON, turns every error into its status and one clear line, and is counted.
+They are plain routes of Starlette, because FastAPI's own route costs more than a tenth of a prediction
+(docs/architecture.md has the figures). OpenAPI describes them from the contracts.
 """
 
 import logging
 import time
-from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
-from inference.body import Disconnected, read_body
-from inference.champions import Champion, Champions
-from inference.errors import answer
-from inference.metrics import UNKNOWN, Metrics
-from inference.prediction_log import PredictionLog
-from inference.settings import InferenceSettings
-from inference.workers import Workers
+import orjson
+from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
+
+from inference.body import read_body
+from inference.champions import Champion
+from inference.errors import kind_of, refusal
+from inference.metrics import UNKNOWN
+from inference.service import Service
 
 logger = logging.getLogger("inference")
 
-SMALL_BODY = 16 * 1024  # bytes; about ten rows of fifty fields, a millisecond or two
-
-
-@dataclass(frozen=True)
-class Service:
-    """What the endpoints are given."""
-
-    settings: InferenceSettings
-    champions: Champions
-    log: PredictionLog
-    metrics: Metrics
-    workers: Workers
+# Bytes of about ten rows of fifty fields. They take a millisecond or two, so a thread would cost more.
+SMALL_BODY = 16 * 1024
 
 
 @dataclass
 class Call:
-    """One request on its way. `champion` is set as soon as it is known, so that errors are counted under it."""
+    """One request to a model. `/feedback` names its use case in the body, and sets it again."""
 
     use_case: str
-    query: bytes
+    request: Request
     body: bytes = b""
-    champion: Champion | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model answered. `content` becomes the JSON body; the rest is counted."""
+
+    champion: Champion
+    content: dict[str, Any]
     rows: int = 0
     status: int = 200
 
 
-class Endpoint(ABC):
-    """One path. `kind`: its label in the metrics; `quick`: a small body is answered on the event loop."""
+def endpoint(
+    service: Service, kind: str, respond: Callable[[Service, Call], Reply], quick: bool = False
+) -> Callable[[Request], Awaitable[Response]]:
+    """The route's function.
 
-    kind: str
-    quick: bool = False
+    kind:    its label in the metrics.
+    respond: makes the reply; raises typed errors. It runs in a worker thread.
+    quick:   `respond` runs on the event loop when the body is small.
+    """
 
-    def __init__(self, service: Service):
-        self.service = service
+    def answer(call: Call) -> tuple[Reply, bytes]:
+        reply = respond(service, call)
+        return reply, orjson.dumps(reply.content)
 
-    @abstractmethod
-    def respond(self, call: Call) -> bytes:
-        """The JSON reply to `call.body`; sets the call's champion, rows and status. Raises typed errors."""
-
-    async def __call__(self, scope, receive, send) -> None:
+    async def route(request: Request) -> Response:
         started = time.perf_counter()
-        service = self.service
-        call = Call(
-            scope["path_params"].get("use_case") or service.settings.default_use_case, scope["query_string"]
-        )
-        headers = [(b"content-type", b"application/json")]
-        error_kind = None
+        call = Call(request.path_params.get("use_case", service.settings.default_use_case), request)
         try:
-            call.body = await read_body(scope, receive, service.settings.inference_max_body)
-            if self.quick and len(call.body) <= SMALL_BODY:
-                body = self.respond(call)
+            call.body = await read_body(request, service.settings.inference_max_body)
+            if quick and len(call.body) <= SMALL_BODY:
+                reply, body = answer(call)
             else:
-                body = await service.workers.run(self.respond, call)
-        except Disconnected:
-            return
+                reply, body = await service.workers.run(answer, call)
+        except ClientDisconnect:
+            # Nobody is left to answer.
+            return Response()
         except Exception as error:
-            call.status, error_kind, more, body = answer(error)
-            headers += [(name.encode(), value.encode()) for name, value in more.items()]
-            if error_kind == "internal":
-                logger.exception("%s %s failed", self.kind, call.use_case)
-            if call.status == 413:  # what is left of the body is not read
-                headers.append((b"connection", b"close"))
-        headers.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": call.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-        if champion := call.champion:
-            use_case, version = champion.use_case, champion.label
+            response, rows = refusal(error), 0
+            if response.status_code == 500:
+                logger.exception("%s %s failed", kind, call.use_case)
+            use_case, version = _labels(service, call.use_case)
+            service.metrics.refused(use_case, kind_of(error))
         else:
-            use_case, version = service.champions.known(call.use_case) or UNKNOWN, ""
+            response = Response(body, reply.status, media_type="application/json")
+            use_case, version, rows = reply.champion.use_case, reply.champion.label, reply.rows
         seconds = time.perf_counter() - started
-        service.metrics.answered(use_case, version, self.kind, call.status, seconds, call.rows)
-        if error_kind:
-            service.metrics.refused(use_case, error_kind)
+        service.metrics.answered(use_case, version, kind, response.status_code, seconds, rows)
+        return response
+
+    return route
+
+
+def _labels(service: Service, use_case: str) -> tuple[str, str]:
+    """(use case, served version) as labels: what comes from outside must never become one."""
+    if champion := service.champions.find(use_case):
+        return use_case, champion.label
+    return service.champions.known(use_case) or UNKNOWN, ""

@@ -1,15 +1,18 @@
-"""What can be wrong with a request: typed errors, each with its HTTP status and one clear line."""
+"""What can be wrong with a request: typed errors, and the one place where an error becomes a reply."""
 
 from typing import Any, ClassVar
 
 import orjson
+from fastapi import Response
+from fastapi.exceptions import RequestValidationError
 
-from mlops_lab.errors import ContractError, LabError
+from mlops_lab.errors import ContractError, LabError, NoChampionError
 
-MOST_PROBLEMS = 100  # a large batch with every row wrong still gets a reply that a person can read
+# A large batch with every row wrong still gets a reply that a person can read.
+MAX_PROBLEMS = 100
 
 
-class ServiceError(LabError):
+class RequestError(LabError):
     """A request that can't be served. `kind` is its label in `inference_errors_total`."""
 
     status: ClassVar[int] = 500
@@ -17,88 +20,103 @@ class ServiceError(LabError):
     headers: ClassVar[dict[str, str]] = {}
 
 
-class UnknownUseCase(ServiceError):
+class UnknownUseCase(RequestError):
     """No use case of that name is registered."""
 
     status, kind = 404, "unknown_use_case"
 
 
-class UnknownFeature(ServiceError):
+class UnknownFeature(RequestError):
     """The model has no such category."""
 
     status, kind = 404, "unknown_feature"
 
 
-class NoModelYet(ServiceError):
-    """The use case has no champion that can be served."""
-
-    status, kind, headers = 503, "no_model", {"retry-after": "10"}
-
-
-class RegistryAway(ServiceError):
+class RegistryAway(RequestError):
     """MLflow doesn't answer."""
 
     status, kind, headers = 503, "registry_away", {"retry-after": "10"}
 
 
-class CannotStore(ServiceError):
+class CannotStore(RequestError):
     """The spool takes nothing."""
 
     status, kind, headers = 503, "cannot_store", {"retry-after": "10"}
 
 
-class Busy(ServiceError):
+class Busy(RequestError):
     """Too many large requests wait."""
 
     status, kind, headers = 503, "busy", {"retry-after": "1"}
 
 
-class BadBody(ServiceError):
+class BadBody(RequestError):
     """The body isn't JSON."""
 
     status, kind = 400, "bad_body"
 
 
-class WrongContentType(ServiceError):
+class WrongContentType(RequestError):
     """Another content type than JSON."""
 
     status, kind = 415, "content_type"
 
 
-class TooLarge(ServiceError):
+class TooLarge(RequestError):
     """Too many rows or bytes."""
 
-    status, kind = 413, "too_large"
+    # The rest of the body is not read, so the connection can't be used again.
+    status, kind, headers = 413, "too_large", {"connection": "close"}
 
 
-class ReloadDisabled(ServiceError):
+class ReloadDisabled(RequestError):
     """No reload token is set."""
 
     status, kind = 403, "forbidden"
 
 
-class WrongToken(ServiceError):
-    """The reload token is missing or another one."""
+class WrongToken(RequestError):
+    """The reload token is missing or wrong."""
 
     status, kind, headers = 401, "unauthorized", {"www-authenticate": "Bearer"}
 
 
-def answer(error: Exception) -> tuple[int, str, dict[str, str], bytes]:
-    """(status, kind, headers, JSON body) of any error; an unforeseen one says no more than that it happened."""
-    if isinstance(error, ContractError):
-        return 422, "contract", {}, orjson.dumps(_problems(error.problems))
-    if isinstance(error, ServiceError):
-        return error.status, error.kind, error.headers, orjson.dumps({"detail": str(error)})
-    text = "the service failed on this request; its log says why, under the request's X-Request-ID"
-    return 500, "internal", {}, orjson.dumps({"detail": text})
-
-
 def problem(field: str, rule: str, message: str, row: int = 0) -> ContractError:
-    """One fault of the request's shape, told in the same form as a fault in a row."""
+    """One fault of the request's shape, in the form of a fault in a row."""
     return ContractError([{"row": row, "field": field, "rule": rule, "message": message}])
 
 
+def kind_of(error: Exception) -> str:
+    """The error's label in `inference_errors_total`."""
+    return _describe(error)[1]
+
+
+def refusal(error: Exception) -> Response:
+    """The reply to a request that raised this error. Of an unforeseen one it tells only that it happened."""
+    status, _, headers, content = _describe(error)
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+def _describe(error: Exception) -> tuple[int, str, dict[str, str], dict[str, Any]]:
+    """(status, kind, headers, JSON body)."""
+    match error:
+        case ContractError():
+            return 422, "contract", {}, _problems(error.problems)
+        case RequestValidationError():
+            problems = [
+                {"row": 0, "field": str(e["loc"][-1]), "rule": e["type"], "message": e["msg"]}
+                for e in error.errors()
+            ]
+            return 422, "contract", {}, _problems(problems)
+        case NoChampionError():
+            return 503, "no_model", {"retry-after": "10"}, {"detail": str(error)}
+        case RequestError():
+            return error.status, error.kind, error.headers, {"detail": str(error)}
+    text = "the service failed on this request; its log says why, under the request's X-Request-ID"
+    return 500, "internal", {}, {"detail": text}
+
+
 def _problems(problems: list[dict[str, Any]]) -> dict[str, Any]:
-    if len(problems) <= MOST_PROBLEMS:
+    if len(problems) <= MAX_PROBLEMS:
         return {"detail": problems}
-    return {"detail": problems[:MOST_PROBLEMS], "problems": len(problems)}
+    return {"detail": problems[:MAX_PROBLEMS], "problems": len(problems)}

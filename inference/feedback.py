@@ -1,61 +1,54 @@
-"""`POST /feedback`: the true value of an earlier prediction, checked as the pipeline checks its target."""
+"""`POST /feedback`: the ground truth of an earlier prediction, checked as the pipeline checks its target."""
 
 import re
 import uuid
 from typing import Any
 
-import orjson
-
 from inference.body import parse
-from inference.endpoint import Call, Endpoint
+from inference.endpoint import Call, Reply
 from inference.errors import CannotStore, problem
-from inference.prediction_log import SpoolError
+from inference.service import Service
+from inference.spool import SpoolError
 from mlops_lab.contract import TEXT_LIMIT, Contract, FieldError
 from mlops_lab.data.database import now
 
 _FIELDS = ("prediction_id", "actual", "group_key", "use_case")
 _ID = re.compile(r"[0-9a-f]{32}")
-_MOST_KEYS = 50
+_MAX_KEYS = 50
 
 
-class Feedback(Endpoint):
-    """Replies 202 once the value stands in the spool."""
-
-    kind = "feedback"
-
-    def respond(self, call: Call) -> bytes:
-        body = parse(call.body)
-        if not isinstance(body, dict):
-            raise problem("", "type", "the body must be an object with prediction_id and actual")
-        if unknown := [name for name in body if name not in _FIELDS]:
-            raise problem(unknown[0][:60], "unknown", f"is not one of {', '.join(_FIELDS)}")
-        use_case = body.get("use_case", call.use_case)
-        if not isinstance(use_case, str):
-            raise problem("use_case", "type", "must be the name of a use case")
-        call.use_case = use_case
-        champion = call.champion = self.service.champions.get(use_case)
-        prediction_id = body.get("prediction_id")
-        if not isinstance(prediction_id, str) or not _ID.fullmatch(prediction_id):
-            raise problem(
-                "prediction_id", "type", "must be an id that /predict has replied, 32 hexadecimal digits"
-            )
-        entry = {
-            "table": "feedback",
-            "id": uuid.uuid4().hex,
-            "prediction_id": prediction_id,
-            "use_case": use_case,
-            "actual": _actual(champion.contract, body),
-            "group_key": _group_key(body.get("group_key")),
-            "received_at": now(),
-        }
-        try:
-            self.service.log.put(entry)
-        except SpoolError as error:
-            raise CannotStore(str(error)) from error
-        call.status = 202
-        return orjson.dumps(
-            {"feedback_id": entry["id"], "prediction_id": prediction_id, "use_case": use_case}
+def respond(service: Service, call: Call) -> Reply:
+    """202 once the value is in the spool."""
+    body = parse(call.body)
+    if not isinstance(body, dict):
+        raise problem("", "type", "the body must be an object with prediction_id and actual")
+    if unknown := [name for name in body if name not in _FIELDS]:
+        raise problem(unknown[0][:60], "unknown", f"is not one of {', '.join(_FIELDS)}")
+    use_case = body.get("use_case", call.use_case)
+    if not isinstance(use_case, str):
+        raise problem("use_case", "type", "must be the name of a use case")
+    call.use_case = use_case
+    champion = service.champions.get(use_case)
+    prediction_id = body.get("prediction_id")
+    if not isinstance(prediction_id, str) or not _ID.fullmatch(prediction_id):
+        raise problem(
+            "prediction_id", "type", "must be an id that /predict has replied, 32 hexadecimal digits"
         )
+    entry = {
+        "table": "feedback",
+        "id": uuid.uuid4().hex,
+        "prediction_id": prediction_id,
+        "use_case": use_case,
+        "actual": _actual(champion.contract, body),
+        "group_key": _group_key(body.get("group_key")),
+        "received_at": now(),
+    }
+    try:
+        service.log.put(entry)
+    except SpoolError as error:
+        raise CannotStore(str(error)) from error
+    content = {"feedback_id": entry["id"], "prediction_id": prediction_id, "use_case": use_case}
+    return Reply(champion, content, status=202)
 
 
 def _actual(contract: Contract, body: dict[str, Any]) -> Any:
@@ -71,11 +64,11 @@ def _actual(contract: Contract, body: dict[str, Any]) -> Any:
 
 
 def _group_key(key: Any) -> dict[str, Any] | None:
-    """Column name to value; what the columns are is the use case's business, so only the form is checked."""
+    """Column name to value. Only the form is checked: the service doesn't know which columns the key has."""
     if key is None:
         return None
-    if not isinstance(key, dict) or not 0 < len(key) <= _MOST_KEYS:
-        raise problem("group_key", "type", f"must be an object of 1 to {_MOST_KEYS} columns and their values")
+    if not isinstance(key, dict) or not 0 < len(key) <= _MAX_KEYS:
+        raise problem("group_key", "type", f"must be an object of 1 to {_MAX_KEYS} columns and their values")
     for name, value in key.items():
         if isinstance(value, dict | list) or max(len(name), len(str(value))) > TEXT_LIMIT:
             raise problem(

@@ -1,6 +1,5 @@
 """The service's Prometheus metrics. No label comes from user input: an unknown use case counts as `unknown`."""
 
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,6 @@ if TYPE_CHECKING:
     from inference.prediction_log import PredictionLog
 
 UNKNOWN = "unknown"
-# Replies counted at once: one by one, each finds the caches cold and costs twice as much.
-TOGETHER = 256
 _LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROWS = (1, 2, 5, 10, 50, 100, 500, 1000, 5000, 10_000)
 
@@ -32,7 +29,7 @@ class Metrics:
         )
         self._latency = Histogram(
             "inference_request_latency_seconds",
-            "Time from a request's first byte read to its reply sent",
+            "Time from a request's headers read to its reply made",
             ["use_case", "kind"],
             buckets=_LATENCY,
             registry=self.registry,
@@ -57,16 +54,25 @@ class Metrics:
             registry=self.registry,
         )
         self._reload_failures.labels("registry")
-        self._cached: dict[tuple, tuple] = {}
-        self._waiting: deque[tuple] = deque()  # taken from by whichever thread counts
+        # Looking labels up costs more than counting.
+        self._cached: dict[tuple[str, str, str, int], tuple[Counter, Histogram, Histogram]] = {}
 
     def answered(
         self, use_case: str, version: str, kind: str, status: int, seconds: float, rows: int = 0
     ) -> None:
-        """Notes one reply; it is counted when Prometheus asks, or with the next few hundred."""
-        self._waiting.append(((use_case, version, kind, status), seconds, rows))
-        if len(self._waiting) >= TOGETHER:
-            self._count()
+        """Counts one reply."""
+        key = use_case, version, kind, status
+        if (series := self._cached.get(key)) is None:
+            series = self._cached[key] = (
+                self._requests.labels(use_case, version, kind, str(status)),
+                self._latency.labels(use_case, kind),
+                self._rows.labels(use_case),
+            )
+        requests, latency, batch_size = series
+        requests.inc()
+        latency.observe(seconds)
+        if rows:
+            batch_size.observe(rows)
 
     def refused(self, use_case: str, kind: str) -> None:
         self._errors.labels(use_case, kind).inc()
@@ -76,41 +82,23 @@ class Metrics:
 
     def forget(self, use_case: str, version: str) -> None:
         """Drops the series of a version that was served long ago, so that they never pile up."""
-        self._count()
         for key in [key for key in self._cached if key[:2] == (use_case, version)]:
             del self._cached[key]
             self._requests.remove(use_case, version, key[2], str(key[3]))
 
     def watch(self, champions: "Champions", log: "PredictionLog") -> None:
         """Adds what is computed when Prometheus asks: served models, drift, the spool."""
-        self.registry.register(_Served(champions))
-        self.registry.register(_Spool(log))
+        self.registry.register(_Models(champions))
+        self.registry.register(_SpoolSize(log))
 
     def text(self) -> bytes:
-        self._count()
+        """The page `/metrics`."""
         return generate_latest(self.registry)
 
-    def _count(self) -> None:
-        """The labelled series are kept: looking them up would cost more than counting."""
-        while self._waiting:
-            try:
-                key, seconds, rows = self._waiting.popleft()
-            except IndexError:  # another thread took the last one
-                return
-            if (series := self._cached.get(key)) is None:
-                use_case, version, kind, status = key
-                series = self._cached[key] = (
-                    self._requests.labels(use_case, version, kind, str(status)),
-                    self._latency.labels(use_case, kind),
-                    self._rows.labels(use_case),
-                )
-            series[0].inc()
-            series[1].observe(seconds)
-            if rows:
-                series[2].observe(rows)
 
+class _Models:
+    """What is computed when Prometheus asks: the served models and their drift."""
 
-class _Served:
     def __init__(self, champions: "Champions"):
         self._champions = champions
 
@@ -123,8 +111,14 @@ class _Served:
         )
         drift = GaugeMetricFamily(
             "feature_drift_psi",
-            "Population stability index of the latest rows against the training rows, from 500 rows on",
+            "Population stability index of the latest rows against the training rows, "
+            "from the contract's min_drift_rows on",
             labels=["use_case", "feature"],
+        )
+        bound = GaugeMetricFamily(
+            "feature_drift_bound",
+            "feature_drift_psi above which the use case's retrain policy asks for a training",
+            labels=["use_case"],
         )
         rows = GaugeMetricFamily(
             "feature_drift_rows", "Rows that feature_drift_psi is about", labels=["use_case"]
@@ -141,6 +135,7 @@ class _Served:
             info.add_metric([name, str(champion.version.version), champion.version.run_id, candidate], 1)
             loaded.add_metric([name], champion.loaded_at.timestamp())
             rows.add_metric([name], champion.drift.rows)
+            bound.add_metric([name], champion.contract.retrain.psi)
             for feature, value in champion.drift.report().items():
                 drift.add_metric([name, feature], value)
             for feature, count in champion.drift.unknown().items():
@@ -150,10 +145,12 @@ class _Served:
         )
         for status in self._champions.status():
             failing.add_metric([status.use_case], 1 if status.error else 0)
-        return [info, loaded, drift, rows, unknown, failing]
+        return [info, loaded, drift, bound, rows, unknown, failing]
 
 
-class _Spool:
+class _SpoolSize:
+    """What is computed when Prometheus asks: the spool."""
+
     def __init__(self, log: "PredictionLog"):
         self._log = log
 

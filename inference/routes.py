@@ -8,15 +8,17 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from inference.endpoint import Service
-from inference.errors import NoModelYet, ReloadDisabled, UnknownFeature, WrongToken
+from inference.errors import ReloadDisabled, UnknownFeature, WrongToken
+from inference.service import Service
 from mlops_lab.contract import SCHEMA_VALUES, Category
+from mlops_lab.errors import NoChampionError
 
-_BULK = {"background", "reference"}  # what training needs again, and a caller doesn't
+# Fields that only training needs.
+_BULK = {"background", "reference"}
 
 
 def router(service: Service) -> APIRouter:
-    """The paths that FastAPI serves itself."""
+    """The routes that are not counted as requests to a model."""
     routes = APIRouter()
     champions = service.champions
 
@@ -36,12 +38,12 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/ready", summary="Whether the champions are served; 503 when none is", tags=["service"])
     async def ready() -> dict[str, Any]:
-        # A new replica with the first of three champions must not get requests for the others.
+        # A new replica that serves the first of three champions must not get requests for the others.
         if not champions.looked:
-            raise NoModelYet("the champions are not loaded yet; try again shortly")
+            raise NoChampionError("the champions are not loaded yet; try again shortly")
         served = {champion.use_case: champion.version.version for champion in champions.served()}
         if not served:
-            raise NoModelYet("no champion is served yet; try again after a training")
+            raise NoChampionError("no champion is served yet; try again after a training")
         return {"status": "ready", "models": served}
 
     @routes.get("/metrics", summary="Prometheus metrics", tags=["service"], response_class=Response)
@@ -51,9 +53,8 @@ def router(service: Service) -> APIRouter:
     @routes.post("/reload", summary="Look at the aliases now; needs the reload token", tags=["service"])
     async def reload(authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
         token = service.settings.reload_token
-        if (
-            token is None or not token.get_secret_value()
-        ):  # an empty secret must not be one that anybody can guess
+        # An empty secret would be one that anybody can guess.
+        if token is None or not token.get_secret_value():
             raise ReloadDisabled(
                 "POST /reload is off: no token is set (LAB_RELOAD_TOKEN); the service follows the aliases by itself"
             )
@@ -90,22 +91,21 @@ def router(service: Service) -> APIRouter:
             names = ", ".join(categories) or "none"
             raise UnknownFeature(f"{use_case} has no category {feature[:60]!r}; there are: {names}")
         category, text = categories[feature], q.casefold()
-        found = [value for value in category.values if text in value.casefold()]
-        found.sort(
-            key=lambda value: not value.casefold().startswith(text)
-        )  # stable: the most frequent stay first
+        matches = [value for value in category.values if text in value.casefold()]
+        # The sort is stable, so the most frequent values stay first.
+        matches.sort(key=lambda value: not value.casefold().startswith(text))
         return {
             "feature": feature,
             "open": category.allow_unknown,
-            "total": len(found),
-            "values": found[:SCHEMA_VALUES],
+            "total": len(matches),
+            "values": matches[:SCHEMA_VALUES],
         }
 
     @routes.get(
         "/models/{use_case}/versions", summary="Every version, as the registry has it", tags=["models"]
     )
     async def versions(use_case: str) -> dict[str, Any]:
-        found = await asyncio.to_thread(champions.versions, use_case)
+        registered = await asyncio.to_thread(champions.versions, use_case)
         return {
             "use_case": use_case,
             "versions": [
@@ -117,7 +117,7 @@ def router(service: Service) -> APIRouter:
                     "created_at": v.created_at,
                     "tags": v.tags,
                 }
-                for v in found
+                for v in registered
             ],
         }
 
@@ -126,7 +126,7 @@ def router(service: Service) -> APIRouter:
 
 def _models(service: Service) -> dict[str, Any]:
     champions = service.champions
-    found = []
+    entries = []
     for status in champions.status():
         entry: dict[str, Any] = {
             "use_case": status.use_case,
@@ -148,9 +148,9 @@ def _models(service: Service) -> dict[str, Any]:
                 "candidate": contract.lineage.candidate if contract.lineage else None,
                 "loaded_at": champion.loaded_at.isoformat(),
             }
-        found.append(entry)
+        entries.append(entry)
     return {
-        "models": found,
+        "models": entries,
         "default": service.settings.default_use_case,
         "registry": {"error": champions.registry_error, "looked": champions.looked},
     }

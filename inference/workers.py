@@ -1,4 +1,4 @@
-"""Requests that take longer than a moment run in few threads, so that short ones never wait behind them."""
+"""Threads for large requests, so that small ones never wait behind them."""
 
 import asyncio
 import contextvars
@@ -10,8 +10,9 @@ from inference.errors import Busy
 
 T = TypeVar("T")
 
-THREADS = 2  # more would only share the same processor among more bodies in memory
-MOST_WAITING = 64
+# More threads would only share the same processor among more bodies in memory.
+THREADS = 2
+MAX_WAITING = 64
 
 
 class Workers:
@@ -19,19 +20,19 @@ class Workers:
 
     def __init__(self):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="inference")
-        self._at_work = 0
+        self._waiting = 0
 
     async def run(self, work: Callable[..., T], *arguments) -> T:
-        if self._at_work >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             raise Busy("too many large requests at once; try again in a second")
-        self._at_work += 1
+        self._waiting += 1
         try:
             context = contextvars.copy_context()
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads, context.run, work, *arguments
             )
         finally:
-            self._at_work -= 1
+            self._waiting -= 1
 
     def stop(self) -> None:
         self._threads.shutdown()

@@ -1,7 +1,7 @@
 """The served champion follows the registry: swapped without a gap, never replaced by what can't be trusted."""
 
 import os
-import subprocess
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -14,27 +14,29 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE
+from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model.registry import CHAMPION, Registry
-from tests.inference.conftest import EXAMPLE, SLACK, TOKEN, Lab, Running, free_port
+from tests.inference.serving import EXAMPLE, SLACK, TOKEN, Served, ServingLab
 from tests.support import models
 
 
-def _version(service: Running) -> int:
+def _version(service: Served) -> int:
     return service.predict()["model"]["version"]
 
 
-def _reload(service: Running) -> dict:
+def _reload(service: Served) -> dict:
     return service.http.post("/reload", headers={"Authorization": f"Bearer {TOKEN}"}).json()
 
 
-def _error(service: Running) -> str | None:
+def _error(service: Served) -> str | None:
     models = service.http.get("/models").json()["models"]
     return next(model["error"] for model in models if model["use_case"] == "houses")
 
 
+@pytest.mark.process
 def test_alias_moves_back_and_forth_under_load_without_a_failed_request(lab):
     first, second = lab.publish("houses"), lab.publish("houses", scale=2.0)
-    service = lab.serve(inference_poll=0.05)
+    service = lab.start(inference_poll=0.05)
     expected = {}
     for version in (first, second):
         lab.promote(version)
@@ -69,7 +71,7 @@ def test_alias_moves_back_and_forth_under_load_without_a_failed_request(lab):
     assert seen == {1, 2}
 
 
-def test_tampered_artifact_is_refused_and_the_old_champion_goes_on(lab):
+def test_tampered_artifact_is_refused_and_the_old_champion_goes_on(lab, caplog):
     lab.publish("houses")
     service = lab.serve()
     second = lab.publish("houses", scale=2.0, champion=False)
@@ -83,9 +85,8 @@ def test_tampered_artifact_is_refused_and_the_old_champion_goes_on(lab):
     assert _version(service) == 1
     assert service.metric("model_reload_failures_total", use_case="houses") >= 1
     assert service.metric("model_reload_failing", use_case="houses") == 1
-    assert (
-        service.log.read_text().count("version 2 can't be served") == 1
-    )  # one line a fault, however often it is met
+    # One line for each fault, however often it is met.
+    assert caplog.text.count("version 2 can't be served") == 1
 
 
 def test_registry_and_database_must_agree_on_the_digest(lab):
@@ -104,11 +105,11 @@ def test_registry_and_database_must_agree_on_the_digest(lab):
     assert _error(service) is None
 
 
-def test_database_away_is_a_warning_not_an_outage(lab, tmp_path):
+def test_database_away_is_a_warning_not_an_outage(lab, tmp_path, caplog):
     lab.publish("houses")
     service = lab.serve(raw_db_url=f"sqlite:///{tmp_path}/nowhere/RawData.db")
     assert _version(service) == 1
-    assert "the registry's digest alone" in service.log.read_text()
+    assert "the registry's digest alone" in caplog.text
 
 
 def _breakages() -> dict:
@@ -138,8 +139,9 @@ def _breakages() -> dict:
 
 
 @pytest.mark.parametrize("breakage", _breakages().values(), ids=_breakages().keys())
-def test_a_model_that_cannot_serve_never_replaces_one_that_does(shared_houses, breakage):
-    lab, service = shared_houses
+def test_a_model_that_cannot_serve_never_replaces_one_that_does(lab, breakage):
+    lab.publish("houses")
+    service = lab.serve(inference_poll=3600)
     folder = lab.home / breakage.__name__
     models.build(folder)
     breakage(folder)
@@ -154,11 +156,6 @@ def test_a_model_that_cannot_serve_never_replaces_one_that_does(shared_houses, b
     _reload(service)
     assert _version(service) == good.version
     assert _error(service) is None
-
-
-@pytest.fixture(scope="module")
-def shared_houses(shared: Lab):
-    return shared, shared.serve(inference_poll=3600)
 
 
 def test_rollback_by_alias_and_withdrawal(lab):
@@ -183,74 +180,54 @@ def test_a_registry_that_is_not_the_labs_is_left_alone(lab):
     assert [m["use_case"] for m in service.http.get("/models").json()["models"]] == ["houses"]
 
 
-def test_mlflow_server_away_and_back(tmp_path, lab, monkeypatch):
-    port = free_port()
+@pytest.fixture
+def mlflow(tmp_path):
+    """An MLflow server: its URL and its process."""
+    [port] = free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    server = _mlflow(tmp_path, port)
-    try:
-        over_http = Lab(lab.home, Registry(url), lab.database)
-        _wait(lambda: httpx.get(f"{url}/health").status_code == 200)
-        over_http.publish("houses")
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        service = over_http.serve()
-        lab.services.append(service)
-        _stop(server)
-        service.wait(lambda: service.metric("model_reload_failures_total", use_case="registry") >= 1)
-        assert service.http.get("/models").json()["registry"]["error"]
-        assert _version(service) == 1
-        assert service.http.get("/ready").status_code == 200
-        reply = service.http.get("/models/houses/versions")
-        assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
-        server = _mlflow(tmp_path, port)
-        _wait(lambda: httpx.get(f"{url}/health").status_code == 200)
-        over_http.publish("houses", scale=2.0)
-        service.wait(lambda: _version(service) == 2)
-        assert service.http.get("/models").json()["registry"]["error"] is None
-    finally:
-        _stop(server)
+    server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
+    files = ["--artifacts-destination", str(tmp_path / "bucket"), "--workers", "1"]
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    process = Process("mlflow", [*server, *store, *files], environment, url)
+    with Supervisor(tmp_path / "logs") as supervisor:
+        handle = supervisor.start(process)
+        supervisor.wait(process)
+        yield url, handle
 
 
-def _mlflow(home: Path, port: int) -> subprocess.Popen:
-    with (home / "mlflow.log").open("a") as log:
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "mlflow",
-                "server",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                "--workers",
-                "1",
-                "--backend-store-uri",
-                f"sqlite:///{home}/server.db",
-                "--artifacts-destination",
-                str(home / "bucket"),
-            ],
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+@pytest.mark.process
+def test_mlflow_server_hangs_comes_back_and_goes_away(lab, mlflow, monkeypatch):
+    url, server = mlflow
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    over_http = ServingLab(lab.home, lab.built, Registry(url), lab.database)
+    over_http.publish("houses")
+    service = over_http.serve()
 
+    def failures() -> float:
+        return service.metric("model_reload_failures_total", use_case="registry")
 
-def _stop(server: subprocess.Popen) -> None:
-    if server.poll() is None:
-        os.killpg(server.pid, 15)
-        server.wait(SLACK)
+    def registry_error() -> str | None:
+        return service.http.get("/models").json()["registry"]["error"]
 
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    os.killpg(server.pid, signal.SIGSTOP)
+    service.wait(registry_error)
+    assert failures() >= 1
+    assert _version(service) == 1
+    assert service.http.get("/ready").status_code == 200
+    reply = service.http.get("/models/houses/versions")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
 
-def _wait(until) -> None:
-    import time
+    os.killpg(server.pid, signal.SIGCONT)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    service.wait(lambda: registry_error() is None)
+    over_http.publish("houses", scale=2.0)
+    service.wait(lambda: _version(service) == 2)
 
-    end = time.monotonic() + 2 * SLACK
-    while True:
-        try:
-            if until():
-                return
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    before = failures()
+    os.killpg(server.pid, signal.SIGKILL)
+    service.wait(lambda: failures() > before)
+    assert registry_error()
+    assert _version(service) == 2
+    over_http.close()

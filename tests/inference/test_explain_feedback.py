@@ -3,7 +3,7 @@
 import pytest
 
 from mlops_lab.model.predictor import Predictor
-from tests.inference.conftest import EXAMPLE
+from tests.inference.serving import EXAMPLE
 
 
 def test_regression_is_explained_in_its_unit(service):
@@ -27,7 +27,7 @@ def test_multiclass_is_explained_for_the_predicted_or_a_given_class(service, sha
     reply = service.http.post(
         "/explain/forest", json=EXAMPLE, params={"class": asked} if asked else {}
     ).json()
-    found = Predictor.load(shared.home / "built" / "forest-1.0").predict([EXAMPLE])
+    found = Predictor.load(shared.built / "forest-1.0").predict([EXAMPLE])
     name = asked or found.values[0]
     expected = found.probabilities[0][["pine", "fir", "aspen"].index(name)]
     assert reply["class"] == name

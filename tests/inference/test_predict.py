@@ -5,12 +5,12 @@ import json
 import pytest
 
 from mlops_lab.model.predictor import Predictor
-from tests.inference.conftest import EXAMPLE
+from tests.inference.serving import EXAMPLE
 from tests.support import models
 
 
 def _model(shared, use_case: str) -> Predictor:
-    return Predictor.load(shared.home / "built" / f"{use_case}-1.0")
+    return Predictor.load(shared.built / f"{use_case}-1.0")
 
 
 def test_one_row(service, shared):
@@ -22,7 +22,8 @@ def test_one_row(service, shared):
 
 
 def test_batches_small_and_large_equal_the_model(service, shared):
-    for n in (2, 300):  # on the event loop, and in a thread
+    # On the event loop, and in a thread.
+    for n in (2, 300):
         rows = models.raw_rows(n, seed=n)
         reply = service.http.post("/predict/houses", json={"rows": rows}).json()
         assert reply["predictions"] == pytest.approx(_model(shared, "houses").predict(rows).values, rel=1e-6)
@@ -167,8 +168,11 @@ def test_too_many_rows_and_too_many_bytes(lab):
     reply = service.http.post("/predict", json=EXAMPLE | {"state": "x" * 5000})
     assert reply.status_code == 413
     assert "4000" in reply.json()["detail"]
+    # The rest of such a body stays unread.
+    assert reply.headers["connection"] == "close"
 
-    def chunks():  # no Content-Length to believe or not
+    # Without a Content-Length.
+    def chunks():
         for _ in range(10):
             yield b" " * 1000
 

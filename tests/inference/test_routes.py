@@ -1,13 +1,12 @@
-"""What the service tells about its models: /models, the contract, look-ups, versions, OpenAPI, readiness, metrics."""
+"""What the service says about its models: /models, the contract, look-ups, versions, OpenAPI, readiness, metrics."""
 
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from playwright.sync_api import expect
 
 from mlops_lab.contract import Contract
-from tests.inference.conftest import EXAMPLE, TOKEN
+from tests.inference.serving import EXAMPLE, TOKEN
 from tests.support import models
 
 
@@ -31,7 +30,7 @@ def test_models(service):
 
 def test_contract_is_the_models_own(service, shared):
     reply = service.http.get("/models/houses")
-    stored = Contract.load(shared.home / "built" / "houses-1.0")
+    stored = Contract.load(shared.built / "houses-1.0")
     told = Contract.model_validate_json(reply.content)
     assert told == stored.model_copy(update={"reference": {}, "background": []})
     assert reply.headers["x-model-version"] == "1"
@@ -52,7 +51,7 @@ def test_values_of_a_category_are_looked_up(service):
         assert "kind, state" in reply.json()["detail"]
 
 
-def test_versions_tell_why(service):
+def test_versions_have_their_reasons(service):
     [version] = service.http.get("/models/houses/versions").json()["versions"]
     assert version["aliases"] == ["champion"]
     assert version["tags"]["lab.reason"] == "first champion"
@@ -76,7 +75,10 @@ def test_openapi_describes_every_field(service):
     assert service.predict(example)
 
 
-def test_the_page_docs_predicts_and_asks_nobody_else(service, tab):
+@pytest.mark.process
+@pytest.mark.browser
+def test_the_page_docs_predicts_and_asks_nobody_else(shared, tab):
+    service = shared.start()
     asked = set()
     tab.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
     tab.goto(f"{service.http.base_url}/docs")
@@ -86,7 +88,8 @@ def test_the_page_docs_predicts_and_asks_nobody_else(service, tab):
         tab.get_by_role("button", name="Execute").click()
     assert reply.value.json()["model"]["name"] == "houses"
     expect(tab.locator(".live-responses-table")).to_contain_text("prediction_ids")
-    assert asked - {""} == {service.http.base_url.netloc.decode()}  # "": pictures inside the page
+    # "" stands for pictures inside the page.
+    assert asked - {""} == {service.http.base_url.netloc.decode()}
 
 
 def test_a_use_case_trained_later_appears_without_a_restart(lab):
@@ -118,7 +121,7 @@ def test_no_model_yet_is_503_and_not_ready(lab):
     reply = service.http.get("/ready")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
     assert service.http.get("/health").status_code == 200
-    lab.publish("houses", champion=False)  # registered, but no champion
+    lab.publish("houses", champion=False)
     service.wait(lambda: service.http.get("/models").json()["models"])
     assert "no champion" in service.http.post("/predict", json=EXAMPLE).json()["detail"]
 
@@ -134,6 +137,7 @@ def test_metrics_have_the_promised_names(service):
         "inference_errors_total",
         "model_info",
         "model_reload_failures_total",
+        "feature_drift_bound",
         "inference_prediction_spool_bytes",
         "inference_prediction_spool_rows",
         "process_resident_memory_bytes",
@@ -150,15 +154,22 @@ def test_metrics_have_the_promised_names(service):
     assert service.metric("model_info", use_case="houses", version="1", candidate="small") == 1
 
 
-def test_drift_is_seen_from_500_rows_on(lab):
-    lab.publish("houses")
+def test_drift_is_reported_from_the_contracts_number_of_rows_on(lab):
+    folder = lab.home / "policy"
+    contract = models.build(folder)
+    policy = contract.retrain.model_copy(update={"min_drift_rows": 300, "psi": 0.17})
+    contract.model_copy(update={"retrain": policy}).save(folder)
+    lab.promote(models.register(lab.registry, folder, "houses"))
+    lab.publish("forest")
     service = lab.serve()
-    usual = models.raw_rows(499, seed=11)
+    assert service.metric("feature_drift_bound", use_case="houses") == 0.17
+    assert service.metric("feature_drift_bound", use_case="forest") == 0.25
+    usual = models.raw_rows(299, seed=11)
     service.http.post("/predict", json={"rows": usual})
     assert "feature_drift_psi{" not in service.http.get("/metrics").text
     service.predict(usual[0])
-    assert service.metric("feature_drift_rows", use_case="houses") == 500
-    assert service.metric("feature_drift_psi", use_case="houses", feature="area") < 0.1
+    assert service.metric("feature_drift_rows", use_case="houses") == 300
+    assert 0 < service.metric("feature_drift_psi", use_case="houses", feature="area") < 0.17
     drifted = [row | {"area": 900.0, "state": "Atlantis"} for row in models.raw_rows(3000, seed=12)]
     service.http.post("/predict", json={"rows": drifted})
     assert service.metric("feature_drift_psi", use_case="houses", feature="area") > 0.25
@@ -202,7 +213,7 @@ def test_bad_parameters_are_told_in_the_same_form(service):
 @pytest.mark.parametrize(
     "path", ["/models/..%2f..%2fetc", "/models/%00", "/predict/%F0%9F%92%A5", "/models/" + "x" * 5000]
 )
-def test_odd_names_are_404(service: httpx.Client, path):
+def test_odd_names_are_404(service, path):
     reply = service.http.get(path) if "models" in path else service.http.post(path, json=EXAMPLE)
     assert reply.status_code == 404
     assert len(reply.content) < 500

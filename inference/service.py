@@ -1,0 +1,20 @@
+"""What every route is given: the settings and the parts that the service is made of."""
+
+from dataclasses import dataclass
+
+from inference.champions import Champions
+from inference.metrics import Metrics
+from inference.prediction_log import PredictionLog
+from inference.settings import InferenceSettings
+from inference.workers import Workers
+
+
+@dataclass(frozen=True)
+class Service:
+    """One running service."""
+
+    settings: InferenceSettings
+    champions: Champions
+    log: PredictionLog
+    metrics: Metrics
+    workers: Workers

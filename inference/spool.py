@@ -1,0 +1,166 @@
+"""Files on disk that hold log entries until the database has taken them.
+
+Each replica writes to a subfolder of its own, which it holds by a file lock. At its start it also moves the segments
+of subfolders that nobody holds, that is of dead replicas, into its own.
+"""
+
+import fcntl
+import itertools
+import os
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from mlops_lab.errors import LabError
+
+SEGMENT_BYTES = 8 * 2**20
+MAX_REPLICAS = 1000
+
+
+class SpoolError(LabError):
+    """The spool's folder can't be used, or takes no more entries."""
+
+
+class Spool:
+    """One replica's segments: files of JSON lines, the oldest is moved first. Threads may share it."""
+
+    def __init__(self, folder: Path, limit: int):
+        """folder: of all replicas. limit: bytes on disk beyond which `append` takes nothing.
+
+        Raises `SpoolError` when the folder can't be used.
+        """
+        self._limit = limit
+        self._lock = threading.RLock()
+        self._open: IO[bytes] | None = None
+        self._numbers = itertools.count(1)
+        self._folder, self._claim = _claim(folder)
+        # Bytes and rows of every segment, the open one included.
+        self._segments = {path: (path.stat().st_size, _rows(path)) for path in _segments(self._folder)}
+
+    def size(self) -> tuple[int, int]:
+        """(bytes, rows) on disk."""
+        with self._lock:
+            sizes = self._segments.values()
+            return sum(size for size, _ in sizes), sum(rows for _, rows in sizes)
+
+    def append(self, entries: list[dict[str, Any]]) -> None:
+        """Writes the entries. Raises `SpoolError` when the spool is full, `OSError` when the disk takes nothing."""
+        with self._lock:
+            if self.size()[0] > self._limit:
+                raise SpoolError("the spool is full")
+            if self._open is None:
+                # The names sort by time. Buffering would hide how much of a block the disk took.
+                name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers)}.jsonl"
+                self._open = (self._folder / name).open("ab", buffering=0)
+            path = Path(self._open.name)
+            size, rows = self._segments.get(path, (0, 0))
+            block = memoryview(b"".join(map(line, entries)))
+            try:
+                while block:
+                    block = block[self._open.write(block) :]
+            except OSError:
+                # Half an entry would spoil the next one.
+                self._open.truncate(size)
+                raise
+            self._segments[path] = (self._open.tell(), rows + len(entries))
+            if self._open.tell() >= SEGMENT_BYTES:
+                self._close_segment()
+
+    def oldest(self) -> Path | None:
+        """The segment to move next; nothing is appended to it any more. None when the spool is empty."""
+        with self._lock:
+            path = min(self._segments, default=None, key=lambda path: path.name)
+            if self._open and path == Path(self._open.name):
+                self._close_segment()
+            return path
+
+    def remove(self, segment: Path) -> int:
+        """Deletes a segment; how many rows it had."""
+        with self._lock:
+            segment.unlink(missing_ok=True)
+            return self._segments.pop(segment)[1]
+
+    def keep_refused(self, entry: dict[str, Any]) -> None:
+        """Appends an entry that the database will never take to the file `refused`, for a person to look at."""
+        with (self._folder / "refused").open("ab") as file:
+            file.write(line(entry))
+
+    def close(self) -> None:
+        """Gives the subfolder up; what it holds is taken over at the next start."""
+        with self._lock:
+            self._close_segment()
+        os.close(self._claim)
+
+    def _close_segment(self) -> None:
+        if self._open:
+            self._open.close()
+            self._open = None
+
+
+def line(entry: dict[str, Any]) -> bytes:
+    """The entry as one line of JSON."""
+    try:
+        return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:
+        # An integer of more than 64 bits.
+        return orjson.dumps(_narrow(entry), option=orjson.OPT_APPEND_NEWLINE, default=str)
+
+
+def _narrow(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _narrow(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_narrow(item) for item in value]
+    return float(value) if isinstance(value, int) and abs(value) >= 2**63 else value
+
+
+def _claim(folder: Path) -> tuple[Path, int]:
+    """A subfolder for this replica and the lock on it; segments of subfolders that nobody holds are moved there."""
+    try:
+        mine = _first_free(folder)
+        if mine is None:
+            raise SpoolError(f"every subfolder of the spool {folder} is held by another replica")
+        others = [path for path in folder.iterdir() if path.name.isdigit() and path != mine[0]]
+        for other in others:
+            if (lock := _try_lock(other)) is not None:
+                for segment in _segments(other):
+                    segment.rename(mine[0] / segment.name)
+                os.close(lock)
+    except OSError as error:
+        raise SpoolError(
+            f"the spool {folder} can't be used ({error.strerror}); set LAB_INFERENCE_SPOOL"
+        ) from error
+    return mine
+
+
+def _first_free(folder: Path) -> tuple[Path, int] | None:
+    for number in range(MAX_REPLICAS):
+        path = folder / str(number)
+        path.mkdir(parents=True, exist_ok=True)
+        if (lock := _try_lock(path)) is not None:
+            return path, lock
+    return None
+
+
+def _try_lock(folder: Path) -> int | None:
+    """A file descriptor that holds the folder's lock until it is closed; None when another process holds it."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _segments(folder: Path) -> list[Path]:
+    # `.jsonl.open` is how earlier versions named the segment that they were writing.
+    return [path for path in folder.iterdir() if path.name.endswith((".jsonl", ".jsonl.open"))]
+
+
+def _rows(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))

@@ -1,0 +1,170 @@
+"""A folder with an MLflow store, a database and models; services on it, in this process or in one of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import Engine, create_engine, insert, select
+from starlette.testclient import TestClient
+
+from inference.app import create_app
+from inference.settings import InferenceSettings
+from mlops_lab.data.tables import RAW, Feedback, Model, Prediction
+from mlops_lab.local.processes import Process, Supervisor, free_ports
+from mlops_lab.model.registry import CHAMPION, Registry, Version
+from tests.support import models
+
+TOKEN = "a-token-for-tests"
+# Seconds until something must have happened, on a busy machine.
+SLACK = 60
+EXAMPLE = {f.name: f.example for f in models.FEATURES}
+
+
+@dataclass
+class Served:
+    """A running service and how a test asks it."""
+
+    http: Any
+
+    def wait(self, until: Callable[[], Any]) -> Any:
+        """What `until` returns once it is true."""
+        end = time.monotonic() + SLACK
+        while not (result := until()):
+            assert time.monotonic() < end, self.http.get("/models").text
+            time.sleep(0.02)
+        return result
+
+    def predict(self, row: dict | None = None, use_case: str = "houses") -> dict:
+        reply = self.http.post(f"/predict/{use_case}", json=row or EXAMPLE)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples with these labels."""
+        total = 0.0
+        for line in self.http.get("/metrics").text.splitlines():
+            sample, _, value = line.rpartition(" ")
+            if sample.partition("{")[0] == name and all(f'{k}="{v}"' in sample for k, v in labels.items()):
+                total += float(value)
+        return total
+
+
+@dataclass
+class ServedByProcess(Served):
+    """A service in a process of its own."""
+
+    process: subprocess.Popen
+    port: int
+    log: Path
+
+    def stop(self) -> int:
+        """Ends it as Docker and Kubernetes do; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(SLACK)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(SLACK)
+
+
+@dataclass
+class ServingLab:
+    """Everything in one folder. `built` keeps the models' files for all tests, since they are the same in each."""
+
+    home: Path
+    built: Path
+    registry: Registry
+    database: Engine
+    _running: ExitStack = field(default_factory=ExitStack)
+
+    @classmethod
+    def open(cls, home: Path, built: Path) -> "ServingLab":
+        """home: has an empty MLflow store."""
+        database = create_engine(f"sqlite:///{home}/RawData.db", connect_args={"timeout": 30})
+        RAW.create_all(database)
+        registry = Registry(f"sqlite:///{home}/mlflow.db")
+        # Without a server, runs keep their artifacts where their experiment says.
+        for use_case in models.TASKS:
+            registry.client.create_experiment(use_case, artifact_location=str(home / "artifacts" / use_case))
+        return cls(home, built, registry, database)
+
+    def close(self) -> None:
+        self._running.close()
+        self.database.dispose()
+
+    def publish(self, use_case: str, scale: float = 1.0, champion: bool = True, **tags: str) -> Version:
+        """Builds, registers and (unless told otherwise) promotes a model."""
+        folder = self.built / f"{use_case}-{scale}"
+        if not folder.exists():
+            models.build(folder, use_case, scale)
+        version = models.register(self.registry, folder, use_case, **tags)
+        if champion:
+            self.promote(version)
+        return version
+
+    def promote(self, version: Version) -> None:
+        self.registry.set_alias(version.use_case, CHAMPION, version.version)
+
+    def record(self, version: Version, digest: str) -> None:
+        """Writes the digest into RawData, as registration does."""
+        with self.database.begin() as db:
+            row = {
+                "run_id": version.run_id,
+                "batch_id": 1,
+                "registered_at": version.created_at,
+                "digest": digest,
+            }
+            db.execute(insert(Model).values(use_case=version.use_case, version=version.version, **row))
+
+    def predictions(self) -> list:
+        with self.database.connect() as db:
+            return list(db.execute(select(Prediction).order_by(Prediction.id)))
+
+    def feedback(self) -> list:
+        with self.database.connect() as db:
+            return list(db.execute(select(Feedback)))
+
+    def serve(self, ready: bool = True, **settings: Any) -> Served:
+        """A service in this process, until the lab is closed. `settings` are those of `InferenceSettings`."""
+        app = create_app(InferenceSettings(**self._settings(settings)))
+        client = self._running.enter_context(TestClient(app, raise_server_exceptions=False))
+        return _ready(Served(client)) if ready else Served(client)
+
+    def start(self, **settings: Any) -> ServedByProcess:
+        """A service in a process of its own, until the lab is closed."""
+        [port] = free_ports(1)
+        environment = {f"LAB_{key.upper()}": str(value) for key, value in self._settings(settings).items()}
+        command = [sys.executable, "-m", "inference", "--port", str(port)]
+        process = Process(f"inference-{port}", command, environment, f"http://127.0.0.1:{port}")
+        handle = self._supervisor.start(process)
+        self._supervisor.wait(process, SLACK)
+        http = self._running.enter_context(httpx.Client(base_url=process.url, timeout=SLACK))
+        return _ready(ServedByProcess(http, handle, port, self._supervisor.log(process.name)))
+
+    @cached_property
+    def _supervisor(self) -> Supervisor:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("LAB_")}
+        return self._running.enter_context(Supervisor(self.home / "logs", inherited))
+
+    def _settings(self, changes: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "home": self.home,
+            "mlflow_url": self.registry.tracking_uri,
+            "inference_poll": 0.2,
+            "default_use_case": "houses",
+            "reload_token": TOKEN,
+        } | changes
+
+
+def _ready(service: Any) -> Any:
+    service.wait(lambda: service.http.get("/ready").status_code == 200)
+    return service
