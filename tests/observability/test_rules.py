@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlops_lab.monitor import MAX_ERROR_INCREASE
 from mlops_lab.settings import REPOSITORY
 from observability.bounds import OBJECTIVE, bounds, in_words
 
@@ -67,6 +68,10 @@ def test_each_runbook_shows_the_bound_of_its_alert(name, bound):
     seconds = name in (OBJECTIVE, "PipelineStuck")
     alert = "InferenceSlow" if name == OBJECTIVE else name
     assert in_words(bound, "s" if seconds else "percentunit") in section(alert)
+
+
+def test_the_runbook_shows_the_bound_of_the_live_error():
+    assert in_words(MAX_ERROR_INCREASE, "percentunit") in section("MonitoringBoundPassed")
 
 
 def test_a_bound_stands_in_no_annotation():
