@@ -116,22 +116,30 @@ class Contract(BaseModel):
     task: Task
     target: Feature
     features: list[Feature]
-    missing: list[str] = Field([], description="strings read as null, in addition to the empty string")
-    classes: list[str] = Field([], description="classifiers: the class of each probability column")
+    missing: list[str] = Field(
+        default_factory=list, description="strings read as null, in addition to the empty string"
+    )
+    classes: list[str] = Field(
+        default_factory=list, description="classifiers: the class of each probability column"
+    )
     threshold: float | None = Field(
         None, description="binary: the smallest probability that is predicted as true"
     )
     metric: str
     greater_is_better: bool
-    metrics: dict[str, dict[str, float]] = Field({}, description="scores of the model, by split, then metric")
-    baseline: dict[str, dict[str, float]] = Field({}, description="scores of the naive baseline, likewise")
+    metrics: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="scores of the model, by split, then metric"
+    )
+    baseline: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="scores of the naive baseline, likewise"
+    )
     retrain: RetrainPolicy = Field(RetrainPolicy(), description="the bounds of drift and of training")
     reference: dict[str, Reference] = {}
     target_reference: dict[str, float] = Field(
-        {}, description="mean and std of the (encoded) training target"
+        default_factory=dict, description="mean and std of the (encoded) training target"
     )
     background: list[list[float | None]] = Field(
-        [], description="encoded training rows that explanations compare with"
+        default_factory=list, description="encoded training rows that explanations compare with"
     )
     lineage: Lineage | None = None
 
@@ -146,7 +154,8 @@ class Contract(BaseModel):
         Raises `ContractError` with every problem of every row: a missing or unknown field, a wrong type,
         a value out of range, or a value that isn't allowed.
         """
-        typed, problems = [], []
+        typed: list[dict[str, Any]] = []
+        problems: list[dict[str, Any]] = []
         for number, row in enumerate(rows):
             clean = {}
             for feature in self.features:
@@ -194,7 +203,7 @@ class Contract(BaseModel):
             return np.array([index[value] for value in values], dtype=np.float64)
         return np.array([float(value) for value in values], dtype=np.float64)
 
-    def json_schema(self) -> dict:
+    def json_schema(self) -> dict[str, Any]:
         """One row of `POST /predict` as a JSON schema."""
         return {
             "title": self.title,

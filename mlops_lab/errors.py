@@ -1,5 +1,7 @@
 """The errors that a person may meet: one clear line each, saying what to do next."""
 
+from typing import Any
+
 
 class LabError(Exception):
     """Something the person can act on. Its text is one line; the traceback is for the log."""
@@ -15,7 +17,7 @@ class ContractError(LabError):
     `problems` holds one entry a fault: `{"row": int, "field": str, "rule": str, "message": str}`.
     """
 
-    def __init__(self, problems: list[dict]):
+    def __init__(self, problems: list[dict[str, Any]]) -> None:
         self.problems = problems
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -32,7 +32,10 @@ class FieldError(ValueError):
 
 
 class _Feature(BaseModel):
-    """The fields and methods of every kind of feature."""
+    """The fields and methods of every kind of feature.
+
+    Each kind names the constructor again, because type checkers assume one that takes only keywords.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +46,7 @@ class _Feature(BaseModel):
     required: bool = Field(False, description="whether null is refused; otherwise null means unknown")
     example: Any = None
 
-    def __init__(self, name: str, title: str = "", **values):
+    def __init__(self, name: str, title: str = "", **values: Any) -> None:
         super().__init__(name=name, title=title or name.replace("_", " ").capitalize(), **values)
 
     def read(self, raw: Any, missing: frozenset[str] = frozenset()) -> Any:
@@ -65,7 +68,7 @@ class _Feature(BaseModel):
         """A value of this feature's own type as a number of the model's input; NaN for None."""
         return math.nan if value is None else float(value)
 
-    def json_schema(self) -> dict:
+    def json_schema(self) -> dict[str, Any]:
         """The feature as a JSON schema property, for OpenAPI."""
         schema = {"title": self.title, **self._json_type()}
         if not self.required:
@@ -89,7 +92,7 @@ class _Feature(BaseModel):
     def _check(self, value: Any) -> None:
         """Raises `FieldError` when the value is out of bounds."""
 
-    def _json_type(self) -> dict:
+    def _json_type(self) -> dict[str, Any]:
         raise NotImplementedError
 
 
@@ -97,10 +100,11 @@ class Number(_Feature):
     """A real number. Bounds are inclusive, in the feature's unit."""
 
     type: Literal["number"] = "number"
+    __init__ = _Feature.__init__
     minimum: float | None = None
     maximum: float | None = None
 
-    def _parse(self, raw):
+    def _parse(self, raw: Any) -> float:
         if isinstance(raw, bool) or not isinstance(raw, int | float | str | np.number):
             raise FieldError("type", "must be a number")
         try:
@@ -113,13 +117,13 @@ class Number(_Feature):
             raise FieldError("type", "must be a finite number within the range of a 32-bit float")
         return value
 
-    def _check(self, value):
+    def _check(self, value: float) -> None:
         if self.minimum is not None and value < self.minimum:
             raise FieldError("minimum", f"must be at least {self.minimum:g}, not {value:g}")
         if self.maximum is not None and value > self.maximum:
             raise FieldError("maximum", f"must be at most {self.maximum:g}, not {value:g}")
 
-    def _json_type(self):
+    def _json_type(self) -> dict[str, Any]:
         bounds = {"minimum": self.minimum, "maximum": self.maximum}
         return {"type": "number"} | {key: bound for key, bound in bounds.items() if bound is not None}
 
@@ -127,15 +131,16 @@ class Number(_Feature):
 class Integer(Number):
     """A whole number; `4.0` and `"4.0"` are 4."""
 
-    type: Literal["integer"] = "integer"
+    type: Literal["integer"] = "integer"  # pyrefly: ignore[bad-override]
+    __init__ = _Feature.__init__
 
-    def _parse(self, raw):
+    def _parse(self, raw: Any) -> int:
         value = super()._parse(raw)
         if value != int(value):
             raise FieldError("type", f"must be a whole number, not {value:g}")
         return int(value)
 
-    def _json_type(self):
+    def _json_type(self) -> dict[str, Any]:
         return super()._json_type() | {"type": "integer"}
 
 
@@ -143,15 +148,23 @@ class Boolean(_Feature):
     """True or false; encoded as 1 or 0."""
 
     type: Literal["boolean"] = "boolean"
-    _WORDS: ClassVar[dict] = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    __init__ = _Feature.__init__
+    _WORDS: ClassVar[dict[str, bool]] = {
+        "true": True,
+        "yes": True,
+        "1": True,
+        "false": False,
+        "no": False,
+        "0": False,
+    }
 
-    def _parse(self, raw):
+    def _parse(self, raw: Any) -> bool:
         word = str(int(raw)) if isinstance(raw, float) and raw in (0.0, 1.0) else str(raw).lower()
         if word not in self._WORDS:
             raise FieldError("type", f"must be true or false, not {_short(raw)}")
         return self._WORDS[word]
 
-    def _json_type(self):
+    def _json_type(self) -> dict[str, Any]:
         return {"type": "boolean"}
 
 
@@ -159,11 +172,12 @@ class Date(_Feature):
     """A calendar day, `YYYY-MM-DD`; encoded as days since 1970-01-01."""
 
     type: Literal["date"] = "date"
+    __init__ = _Feature.__init__
     minimum: date | None = None
     maximum: date | None = None
     _EPOCH: ClassVar[int] = date(1970, 1, 1).toordinal()
 
-    def _parse(self, raw):
+    def _parse(self, raw: Any) -> date:
         if isinstance(raw, datetime):
             return raw.date()
         if isinstance(raw, date):
@@ -173,16 +187,16 @@ class Date(_Feature):
         except ValueError:
             raise FieldError("type", f"must be a date like 2024-01-31, not {_short(raw)}") from None
 
-    def _check(self, value):
+    def _check(self, value: date) -> None:
         if self.minimum is not None and value < self.minimum:
             raise FieldError("minimum", f"must not be before {self.minimum}")
         if self.maximum is not None and value > self.maximum:
             raise FieldError("maximum", f"must not be after {self.maximum}")
 
-    def encode(self, value):
+    def encode(self, value: date | None) -> float:
         return math.nan if value is None else float(value.toordinal() - self._EPOCH)
 
-    def _json_type(self):
+    def _json_type(self) -> dict[str, Any]:
         return {"type": "string", "format": "date"}
 
 
@@ -205,17 +219,18 @@ class Category(_Feature):
     """
 
     type: Literal["category"] = "category"
+    __init__ = _Feature.__init__
     allow_unknown: bool = Field(False, validation_alias=AliasChoices("allow_unknown", "open"))
     allowed: list[str] = []
     width: int | None = None
-    mapping: dict[str, str] = Field({}, validation_alias=AliasChoices("mapping", "groups"))
+    mapping: dict[str, str] = Field(default_factory=dict, validation_alias=AliasChoices("mapping", "groups"))
     min_count: int = Field(20, validation_alias=AliasChoices("min_count", "at_least"))
     max_categories: int = Field(1000, validation_alias=AliasChoices("max_categories", "at_most"))
-    vocabulary: list[str] = Field([], validation_alias=AliasChoices("vocabulary", "codes"))
+    vocabulary: list[str] = Field(default_factory=list, validation_alias=AliasChoices("vocabulary", "codes"))
 
-    _WHOLE: ClassVar[re.Pattern] = re.compile(r"-?\d+\.0+")
+    _WHOLE: ClassVar[re.Pattern[str]] = re.compile(r"-?\d+\.0+")
 
-    def _parse(self, raw):
+    def _parse(self, raw: Any) -> str:
         if isinstance(raw, bool) or not isinstance(raw, int | float | str | np.number):
             raise FieldError("type", "must be a text")
         text = raw if isinstance(raw, str) else f"{raw:.15g}" if isinstance(raw, float) else str(raw)
@@ -225,7 +240,7 @@ class Category(_Feature):
             raise FieldError("length", f"must be at most {TEXT_LIMIT} characters")
         return text.zfill(self.width) if self.width and text.isdigit() else text
 
-    def _check(self, value):
+    def _check(self, value: str) -> None:
         if not self.allow_unknown and self._allowed and value not in self._allowed:
             names = ", ".join(self.values[:SCHEMA_VALUES])
             raise FieldError("category", f"must be one of {names}; not {_short(value)}")
@@ -236,7 +251,7 @@ class Category(_Feature):
             return value
         return self.mapping.get(value) or self.mapping.get(value.partition(".")[0], "")
 
-    def encode(self, value):
+    def encode(self, value: str | None) -> float:
         if value is None:
             return float(MISSING_CODE)
         return float(self._code.get(self.mapped(value) if self.mapping else value, RARE_CODE))
@@ -260,7 +275,7 @@ class Category(_Feature):
     def _allowed(self) -> frozenset[str]:
         return frozenset(self.allowed)
 
-    def _json_type(self):
+    def _json_type(self) -> dict[str, Any]:
         values = self.values
         if not self.allow_unknown and 0 < len(values) <= SCHEMA_VALUES:
             return {"type": "string", "enum": values}

@@ -7,7 +7,7 @@ gives, float (n,): numbers, 0 and 1, or indices of classes. `output` is the grap
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,8 +15,15 @@ from mlops_lab.errors import UseCaseError
 
 Task = Literal["regression", "binary", "multiclass"]
 
+# What numpy gives for a number.
+Score = float | np.floating[Any]
+
 # The smallest probability that log loss accepts, as in scikit-learn.
 SMALLEST = 1e-15
+
+
+def _not_set(*arguments: Any) -> float:
+    raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -35,10 +42,10 @@ class Metric:
     name: str
     greater_is_better: bool
     gate: tuple[str, float] | None = None
-    function: Callable[..., float] | None = field(default=None, repr=False, compare=False)
+    function: Callable[..., Score] = field(default=_not_set, repr=False, compare=False)
 
-    def __post_init__(self):
-        if self.function is not None:
+    def __post_init__(self) -> None:
+        if self.function is not _not_set:
             return
         if self.name not in METRICS:
             raise UseCaseError(f"there is no metric {self.name!r}; there are {', '.join(METRICS)}")
@@ -99,44 +106,44 @@ def best_threshold(truth: np.ndarray, positive: np.ndarray) -> float:
     return float((ranked[best] + below) / 2)
 
 
-def _rmse(truth, output):
+def _rmse(truth: np.ndarray, output: np.ndarray) -> Score:
     return np.sqrt(np.mean((truth - output) ** 2))
 
 
-def _mae(truth, output):
+def _mae(truth: np.ndarray, output: np.ndarray) -> Score:
     return np.mean(np.abs(truth - output))
 
 
-def _mape(truth, output):
+def _mape(truth: np.ndarray, output: np.ndarray) -> Score:
     return np.mean(_relative(truth, output))
 
 
-def _mdape(truth, output):
+def _mdape(truth: np.ndarray, output: np.ndarray) -> Score:
     return np.median(_relative(truth, output))
 
 
-def _rmse_log(truth, output):
+def _rmse_log(truth: np.ndarray, output: np.ndarray) -> Score:
     return _rmse(_log(truth), _log(output))
 
 
-def _r2_log(truth, output):
+def _r2_log(truth: np.ndarray, output: np.ndarray) -> Score:
     return _r2(_log(truth), _log(output))
 
 
-def _r2(truth, output):
+def _r2(truth: np.ndarray, output: np.ndarray) -> Score:
     return 1 - np.sum((truth - output) ** 2) / np.sum((truth - truth.mean()) ** 2)
 
 
-def _log(values):
+def _log(values: np.ndarray) -> np.ndarray:
     """log(1 + x), as scikit-learn's logarithmic errors; below 0 counts as 0."""
     return np.log1p(np.maximum(values, 0.0))
 
 
-def _relative(truth, output):
+def _relative(truth: np.ndarray, output: np.ndarray) -> np.ndarray:
     return np.abs(truth - output)[truth != 0] / np.abs(truth)[truth != 0]
 
 
-def _roc_auc(truth, output, threshold):
+def _roc_auc(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
     """By ranks (Mann-Whitney U); equal values share their mean rank."""
     positives = truth.sum()
     negatives = len(truth) - positives
@@ -145,46 +152,47 @@ def _roc_auc(truth, output, threshold):
     return (ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
 
 
-def _brier(truth, output, threshold):
+def _brier(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
     return np.mean((output[:, 1] - truth) ** 2)
 
 
-def _log_loss(truth, output, threshold):
+def _log_loss(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
     return -np.mean(np.log(np.clip(output[np.arange(len(truth)), truth.astype(int)], SMALLEST, 1.0)))
 
 
-def _classes(output, threshold):
+def _classes(output: np.ndarray, threshold: float | None) -> np.ndarray:
     """The predicted class of each row."""
     if output.shape[1] == 2:
         return (output[:, 1] >= (0.5 if threshold is None else threshold)).astype(int)
     return output.argmax(axis=1)
 
 
-def _accuracy(truth, output, threshold):
+def _accuracy(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
     return np.mean(_classes(output, threshold) == truth)
 
 
-def _precision(truth, output, threshold):
+def _precision(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
     predicted = _classes(output, threshold) == 1
     return truth[predicted].mean() if predicted.any() else 0.0
 
 
-def _recall(truth, output, threshold):
+def _recall(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
     return np.mean(_classes(output, threshold)[truth == 1] == 1) if truth.any() else 0.0
 
 
-def _f1(truth, output, threshold):
+def _f1(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
     predicted = _classes(output, threshold)
     return _f1_of(predicted == 1, truth == 1)
 
 
-def _f1_macro(truth, output, threshold):
+def _f1_macro(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
     """The mean over the classes that occur in the truth or in the predictions."""
     predicted = output.argmax(axis=1)
-    return np.mean([_f1_of(predicted == label, truth == label) for label in np.union1d(predicted, truth)])
+    found = [float(_f1_of(predicted == label, truth == label)) for label in np.union1d(predicted, truth)]
+    return np.mean(found)
 
 
-def _f1_of(predicted, true):
+def _f1_of(predicted: np.ndarray, true: np.ndarray) -> Score:
     total = predicted.sum() + true.sum()
     return 2 * np.sum(predicted & true) / total if total else 0.0
 

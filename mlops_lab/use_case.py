@@ -1,7 +1,7 @@
-"""What a use case declares, and how the folder of use cases is read.
+"""The declaration of a use case, and the folder of use cases.
 
-A use case is one file that sets `USE_CASE = UseCase(...)`. The DAG, the tables, the model, the API, the form
-and the dashboards follow from it. The folder is read at run time, so a new file needs no rebuild.
+A use case is one file that sets `USE_CASE = UseCase(...)`. Its DAG, tables, model, API, form and dashboards follow
+from it. The folder is read at run time, so a new file needs no rebuild.
 """
 
 import importlib.util
@@ -22,39 +22,35 @@ from mlops_lab.metrics import RMSE_LOG as RMSE_LOG
 from mlops_lab.metrics import ROC_AUC as ROC_AUC
 from mlops_lab.metrics import Metric, Task
 
-if TYPE_CHECKING:  # a use case is read by the scheduler every few seconds: it stays light
+# The scheduler reads the use cases every few seconds, so nothing heavy is imported here.
+if TYPE_CHECKING:
     import pandas as pd
 
     from mlops_lab.candidates import Candidate
 
-RESERVED = {
-    "batch_id",
-    "row_index",
-    "row_hash",
-    "group_hash",
-    "split",
-}  # columns of the lab's own in every table
+# The lab's own columns in the tables of a use case.
+RESERVED = {"batch_id", "row_index", "row_hash", "group_hash", "split"}
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True)
 class UseCase:
-    """A problem that the lab learns: what its rows are, how they are cleaned, which models compete.
+    """One problem: its rows, how they are cleaned, which models compete, by which metric, and when to train.
 
-    name:       lower case; names the tables, the DAG, the registered model and the URL.
+    name:       lower case; the name of the tables, the DAG, the registered model and the URL.
     dataset:    path prefix at the Data API.
     target:     Number (regression), Boolean (binary) or Category with `allowed` (multiclass).
-    features:   what a caller sends; order is the model's input order.
+    features:   the fields of a request, in the order of the model's input.
     extra:      raw columns that only cleaning, the group key or the target need.
-    layouts:    column names of a batch whose rows come as lists, one layout for each width; rows that come as
-                objects need none.
-    group_key:  columns whose equal values must never straddle train, validation and test (the patient, the
-                property); empty: the whole row.
-    clean:      frame in, frame out: drops rows and repairs values. It never makes a feature, since a caller
-                couldn't send it. The index must survive.
-    derived_target: the target is no raw column; `clean` makes it out of `extra`.
-    rules:      name → function of the typed frame that is False where a row is to be quarantined.
-    missing:    texts that mean null, besides the empty one.
+    layouts:    for batches whose rows are lists: the names of the columns, one layout for each width.
+    group_key:  rows with equal values in these columns (one patient, one property) are always in the same split;
+                by default the whole row.
+    clean:      function(frame) returning a frame: drops rows and repairs values. It must not make a feature, because
+                a caller couldn't send it, and must keep the index.
+    derived_target: the target is no raw column; `clean` makes it from `extra`.
+    rules:      name → function(typed frame) returning a boolean Series; False quarantines the row.
+    missing:    strings read as null, in addition to the empty string.
+    schedule:   when the DAG runs, as a cron expression.
     """
 
     name: str
@@ -75,7 +71,7 @@ class UseCase:
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     schedule: str = "*/15 * * * *"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise UseCaseError(f"use case name {self.name!r}: lower-case letters, digits and _ only")
         names = [f.name for f in self.features]
@@ -107,7 +103,7 @@ class UseCase:
     @property
     def classes(self) -> list[str]:
         """The classes of the probability columns, as texts, in order."""
-        if self.task == "multiclass":
+        if isinstance(self.target, Category):
             return list(self.target.allowed)
         return ["false", "true"] if self.task == "binary" else []
 
@@ -119,9 +115,9 @@ class UseCase:
 
 
 def read_use_cases(folder: Path) -> tuple[dict[str, UseCase], dict[str, str]]:
-    """Every use case of the folder by name, and by file name what is wrong with those that can't be used.
+    """(use cases by name, faults by file name) of the folder.
 
-    One broken file never hides the others. Raises `UseCaseError` when the folder doesn't exist.
+    A broken file doesn't hide the others. Raises `UseCaseError` when the folder doesn't exist.
     """
     if not folder.is_dir():
         raise UseCaseError(f"the folder of use cases, {folder}, doesn't exist; set LAB_USE_CASES")
@@ -133,13 +129,13 @@ def read_use_cases(folder: Path) -> tuple[dict[str, UseCase], dict[str, str]]:
             if use_case.name in found:
                 raise UseCaseError(f"another file already declares the use case {use_case.name}")
             found[use_case.name] = use_case
-        except Exception as error:  # a person's own file: whatever it raises is shown, not fatal
+        except Exception as error:  # a user's file may raise anything; it is reported
             faults[path.name] = f"{type(error).__name__}: {first_line(error)}"
     return found, faults
 
 
 def get_use_case(folder: Path, name: str) -> UseCase:
-    """One use case by name. Raises `UseCaseError` naming those that exist, or the fault in its file."""
+    """One use case by name. Raises `UseCaseError` with the names that exist, or with the fault in its file."""
     found, faults = read_use_cases(folder)
     if name in found:
         return found[name]
@@ -151,6 +147,8 @@ def get_use_case(folder: Path, name: str) -> UseCase:
 def _load(path: Path) -> UseCase:
     name = f"use_cases.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UseCaseError("it isn't a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

@@ -112,7 +112,7 @@ def _interval(
 
 def _output(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
     names = [feature.name for feature in predictor.contract.features]
-    return predictor.run(predictor.contract.encode(rows(frame[names])))
+    return predictor.run(predictor.contract.encode(rows(pd.DataFrame(frame, columns=names))))
 
 
 def _defined(score: float) -> float | None:

@@ -136,7 +136,8 @@ class DriftCounter:
         if not self._waiting:
             return
         matrix = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
-        self._waiting, self._rows_waiting = [], 0
+        self._waiting.clear()
+        self._rows_waiting = 0
         for part in self._windows(matrix):
             for index, name in self._features:
                 self._newer[name] += histogram(self._references[name], part[:, index])

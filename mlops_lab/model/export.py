@@ -26,6 +26,9 @@ TOLERANCE = 1e-4
 # The fraction of rows that must be equal: a float32 may fall on the other side of a tree's split.
 MIN_EQUAL = 0.999
 
+# A node that follows the converted graph: its kind, and its constant operand if it has one.
+_Node = tuple[Any, ...]
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -68,19 +71,21 @@ class Fitted:
         except Exception as error:  # converters raise a class of their own for each kind of fault
             reason = first_line(error, 200)
             raise ModelError(f"refused: the pipeline doesn't convert to ONNX: {reason}") from error
-        return _serve(model, self._regression_tail() if self.class_weights is None else self._classes_tail())
+        if self.class_weights is None:
+            return _serve(model, self._regression_tail())
+        return _serve(model, self._classes_tail(self.class_weights))
 
-    def _regression_tail(self) -> list[tuple]:
+    def _regression_tail(self) -> list[_Node]:
         low, high = self.bounds
-        tail: list[tuple] = [("Reshape", np.array([-1], dtype=np.int64))]
+        tail: list[_Node] = [("Reshape", np.array([-1], dtype=np.int64))]
         if low > -math.inf:
             tail.append(("Max", np.float32(low)))
         if high < math.inf:
             tail.append(("Min", np.float32(high)))
         return [*tail, ("Exp",), ("Sub", np.float32(1))] if self.log else tail
 
-    def _classes_tail(self) -> list[tuple]:
-        return [("MatMul", self.class_weights.astype(np.float32)), ("Normalize",)]
+    def _classes_tail(self, class_weights: np.ndarray) -> list[_Node]:
+        return [("MatMul", class_weights.astype(np.float32)), ("Normalize",)]
 
 
 def check(
@@ -140,12 +145,14 @@ def save(model: ModelProto, contract: Contract, folder: Path) -> None:
     contract.save(folder)
 
 
-def _serve(model: ModelProto, tail: list[tuple]) -> ModelProto:
+def _serve(model: ModelProto, tail: list[_Node]) -> ModelProto:
     """The converted model with `y` as its only output: its last output, followed by the tail's nodes."""
     # The last output of a classifier is the probabilities; the label before it is left out.
     source = model.graph.output[-1]
     model = Extractor(model).extract_model(["x"], [source.name])
-    nodes, constants, latest = [], [], source.name
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+    latest = source.name
     for index, (kind, *operand) in enumerate(tail):
         names = [f"served_{index}_{number}" for number in range(len(operand))]
         constants += [numpy_helper.from_array(np.asarray(v), n) for v, n in zip(operand, names, strict=True)]
@@ -174,7 +181,7 @@ def _model(graph: onnx.GraphProto) -> ModelProto:
     return model
 
 
-def _value(name: str, shape: tuple) -> onnx.ValueInfoProto:
+def _value(name: str, shape: tuple[int | None, ...]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
@@ -206,7 +213,7 @@ def _register_converters() -> None:
     update_registered_converter(MissingIndicator, "LabMissingIndicator", _missing_shape, _convert_missing)
 
 
-def _convert_lightgbm(scope, operator, container) -> None:
+def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
     """onnxmltools' converter, with split points rounded down to float32.
 
     A row goes left when x <= split. For a float32 x this doesn't change when the split is rounded down. The converter
@@ -216,7 +223,7 @@ def _convert_lightgbm(scope, operator, container) -> None:
 
     add_node = container.add_node
 
-    def add_exact(kind, inputs, outputs, **attributes):
+    def add_exact(kind: str, inputs: Any, outputs: Any, **attributes: Any) -> Any:
         if kind.startswith("TreeEnsemble"):
             splits = np.array(attributes["nodes_values"], dtype=np.float64)
             # LightGBM writes "any value that isn't missing" as a split at 1e300.
@@ -234,13 +241,13 @@ def _convert_lightgbm(scope, operator, container) -> None:
         container.add_node = add_node
 
 
-def _missing_shape(operator) -> None:
+def _missing_shape(operator: Any) -> None:
     from skl2onnx.common.data_types import FloatTensorType
 
     operator.outputs[0].type = FloatTensorType([None, len(operator.raw_operator.features_)])
 
 
-def _convert_missing(scope, operator, container) -> None:
+def _convert_missing(scope: Any, operator: Any, container: Any) -> None:
     source = operator.inputs[0].full_name
     flags = scope.get_unique_variable_name("is_missing")
     container.add_node("IsNaN", [source], flags, name=scope.get_unique_operator_name("IsNaN"), op_version=13)

@@ -1,6 +1,7 @@
 """An ONNX graph that runs: the one session that export, the service and the pipeline share."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -44,8 +45,10 @@ class OnnxGraph:
     def run(self, matrix: np.ndarray) -> np.ndarray:
         """`y` for an encoded matrix, float32 (n, features): (n,), or (n, classes) probabilities."""
         if len(matrix) <= ROWS_A_RUN:
-            return self._session.run(["y"], {"x": matrix})[0]
+            return self._run(matrix)
         starts = range(0, len(matrix), ROWS_A_RUN)
-        return np.concatenate(
-            [self._session.run(["y"], {"x": matrix[i : i + ROWS_A_RUN]})[0] for i in starts]
-        )
+        return np.concatenate([self._run(matrix[i : i + ROWS_A_RUN]) for i in starts])
+
+    def _run(self, matrix: np.ndarray) -> np.ndarray:
+        found: Any = self._session.run(["y"], {"x": matrix})[0]
+        return found

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 # MLflow reads these once, at import. Embedded and in the stack its server is near: long retries only hide a fault.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
@@ -92,7 +93,8 @@ class Registry:
 
     def versions(self, use_case: str) -> list[Version]:
         """Every version, newest first."""
-        found, token = [], None
+        found: list[Any] = []
+        token = None
         while True:
             page = self.client.search_model_versions(
                 f"name='{use_case}'", max_results=200, order_by=["version_number DESC"], page_token=token
@@ -178,7 +180,7 @@ class Registry:
         return target
 
     @staticmethod
-    def _version(found, aliases: tuple[str, ...] | None = None) -> Version:
+    def _version(found: Any, aliases: tuple[str, ...] | None = None) -> Version:
         return Version(
             use_case=found.name,
             version=int(found.version),

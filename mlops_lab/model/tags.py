@@ -6,7 +6,7 @@ neither MLflow nor pandas, so that a page can use it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
 PREFIX = "lab."
 KIND = f"{PREFIX}kind"
@@ -129,7 +129,7 @@ class ModelTags(_Tags):
     use_case: str = ""
 
 
-def _read(kind: type, text: str) -> str | int | float | None:
+def _read(kind: Any, text: str) -> str | int | float | None:
     if kind is str:
         return text
     try:

@@ -1,4 +1,4 @@
-"""Runs in MLflow: one a batch, with counts, decision and drift, and one a candidate beneath it."""
+"""Runs in MLflow: one for each batch, with counts, decision and drift, and beneath it one for each candidate."""
 
 import json
 import tempfile
@@ -16,7 +16,7 @@ from mlops_lab.model.tags import PARENT, ModelTags, RunTags
 
 
 class Tracking:
-    """The lab's runs. The experiment is named as the use case.
+    """The lab's runs. A use case's experiment has its name.
 
     artifact_root: where artifacts go when no MLflow server stands between (embedded without services).
     """
@@ -27,18 +27,19 @@ class Tracking:
 
     def experiment(self, use_case: str) -> str:
         """The id of the use case's experiment, made when it isn't there."""
-        found = self._client.get_experiment_by_name(use_case)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                self._client.restore_experiment(found.experiment_id)
-            return found.experiment_id
-        location = f"{self._artifact_root}/{use_case}" if self._artifact_root else None
-        try:
-            return self._client.create_experiment(use_case, artifact_location=location)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            return self._client.get_experiment_by_name(use_case).experiment_id
+        if (found := self._client.get_experiment_by_name(use_case)) is None:
+            location = f"{self._artifact_root}/{use_case}" if self._artifact_root else None
+            try:
+                return self._client.create_experiment(use_case, artifact_location=location)
+            except MlflowException as error:
+                # Another process may have made it meanwhile.
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                if (found := self._client.get_experiment_by_name(use_case)) is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return found.experiment_id
 
     def start(self, use_case: str, name: str, tags: RunTags, parent: str | None = None) -> str:
         """Opens a run and returns its id. parent: the id of the run that it belongs to."""
@@ -65,7 +66,7 @@ class Tracking:
         )
 
     def log_series(self, run_id: str, values: list[dict[str, float]]) -> None:
-        """One step a dictionary: the trials of a grid, as curves."""
+        """One step for each dictionary: the trials of a grid, as curves."""
         moment = int(time.time() * 1000)
         series = [
             Metric(k, float(v), moment, step) for step, row in enumerate(values) for k, v in row.items()

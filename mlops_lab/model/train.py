@@ -14,6 +14,7 @@ from mlops_lab.candidates import Candidate
 from mlops_lab.contract import Contract
 from mlops_lab.data.rows import rows
 from mlops_lab.errors import ModelError
+from mlops_lab.features import Number
 from mlops_lab.metrics import Metric, best_threshold, score
 from mlops_lab.model import export
 from mlops_lab.model.fit_contract import describe, fit_contract
@@ -106,7 +107,7 @@ def train(
 
 def _encode(use_case: UseCase, frame: pd.DataFrame, seed: int) -> tuple[Contract, Parts, Parts]:
     """(contract, encoded rows, ground truth)."""
-    parts = {split: frame[frame["split"] == split] for split in SPLITS}
+    parts = {split: pd.DataFrame(frame[frame["split"] == split]) for split in SPLITS}
     for split in ("train", "validation"):
         if parts[split].empty:
             raise ModelError(f"{use_case.name}: there are no {split} rows yet; it takes more data")
@@ -114,7 +115,9 @@ def _encode(use_case: UseCase, frame: pd.DataFrame, seed: int) -> tuple[Contract
     contract = fit_contract(use_case, training)
     names = [f.name for f in use_case.features]
     matrices = {"train": contract.encode(training)}
-    matrices |= {split: contract.encode(rows(parts[split][names])) for split in SPLITS[1:]}
+    matrices |= {
+        split: contract.encode(rows(pd.DataFrame(parts[split], columns=names))) for split in SPLITS[1:]
+    }
     truths = {split: contract.encode_target(parts[split][use_case.target.name]) for split in SPLITS}
     if len(np.unique(truths["train"])) < 2:
         raise ModelError(
@@ -134,7 +137,8 @@ def _search(
 ) -> tuple[export.Fitted, dict[str, Any], list[dict[str, Any]]]:
     """(fitted, parameters, trials) of the best point of the grid, by the metric on validation rows."""
     best: export.Fitted | None = None
-    best_rank, best_params, trials = -np.inf, {}, []
+    best_rank, best_params = -np.inf, dict[str, Any]()
+    trials: list[dict[str, Any]] = []
     for number, params in enumerate(candidate.grid, 1):
         started = time.perf_counter()
         fitted = _fit(candidate, contract, dict(params), matrices["train"], truths["train"], seed)
@@ -163,10 +167,8 @@ def _fit(
     pipeline = candidate.build(contract, params, seed)
     if contract.task == "regression":
         target = contract.target
-        bounds = (
-            -np.inf if target.minimum is None else target.minimum,
-            np.inf if target.maximum is None else target.maximum,
-        )
+        minimum, maximum = (target.minimum, target.maximum) if isinstance(target, Number) else (None, None)
+        bounds = (-np.inf if minimum is None else minimum, np.inf if maximum is None else maximum)
         if candidate.log_target:
             if y.min() < 0:
                 raise ModelError(f"{candidate.name}: log_target needs a {target.name} that is never negative")
