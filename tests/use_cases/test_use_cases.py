@@ -129,25 +129,6 @@ def test_housing_on_real_listings(real_data):
     assert ranked[0].metrics["test"]["rmse_log"] < 0.6
 
 
-@pytest.mark.real
-def test_housing_on_one_real_batch(real_data):
-    compete(HOUSING, clean_rows(HOUSING, real(real_data, "realtor_p4_batch3_12col.csv")))
-
-
-@pytest.mark.real
-def test_diabetes_on_two_real_batches(real_data):
-    """30,000 of 101,766 stays: all would take minutes."""
-    best = compete(DIABETES, clean_rows(DIABETES, real(real_data, "diabetic_data.csv.gz")[:30_000]))[0]
-    assert best.metrics["test"]["roc_auc"] > 0.6
-
-
-@pytest.mark.real
-def test_covertype_on_real_patches(real_data):
-    raw = real(real_data, "covertype_group5_unique.csv.gz")[::3]
-    best = compete(COVERTYPE, clean_rows(COVERTYPE, raw))[0]
-    assert best.metrics["test"]["accuracy"] > 0.9
-
-
 def test_a_raw_row_and_its_clean_row_are_predicted_alike():
     """A row as the Data API sends it, through the contract, equals what training saw of it."""
     for use_case, source in ((HOUSING, Market()), (DIABETES, Clinic()), (COVERTYPE, Forest())):
