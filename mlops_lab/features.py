@@ -31,6 +31,18 @@ class FieldError(ValueError):
         super().__init__(message)
 
 
+def as_text(raw: Any) -> str | None:
+    """A raw value of JSON as RawData stores it: a string as it is, null and NaN as None, true as "true"."""
+    if isinstance(raw, str) or raw is None:
+        return raw
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, float):
+        # -0.0 equals 0.0, so both have the same text.
+        return None if raw != raw else float.__repr__(raw + 0.0)
+    return str(raw)
+
+
 class _Feature(BaseModel):
     """The fields and methods of every kind of feature.
 
@@ -52,10 +64,14 @@ class _Feature(BaseModel):
     def read(self, raw: Any, missing: frozenset[str] = frozenset()) -> Any:
         """A raw value (text, number, null) as this feature's own type, checked.
 
+        A number or a boolean is read as its text is: `read(as_text(raw)) == read(raw)` for every accepted value.
         missing: strings that are read as null, in addition to the empty string. Raises `FieldError`.
         """
-        raw = raw.strip() if isinstance(raw, str) else raw
-        is_null = raw is None or raw == "" or raw in missing if isinstance(raw, str | None) else raw != raw
+        if isinstance(raw, str):
+            raw = raw.strip()
+            is_null = raw == "" or raw in missing
+        else:
+            is_null = raw is None or raw != raw or (bool(missing) and as_text(raw) in missing)
         value = None if is_null else self._parse(raw)
         if value is None:
             if self.required:
@@ -108,7 +124,8 @@ class Number(_Feature):
         if isinstance(raw, bool) or not isinstance(raw, int | float | str | np.number):
             raise FieldError("type", "must be a number")
         try:
-            value = float(raw)
+            # The sum makes 0.0 of -0.0: equal values must have equal hashes.
+            value = float(raw) + 0.0
         except ValueError:
             raise FieldError("type", f"must be a number, not {_short(raw)}") from None
         except OverflowError:
@@ -145,21 +162,17 @@ class Integer(Number):
 
 
 class Boolean(_Feature):
-    """True or false; encoded as 1 or 0."""
+    """True or false; encoded as 1 or 0. The numbers 1 and 0 are read as true and false."""
 
     type: Literal["boolean"] = "boolean"
     __init__ = _Feature.__init__
     _WORDS: ClassVar[dict[str, bool]] = {
-        "true": True,
-        "yes": True,
-        "1": True,
-        "false": False,
-        "no": False,
-        "0": False,
+        **dict.fromkeys(("true", "yes", "1", "1.0"), True),
+        **dict.fromkeys(("false", "no", "0", "0.0"), False),
     }
 
     def _parse(self, raw: Any) -> bool:
-        word = str(int(raw)) if isinstance(raw, float) and raw in (0.0, 1.0) else str(raw).lower()
+        word = str(as_text(raw)).lower()
         if word not in self._WORDS:
             raise FieldError("type", f"must be true or false, not {_short(raw)}")
         return self._WORDS[word]
@@ -233,7 +246,7 @@ class Category(_Feature):
     def _parse(self, raw: Any) -> str:
         if isinstance(raw, bool) or not isinstance(raw, int | float | str | np.number):
             raise FieldError("type", "must be a text")
-        text = raw if isinstance(raw, str) else f"{raw:.15g}" if isinstance(raw, float) else str(raw)
+        text = str(as_text(raw))
         if self._WHOLE.fullmatch(text):
             text = text.partition(".")[0]
         if len(text) > TEXT_LIMIT:

@@ -19,7 +19,7 @@ from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION, PREVIOUS, digest
 from mlops_lab.rollout import RolloutError
-from mlops_lab.steps.ingest import KnownBatchError, reset
+from mlops_lab.steps.ingest import KnownBatchError, land, prepare, reset, validate
 from mlops_lab.steps.promote import roll_back
 from tests.support.flats import batch, flats
 
@@ -166,6 +166,19 @@ def test_a_run_killed_after_any_step_is_finished_by_the_next_one(lab, use_case, 
     assert count(lab, "flats_raw") == count(lab, "flats_clean") == 300
     assert lab.registry.by_alias("flats", CHAMPION) is not None
     assert len([row for row in lab.ledger.promotions("flats") if row.outcome == "promoted"]) == 1
+
+
+def test_prepare_reads_raw_data_and_needs_no_payload(lab, use_case, course):
+    course.will_answer(batch(1, flats(300)), END)
+    entry = land(lab, use_case)
+    validate(lab, use_case, entry.id)
+    lab.artifacts.delete("payloads/flats")
+    prepare(lab, use_case, entry.id)
+    assert lab.ledger.batch(entry.id).state == "prepared"
+    clean = lab.store.read_clean(use_case)
+    assert len(clean) == lab.ledger.batch(entry.id).clean == 300
+    assert clean["area"].tolist() == [row[0] for row in flats(300)]
+    assert clean["balcony"].astype(bool).tolist() == [row[3] for row in flats(300)]
 
 
 def test_a_payload_that_reached_the_bucket_but_not_the_ledger_is_found_again(

@@ -35,6 +35,11 @@ class RawBatch:
     misshapen: list[tuple[int, str, Any]]
     ignored: list[str]
 
+    @property
+    def by_position(self) -> dict[int, Any]:
+        """Every row of the payload, misshapen ones too, by its position."""
+        return dict(zip(self.positions, self.rows, strict=True)) | {n: row for n, _, row in self.misshapen}
+
 
 def parse(body: bytes, use_case: UseCase) -> RawBatch:
     """A stored payload as rows of the use case's raw columns.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mlops_lab.data.rows import rows
+from mlops_lab.use_case import UseCase
 
 SHARES = (("train", 0.6), ("validation", 0.2), ("test", 0.2))
 
@@ -22,6 +23,18 @@ def hashes(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
             known[text] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         found.append(known[text])
     return found
+
+
+def with_split(use_case: UseCase, typed: pd.DataFrame) -> pd.DataFrame:
+    """Typed rows with the columns `group_hash` and `split`. Equal groups have equal hashes in every batch.
+
+    The hash is of the group key; without a group key, of the whole row.
+    """
+    target = [] if use_case.derived_target else [use_case.target.name]
+    columns = list(use_case.group_key) or [f.name for f in use_case.features] + target
+    groups = hashes(typed, columns)
+    own = {"group_hash": groups, "split": [split_of(group) for group in groups]}
+    return typed.assign(**pd.DataFrame(own, index=typed.index, dtype="object"))
 
 
 def split_of(group_hash: str) -> str:

@@ -4,8 +4,6 @@ Tables of a use case are made from its declaration. A step that is run again rep
 """
 
 import json
-from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 from sqlalchemy import (
@@ -29,11 +27,12 @@ from sqlalchemy import Boolean as SqlBoolean
 
 from mlops_lab import contract
 from mlops_lab.data.database import CHUNK, StoreError, connect, create, insert_many
+from mlops_lab.data.payload import RawBatch
 from mlops_lab.data.rows import rows
 from mlops_lab.data.split import SHARES
 from mlops_lab.data.tables import RAW, Batch, Model, Promotion
-from mlops_lab.data.validate import Problem
-from mlops_lab.features import Feature
+from mlops_lab.data.validate import Problem, read_texts
+from mlops_lab.features import Feature, as_text
 from mlops_lab.use_case import UseCase
 
 
@@ -51,49 +50,59 @@ class Store:
     # Raw rows
 
     def put_raw(
-        self,
-        use_case: UseCase,
-        batch: Batch,
-        kept: pd.DataFrame,
-        raw_rows: dict[int, dict],
-        problems: list[Problem],
-    ) -> None:
+        self, use_case: UseCase, batch_id: int, payload: RawBatch, kept: pd.DataFrame, problems: list[Problem]
+    ) -> dict[str, int]:
         """Good rows as they came, bad rows with the rule they broke, and the counts: one transaction.
 
-        kept:     index row_index, columns group_hash and split.
-        raw_rows: position in the payload → raw row, of all rows.
+        kept: the good rows; index: position in the payload; columns group_hash and split.
+        Returns the counts: received, stored, quarantined.
         """
         raw, quarantine = self._raw_tables(use_case)
         names = [column.name for column in use_case.columns]
+        rows_of = payload.by_position
+        groups = zip(kept.index.tolist(), kept["group_hash"], kept["split"], strict=True)
         good = (
-            {"batch_id": batch.id, "row_index": index, "group_hash": group, "split": split}
-            | {name: _as_text(raw_rows[index].get(name)) for name in names}
-            for index, group, split in zip(
-                kept.index.tolist(), kept["group_hash"], kept["split"], strict=True
-            )
+            {"batch_id": batch_id, "row_index": index, "group_hash": group, "split": split}
+            | {name: as_text(rows_of[index][name]) for name in names}
+            for index, group, split in groups
         )
         bad = (
             {
-                "batch_id": batch.id,
-                "row_index": p.row,
-                "column_name": p.column,
-                "rule": p.rule,
-                "message": p.message,
+                "batch_id": batch_id,
+                "row_index": problem.row,
+                "column_name": problem.column,
+                "rule": problem.rule,
+                "message": problem.message,
+                "row_json": json.dumps(rows_of[problem.row], ensure_ascii=False, default=str),
             }
-            | {"row_json": json.dumps(raw_rows.get(p.row, p.value), ensure_ascii=False, default=str)}
-            for p in problems
+            for problem in problems
         )
+        counts = {
+            "received": len(rows_of),
+            "stored": len(kept),
+            "quarantined": len({problem.row for problem in problems}),
+        }
         with self.raw.begin() as db:
-            db.execute(delete(raw).where(raw.c.batch_id == batch.id))
-            db.execute(delete(quarantine).where(quarantine.c.batch_id == batch.id))
+            db.execute(delete(raw).where(raw.c.batch_id == batch_id))
+            db.execute(delete(quarantine).where(quarantine.c.batch_id == batch_id))
             insert_many(db, raw, good)
             insert_many(db, quarantine, bad)
-            counts = {
-                "stored": len(kept),
-                "quarantined": len({p.row for p in problems}),
-                "received": len(raw_rows),
-            }
-            db.execute(update(Batch).where(Batch.id == batch.id).values(state="stored", **counts))
+            db.execute(update(Batch).where(Batch.id == batch_id).values(state="stored", **counts))
+        return counts
+
+    def read_raw(self, use_case: UseCase, batch_id: int) -> pd.DataFrame:
+        """The good rows of a batch, typed: raw columns, group_hash, split; index: position in the payload.
+
+        Raises `LabError` when a row no longer fits the use case.
+        """
+        raw, _ = self._raw_tables(use_case)
+        names = [*(column.name for column in use_case.columns), "group_hash", "split"]
+        found = select(raw.c.row_index, *(raw.c[name] for name in names)).where(raw.c.batch_id == batch_id)
+        with self.raw.connect() as db:
+            stored = [tuple(row) for row in db.execute(found.order_by(raw.c.row_index))]
+        texts = pd.DataFrame(stored, columns=["row_index", *names], dtype="object")
+        texts = texts.set_index(texts.pop("row_index").astype("int64"))
+        return read_texts(use_case, texts).assign(group_hash=texts["group_hash"], split=texts["split"])
 
     def new_groups(self, use_case: UseCase, batch_id: int, since: int) -> tuple[int, int]:
         """Distinct group keys of the batch: (those that no batch up to `since` has, all of them)."""
@@ -110,7 +119,7 @@ class Store:
 
     # Clean rows
 
-    def put_clean(self, use_case: UseCase, batch: Batch, frame: pd.DataFrame) -> int:
+    def put_clean(self, use_case: UseCase, batch_id: int, frame: pd.DataFrame) -> int:
         """Appends clean rows that aren't there yet; returns how many were new.
 
         frame: features, target, group_hash, split and row_hash; index row_index.
@@ -118,7 +127,7 @@ class Store:
         table = self._clean_table(use_case)
         frame = frame[~frame["row_hash"].duplicated()]
         with self.clean.begin() as db:
-            db.execute(delete(table).where(table.c.batch_id == batch.id))
+            db.execute(delete(table).where(table.c.batch_id == batch_id))
             known: set[str] = set()
             wanted = frame["row_hash"].tolist()
             for start in range(0, len(wanted), CHUNK):
@@ -126,7 +135,7 @@ class Store:
                 known.update(db.scalars(found))
             fresh = frame[~frame["row_hash"].isin(known)]
             entries = (
-                {"batch_id": batch.id, "row_index": index, **row}
+                {"batch_id": batch_id, "row_index": index, **row}
                 for index, row in zip(fresh.index.tolist(), rows(fresh), strict=True)
             )
             insert_many(db, table, entries)
@@ -135,15 +144,13 @@ class Store:
     def read_clean(
         self, use_case: UseCase, *, split: str | None = None, after: int = 0, until: int | None = None
     ) -> pd.DataFrame:
-        """Clean rows of batches after < id <= until, oldest first: features, target, split and the lab's columns."""
+        """Clean rows of batches after < id <= until, oldest first.
+
+        Columns: features, target, split, batch_id, row_hash, group_hash.
+        """
         table = self._clean_table(use_case)
-        names = [f.name for f in use_case.features] + [
-            use_case.target.name,
-            "split",
-            "batch_id",
-            "row_hash",
-            "group_hash",
-        ]
+        own = ["split", "batch_id", "row_hash", "group_hash"]
+        names = [*(feature.name for feature in use_case.features), use_case.target.name, *own]
         query = select(*(table.c[name] for name in names)).where(table.c.batch_id > after)
         if until is not None:
             query = query.where(table.c.batch_id <= until)
@@ -157,11 +164,10 @@ class Store:
                 frame[feature.name] = frame[feature.name].astype("float64")
         return frame
 
-    def count_clean(self, use_case: UseCase, after: int = 0) -> int:
-        """Clean rows of batches with an id above `after`."""
+    def count_clean(self, use_case: UseCase) -> int:
         table = self._clean_table(use_case)
         with self.clean.connect() as db:
-            return db.scalar(select(func.count()).where(table.c.batch_id > after))
+            return db.scalar(select(func.count()).select_from(table))
 
     # All of a use case
 
@@ -204,12 +210,6 @@ class Store:
 
     def _clean_table(self, use_case: UseCase) -> Table:
         return _clean_metadata(use_case).tables[f"{use_case.name}_clean"]
-
-
-def _as_text(value: Any) -> str | None:
-    return (
-        None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    )
 
 
 def _raw_metadata(use_case: UseCase) -> MetaData:
@@ -260,8 +260,3 @@ def _sql_type(feature: Feature):
         return SqlBoolean
     # Text, not String: dozens of wide VARCHARs would pass the row size that MySQL allows.
     return Date if isinstance(feature, contract.Date) else Text
-
-
-def records(problems: list[Problem], most: int) -> list[dict]:
-    """The first problems as plain records, for the quarantine table of a batch's run."""
-    return [asdict(problem) for problem in problems[:most]]

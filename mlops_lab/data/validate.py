@@ -4,12 +4,13 @@ Every value passes `Feature.read` of the contract, the same function that the AP
 pipeline accepts is a row that `POST /predict` accepts.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
 from mlops_lab.data.payload import RawBatch
+from mlops_lab.errors import LabError
 from mlops_lab.features import Boolean, Category, Feature, FieldError, Integer, Number
 from mlops_lab.use_case import UseCase
 
@@ -32,11 +33,6 @@ class Validated:
     typed: pd.DataFrame
     problems: list[Problem]
 
-    @property
-    def quarantined(self) -> int:
-        """Distinct rows with at least one problem."""
-        return len({problem.row for problem in self.problems})
-
 
 def validate(batch: RawBatch, use_case: UseCase) -> Validated:
     """Types and checks every row; a row with any problem is left out of `typed`."""
@@ -47,8 +43,8 @@ def validate(batch: RawBatch, use_case: UseCase) -> Validated:
         values, faults = _read(feature, [row[feature.name] for row in batch.rows], missing)
         columns[feature.name] = pd.Series(values, index=batch.positions, dtype=_dtype(feature))
         problems += [
-            Problem(batch.positions[place], feature.name, fault.rule, str(fault), _text(raw))
-            for place, fault, raw in faults
+            Problem(batch.positions[index], feature.name, fault.rule, str(fault), _text(raw))
+            for index, fault, raw in faults
         ]
     frame = pd.DataFrame(columns, index=pd.Index(batch.positions, name="row_index"))
     frame = frame.drop(index=list({problem.row for problem in problems} & set(batch.positions)))
@@ -59,11 +55,35 @@ def validate(batch: RawBatch, use_case: UseCase) -> Validated:
     return Validated(frame, sorted(problems, key=lambda problem: problem.row))
 
 
+def read_texts(use_case: UseCase, texts: pd.DataFrame) -> pd.DataFrame:
+    """Rows as RawData stores them (texts by `as_text`, null as None), typed exactly as `validate` typed them.
+
+    Raises `LabError` when a row no longer fits, since the use case was changed after it was stored.
+    """
+    missing = frozenset(use_case.missing)
+    columns = {}
+    for feature in use_case.columns:
+        values, faults = _read(feature, texts[feature.name].tolist(), missing)
+        if faults:
+            index, fault, _ = faults[0]
+            raise LabError(
+                f"row {texts.index[index]} of RawData no longer fits {use_case.name}: {feature.name} {fault}; "
+                "the next run of the loop validates the batch again"
+            )
+        columns[feature.name] = pd.Series(values, index=texts.index, dtype=_dtype(feature))
+    return pd.DataFrame(columns, index=texts.index)
+
+
+def records(problems: list[Problem], limit: int) -> list[dict[str, Any]]:
+    """The first problems as plain records, for the quarantine table of a batch's run."""
+    return [asdict(problem) for problem in problems[:limit]]
+
+
 def _read(feature: Feature, raw_values: list, missing: frozenset[str]) -> tuple[list, list]:
-    """Each distinct raw value is read once; returns typed values and (place, fault, raw value)."""
+    """Each distinct raw value is read once; returns typed values and (index, fault, raw value)."""
     known: dict[tuple[type, Any], Any] = {}
     values, faults = [], []
-    for place, raw in enumerate(raw_values):
+    for index, raw in enumerate(raw_values):
         try:
             key = (type(raw), raw)
             if key not in known:
@@ -75,7 +95,7 @@ def _read(feature: Feature, raw_values: list, missing: frozenset[str]) -> tuple[
         except TypeError:  # a list or an object where a value should be
             value = FieldError("type", "must be a single value")
         if isinstance(value, FieldError):
-            faults.append((place, value, raw))
+            faults.append((index, value, raw))
             value = None
         values.append(value)
     return values, faults

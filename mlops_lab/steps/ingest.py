@@ -2,13 +2,12 @@
 
 from hashlib import sha256
 
-import pandas as pd
-
 from mlops_lab.data.payload import BatchShapeError, batch_number, parse
-from mlops_lab.data.split import hashes, split_of
-from mlops_lab.data.store import records
+from mlops_lab.data.prepare import prepare as prepare_rows
+from mlops_lab.data.split import with_split
 from mlops_lab.data.tables import Batch
-from mlops_lab.data.validate import validate as read_rows
+from mlops_lab.data.validate import records
+from mlops_lab.data.validate import validate as validate_rows
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
 from mlops_lab.model.tags import BatchTags
@@ -65,7 +64,7 @@ def newest(lab: Lab, use_case: UseCase) -> Batch:
     return usable[-1]
 
 
-def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
+def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     """Good rows into RawData with their split, bad ones into quarantine with the rule they broke.
 
     Raises `BatchShapeError` when the payload isn't a batch of this use case; it stays in the bucket and the
@@ -73,18 +72,13 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
     """
     batch = lab.ledger.batch(batch_id)
     try:
-        raw = parse(lab.artifacts.get(batch.payload), use_case)
+        payload = parse(lab.artifacts.get(batch.payload), use_case)
     except BatchShapeError as error:
         lab.ledger.note(batch_id, state="broken", fault=str(error))
         raise BatchShapeError(f"{error}; the payload is kept as {batch.payload}") from None
-    checked = read_rows(raw, use_case)
-    kept = checked.typed.assign(group_hash=_group_hashes(use_case, checked.typed))
-    kept["split"] = kept["group_hash"].map(split_of)
-    raw_rows = dict(zip(raw.positions, raw.rows, strict=True)) | {
-        place: row for place, _, row in raw.misshapen
-    }
-    lab.store.put_raw(use_case, batch, kept, raw_rows, checked.problems)
-    batch = lab.ledger.batch(batch_id)
+    checked = validate_rows(payload, use_case)
+    kept = with_split(use_case, checked.typed)
+    counts = lab.store.put_raw(use_case, batch_id, payload, kept, checked.problems)
 
     run = batch.mlflow_run or lab.tracking.start(
         use_case.name,
@@ -94,41 +88,20 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
         ),
     )
     lab.ledger.note(batch_id, mlflow_run=run)
-    counts = {
-        "received": batch.received,
-        "stored": batch.stored,
-        "quarantined": batch.quarantined,
-        "gap": batch.gap,
-    }
-    lab.tracking.log(run, metrics=counts, tags=BatchTags(ignored_columns=", ".join(raw.ignored)))
+    tags = BatchTags(ignored_columns=", ".join(payload.ignored))
+    lab.tracking.log(run, metrics=counts | {"gap": batch.gap}, tags=tags)
     lab.tracking.log_json(run, "quarantine.json", records(checked.problems, QUARANTINE_SHOWN))
-    lab.say(f"{batch.received:,} rows received, {batch.stored:,} stored, {batch.quarantined:,} quarantined")
-    return lab.ledger.batch(batch_id)
+    lab.say("{received:,} rows received, {stored:,} stored, {quarantined:,} quarantined".format(**counts))
 
 
-def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> Batch:
-    """Cleaned rows into CleanData, each distinct row once, with its split."""
-    batch = lab.ledger.batch(batch_id)
-    typed = read_rows(parse(lab.artifacts.get(batch.payload), use_case), use_case).typed
-    groups = pd.Series(_group_hashes(use_case, typed), index=typed.index)
-    target = use_case.target.name
-    clean = use_case.clean(typed.copy())
-    if missing := [f.name for f in (*use_case.features, use_case.target) if f.name not in clean.columns]:
-        raise LabError(f"the clean function of {use_case.name} loses or doesn't make: {', '.join(missing)}")
-    clean = clean[clean[target].notna()]
-    names = [f.name for f in use_case.features] + [target]
-    clean = clean[names].assign(row_hash=hashes(clean, names), group_hash=groups.reindex(clean.index))
-    if clean["group_hash"].isna().any():
-        raise LabError(
-            f"the clean function of {use_case.name} changes the frame's index; keep it as it comes"
-        )
-    clean["split"] = clean["group_hash"].map(split_of)
-    new = lab.store.put_clean(use_case, batch, clean)
-    counts = {"clean": new, "dropped": len(typed) - len(clean), "duplicates": len(clean) - new}
+def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
+    """The batch's rows of RawData into CleanData: cleaned, each distinct row once, with its split."""
+    prepared = prepare_rows(use_case, lab.store.read_raw(use_case, batch_id))
+    new = lab.store.put_clean(use_case, batch_id, prepared.frame)
+    counts = {"clean": new, "dropped": prepared.dropped, "duplicates": len(prepared.frame) - new}
     lab.ledger.note(batch_id, state="prepared", **counts)
-    lab.tracking.log(batch.mlflow_run, metrics=counts)
-    lab.say(f"{new:,} new clean rows, {counts['duplicates']:,} duplicates, {counts['dropped']:,} dropped")
-    return lab.ledger.batch(batch_id)
+    lab.tracking.log(lab.ledger.batch(batch_id).mlflow_run, metrics=counts)
+    lab.say("{clean:,} new clean rows, {duplicates:,} duplicates, {dropped:,} dropped".format(**counts))
 
 
 def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:
@@ -146,11 +119,3 @@ def reset(lab: Lab, use_case: UseCase) -> None:
     lab.tracking.delete_runs(use_case.name)
     lab.artifacts.delete(f"payloads/{use_case.name}")
     lab.source.restart(use_case.dataset)
-
-
-def _group_hashes(use_case: UseCase, typed: pd.DataFrame) -> list[str]:
-    """Of the group key, else of the whole row: equal groups have equal hashes in every batch."""
-    columns = list(use_case.group_key) or [f.name for f in use_case.features] + (
-        [] if use_case.derived_target else [use_case.target.name]
-    )
-    return hashes(typed, columns)

@@ -48,7 +48,7 @@ def test_every_problem_of_a_row_is_named_but_the_row_counts_once(use_case):
     rows[1] = [-1, "high", "north", True, "2000-01-01", 0]
     result = checked(use_case, rows)
     assert {p.column for p in result.problems} == {"area", "floor", "rent"}
-    assert result.quarantined == 1
+    assert list(result.typed.index) == [0, 2]
 
 
 def test_a_rule_of_the_use_case_sets_rows_apart(lab, use_case):

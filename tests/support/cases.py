@@ -8,7 +8,8 @@ import pandas as pd
 from mlops_lab.candidates import linear_regression
 from mlops_lab.contract import Boolean, Category, Date, Integer, Number
 from mlops_lab.data.payload import RawBatch
-from mlops_lab.data.split import hashes, split_of
+from mlops_lab.data.prepare import prepare
+from mlops_lab.data.split import with_split
 from mlops_lab.data.validate import validate
 from mlops_lab.use_case import ACCURACY, RMSE_LOG, ROC_AUC, UseCase
 
@@ -74,9 +75,6 @@ def small_rows(n: int = 1200, seed: int = 0) -> list[dict]:
 
 
 def clean_rows(use_case: UseCase, raw: list[dict]) -> pd.DataFrame:
-    """Raw rows on the pipeline's way into CleanData: validated, cleaned, distinct, with their split."""
+    """Raw rows through the pipeline's own functions: validated, prepared, each distinct row once."""
     typed = validate(RawBatch(1, raw, list(range(len(raw))), [], []), use_case).typed
-    group = list(use_case.group_key) or list(typed.columns)
-    typed = typed.assign(split=[split_of(found) for found in hashes(typed, group)])
-    names = [*(f.name for f in use_case.features), use_case.target.name]
-    return use_case.clean(typed).drop_duplicates(list(dict.fromkeys([*group, *names])))[[*names, "split"]]
+    return prepare(use_case, with_split(use_case, typed)).frame.drop_duplicates("row_hash")
