@@ -17,7 +17,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
-pytest_plugins = ["tests.support.pages"]  # one set of services for the pages of Streamlit and of Gradio
+# The pages: one set of services for Streamlit and Gradio.
+pytest_plugins = ["tests.support.marks", "tests.support.pages"]
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -28,36 +29,6 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("measured")
     for test, name, value in figures:
         terminalreporter.write_line(f"{test}: {name} {value}")
-
-
-# Tests that share what is dear to make run one after another in one worker: those of one folder here, of one file
-# elsewhere. The longest groups come first, so that the workers end together.
-TOGETHER = {
-    "streamlit": "pages",
-    "gradio": "pages",
-    "locust": "pages",
-    "dags": "dags",
-    "notebooks": "notebooks",
-}
-LONGEST = (
-    "test_demo.py",
-    "pages",
-    "notebooks",
-    "test_use_cases.py",
-    "dags",
-    "test_real_data.py",
-    "test_steps.py",
-)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    groups = {}
-    for item in items:
-        group = TOGETHER.get(item.path.parent.name, item.path.name)
-        groups[item.nodeid] = group
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: LONGEST.index(g) if (g := groups[item.nodeid]) in LONGEST else len(LONGEST))
 
 
 REAL_DATA = Path(os.environ.get("LAB_TEST_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))

@@ -129,6 +129,7 @@ def test_a_broken_use_case_file_is_named_and_the_others_go_on(run, use_cases):
     assert "broken.py can't be used" in run("run", "broken", status=1).stderr
 
 
+@pytest.mark.process
 def test_without_a_data_api_the_command_starts_one_for_itself(run, tmp_path, monkeypatch):
     monkeypatch.delenv("LAB_DATA_API_URL")
     monkeypatch.setenv("LAB_DATA_API_PORT", str(free_ports(1)[0]))
@@ -142,6 +143,7 @@ def test_without_a_data_api_the_command_starts_one_for_itself(run, tmp_path, mon
     assert done.stderr == ""
 
 
+@pytest.mark.process
 def test_a_real_process_ends_with_the_same_status_and_no_traceback(environment):
     command = [LAB, "predict", "houses"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -150,6 +152,7 @@ def test_a_real_process_ends_with_the_same_status_and_no_traceback(environment):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.process
 def test_ctrl_c_is_one_word_and_status_130(environment, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("LAB_DATA_API_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/{{dataset}}")

@@ -50,6 +50,7 @@ def test_every_public_name_can_be_imported_and_is_the_one_that_the_type_checker_
     ],
     ids=["import", "every name", "the use cases"],
 )
+@pytest.mark.process
 def test_no_learning_library_is_imported(code):
     """Airflow's DAG processor imports the use cases every few seconds."""
     code += "; import sys; print(sorted({name.partition('.')[0] for name in sys.modules}))"

@@ -116,6 +116,7 @@ def test_a_damaged_file_of_positions_is_one_line_and_status_1(start, tmp_path, t
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.process
 def test_a_real_process_ends_with_the_same_line_and_status(tmp_path, taken):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
     command = [sys.executable, "-m", "datos", "--port", str(taken)]

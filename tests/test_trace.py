@@ -71,6 +71,7 @@ def test_a_prediction_leads_to_its_model_run_batch_and_payload(served):
     assert "can't give payloads/flats" in learnt["payload_fault"]
 
 
+@pytest.mark.process
 def test_the_command_follows_predictions_and_batches(served):
     settings = served.settings
     env = os.environ | {

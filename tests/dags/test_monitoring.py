@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.flats import batch, flats
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("dags")]
+
 RUN = """
 import json, sys, uuid
 sys.path.insert(0, sys.argv[1])

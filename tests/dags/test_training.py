@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.flats import FLATS, batch, flats
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("dags")]
+
 END = (400, {"detail": "all batches are out"})
 
 RUN = """

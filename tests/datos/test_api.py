@@ -227,6 +227,7 @@ def data_api(**settings) -> Process:
     return Process("datos", command, env, f"http://127.0.0.1:{port}")
 
 
+@pytest.mark.process
 @pytest.mark.timeout(120)
 def test_log_lines_are_json_with_the_requests_id(tmp_path, supervisor):
     (tmp_path / "houses.csv").write_text("")
@@ -249,6 +250,7 @@ def test_log_lines_are_json_with_the_requests_id(tmp_path, supervisor):
     assert len(broken["request_id"]) == 32
 
 
+@pytest.mark.process
 @pytest.mark.timeout(120)
 def test_a_killed_service_goes_on_where_it_was(tmp_path, supervisor):
     api = data_api(state=tmp_path / "deep" / "positions.json", scale=0.005)

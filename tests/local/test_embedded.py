@@ -3,12 +3,15 @@
 import subprocess
 import sys
 
+import pytest
+
 from mlops_lab.local import embedded
 from mlops_lab.local.processes import Supervisor, free_ports, without
 from mlops_lab.local.warm import MODULES
 from mlops_lab.settings import Settings
 
 
+@pytest.mark.process
 def test_every_module_of_the_list_is_imported():
     code = (
         "import sys; from mlops_lab.local.warm import import_modules; import_modules(); print(*sys.modules)"

@@ -13,6 +13,8 @@ import pytest
 from mlops_lab.local import processes
 from mlops_lab.local.processes import Process, ProcessError, Supervisor, check_ports, free_ports, healthy
 
+pytestmark = pytest.mark.process
+
 CHILD_OF_ITS_OWN_GROUP = """
 import subprocess, sys, time
 child = subprocess.Popen(["sleep", "600"], start_new_session=True)

@@ -57,6 +57,7 @@ def test_a_long_text_is_cut_to_what_mlflow_accepts():
     assert len(BatchTags(outcome_reason="x" * 9000).to_mlflow()["lab.outcome_reason"]) == TAG_LIMIT
 
 
+@pytest.mark.process
 def test_the_module_imports_no_heavy_library():
     code = (
         "import sys, mlops_lab.model.tags; "

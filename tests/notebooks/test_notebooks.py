@@ -6,6 +6,8 @@ import pytest
 
 from mlops_lab.lab import Lab
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("notebooks")]
+
 NAMES = [
     "01_explore_the_data_api",
     "02_load_and_split_raw_data",

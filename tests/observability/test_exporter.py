@@ -113,6 +113,7 @@ def test_the_ledger_is_exported(ledger):
     assert found["lab_disk_free_bytes",] < found["lab_disk_size_bytes",]
 
 
+@pytest.mark.process
 def test_a_service_that_does_not_answer_is_down_and_the_others_are_exported(tmp_path, ledger, services):
     # It accepts connections and sends nothing.
     with socket.socket() as silent, Supervisor(tmp_path / "logs", environment=without_lab()) as supervisor:

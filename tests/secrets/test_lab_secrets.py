@@ -11,6 +11,8 @@ import pytest
 
 from mlops_lab.settings import REPOSITORY
 
+pytestmark = pytest.mark.process
+
 SCRIPT = REPOSITORY / "secrets" / "lab-secrets"
 READERS = re.search(r"for reader in (.*?);", (SCRIPT.parent / "Dockerfile").read_text().replace("\\\n", ""))[
     1

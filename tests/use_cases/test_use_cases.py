@@ -54,6 +54,7 @@ def compete(use_case, frame):
     return sorted(found, key=lambda trained: -sign * trained.metrics["validation"][name])
 
 
+@pytest.mark.slow
 def test_housing_on_the_market_comes_close_to_the_best_possible():
     market = Market()
     frame = clean_rows(HOUSING, made(market, BATCHES))
@@ -66,10 +67,12 @@ def test_housing_on_the_market_comes_close_to_the_best_possible():
     assert ranked[0].metrics["test"]["rmse_log"] < 0.97 * ridge.metrics["test"]["rmse_log"]
 
 
+@pytest.mark.slow
 def test_housing_learns_from_the_first_batch_alone():
     compete(HOUSING, clean_rows(HOUSING, made(Market(), [1])))
 
 
+@pytest.mark.slow
 def test_diabetes_on_invented_patients():
     raw = made(Clinic(), range(1, 3))
     frame = clean_rows(DIABETES, raw)
@@ -105,6 +108,7 @@ def test_diagnoses_count_by_chapter():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_covertype_on_invented_patches():
     best = compete(COVERTYPE, clean_rows(COVERTYPE, made(Forest(), range(1, 3))))[0]
     assert best.metrics["test"]["accuracy"] > 0.75
@@ -119,6 +123,7 @@ def test_bounds_do_not_quarantine_real_rows(name, real_data):
     assert len(REAL[name].clean(validated.typed)) > 0.9 * len(raw)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_housing_on_real_listings(real_data):
     frame = clean_rows(HOUSING, real(real_data, "realtor_2023_half.csv.gz"))

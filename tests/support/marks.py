@@ -1,0 +1,60 @@
+"""How tests are grouped for the workers, and what the mark `process` promises: without it a test starts none."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# The longest groups come first, so that the workers end together. A group is a file, unless a test names another
+# by `xdist_group`: tests that share services run one after another in one worker.
+LONGEST = (
+    "test_demo.py",
+    "pages",
+    "notebooks",
+    "test_use_cases.py",
+    "dags",
+    "test_real_data.py",
+    "test_steps.py",
+)
+# Each of these marks implies `process`.
+BOOT = ("alerts", "browser", "cluster", "demo", "stack")
+# Programs that start within milliseconds: git is asked for the commit by MLflow, kubectl renders manifests.
+QUICK = ("git", "kubectl", "kustomize", "ldconfig", "gcc", "uname", "promtool", "sh")
+
+_allowed = True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    def rank(item) -> int:
+        group = item.get_closest_marker("xdist_group").args[0]
+        return LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+        if any(item.get_closest_marker(name) for name in BOOT):
+            item.add_marker(pytest.mark.process)
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    global _allowed
+    _allowed = item.get_closest_marker("process") is not None
+    try:
+        return (yield)
+    finally:
+        _allowed = True
+
+
+def _refuse(event: str, arguments: tuple) -> None:
+    if _allowed or event != "subprocess.Popen":
+        return
+    program = Path(os.fsdecode(arguments[0] or arguments[1][0])).name
+    if program not in QUICK:
+        raise RuntimeError(f"this test starts {program}: give it the mark `process`")
+
+
+sys.addaudithook(_refuse)
