@@ -79,7 +79,7 @@ def _look_at_mlflow(lab: Lab) -> None:
     try:
         lab.registry.client.search_experiments(max_results=1)
     except MlflowException as error:
-        text, where = str(error).splitlines()[0], _place(lab.settings.tracking_uri)
+        text, where = first_line(error), _place(lab.settings.tracking_uri)
         if "401" in text or "403" in text:
             raise LabError(
                 f"MLflow at {where} refuses this login; check LAB_MLFLOW_USERNAME and LAB_MLFLOW_PASSWORD"

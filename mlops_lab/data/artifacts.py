@@ -2,7 +2,7 @@
 
 from pyarrow import fs
 
-from mlops_lab.errors import LabError
+from mlops_lab.errors import LabError, first_line
 from mlops_lab.settings import Settings
 
 
@@ -44,9 +44,7 @@ class Artifacts:
             self._write(path + ".part", content)
             self._files.move(path + ".part", path)
         except OSError as error:
-            raise ArtifactError(
-                f"the object store can't take {path}: {str(error).splitlines()[0]}"
-            ) from error
+            raise ArtifactError(f"the object store can't take {path}: {first_line(error)}") from error
         return path
 
     def get(self, path: str) -> bytes:
@@ -54,9 +52,7 @@ class Artifacts:
             with self._files.open_input_stream(path) as stream:
                 return stream.read()
         except OSError as error:
-            raise ArtifactError(
-                f"the object store can't give {path}: {str(error).splitlines()[0]}"
-            ) from error
+            raise ArtifactError(f"the object store can't give {path}: {first_line(error)}") from error
 
     def list(self, folder: str) -> list[str]:
         """Paths of the objects in the folder, complete ones only."""

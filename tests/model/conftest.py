@@ -1,11 +1,16 @@
 """Rows and models that several tests share; nothing here may be changed by a test."""
 
+import os
+
 import pandas as pd
 import pytest
 
 from mlops_lab.candidates import gradient_boosting
 from mlops_lab.model.train import Trained, train
 from tests.support.cases import clean_rows, small_case, small_rows
+
+# The tests ask shap for a few rows only: compiling its functions costs six CPU seconds and saves nothing.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 TASKS = ("regression", "binary", "multiclass")
 
