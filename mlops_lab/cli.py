@@ -3,10 +3,11 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,13 +18,16 @@ from mlops_lab.errors import LabError
 from mlops_lab.settings import Settings, SettingsError
 from mlops_lab.use_case import get_use_case, read_use_cases
 
+if TYPE_CHECKING:
+    from mlops_lab.lab import Lab
+
 
 class OneLineErrors(typer.core.TyperGroup):
     """An error that a person can act on is one line and an exit status, not a traceback."""
 
-    def invoke(self, context):
+    def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except LabError as error:
             err.print(f"[red]error:[/red] {error}", soft_wrap=True)
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
@@ -138,16 +142,16 @@ def trace(
     """Follows a prediction to its model, run, batches and payloads; or a batch to its run, versions and payload."""
     from mlops_lab import trace
 
-    if (prediction is None) == (batch is None):
-        raise LabError("name a prediction or, with --batch, a batch of the ledger; `lab status` lists those")
     lab = _lab(Settings())
-    if batch is None:
+    if prediction is not None and batch is None:
         result = trace.trace_prediction(lab, prediction)
         lines = trace.lines(result)
-    else:
+    elif batch is not None and prediction is None:
         lab.store.create_tables()
         result = trace.trace_batch(lab, lab.ledger.batch(batch))
         lines = trace.batch_lines(result)
+    else:
+        raise LabError("name a prediction or, with --batch, a batch of the ledger; `lab status` lists those")
     if as_json:
         _print_json(result)
     else:
@@ -256,13 +260,13 @@ def _show(status: Status, name: str, done: int, total: int | None) -> None:
     status.update(f"{name} {done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else ""))
 
 
-def _lab(settings: Settings, progress=lambda line: None):
+def _lab(settings: Settings, progress: Callable[[str], None] = lambda _: None) -> "Lab":
     from mlops_lab.lab import Lab
 
     return Lab(settings, progress)
 
 
-def _read_rows(text: str) -> list[dict]:
+def _read_rows(text: str) -> list[dict[str, Any]]:
     if text == "-":
         source = sys.stdin.read()
     elif text.lstrip().startswith(("{", "[")):

@@ -1,6 +1,6 @@
-"""JSON lines on stderr, each with the id of the request that it is about: the log of every service of the lab's own.
+"""The log of the lab's own services: JSON lines on stderr, each with the id of its request.
 
-The standard library alone, so that each service's image may have it.
+It needs the standard library alone, so that every image can have it.
 """
 
 import json
@@ -11,6 +11,7 @@ import traceback
 import uuid
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -47,10 +48,10 @@ class JsonFormatter(logging.Formatter):
 class RequestId:
     """ASGI middleware: every reply carries `X-Request-ID`, the caller's or a new one, and so does every log line."""
 
-    def __init__(self, app):
+    def __init__(self, app: Any):
         self.app = app
 
-    async def __call__(self, scope, receive, send) -> None:
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -58,7 +59,7 @@ class RequestId:
         request_id.set(value)
         header = (b"x-request-id", value.encode())
 
-        async def send_with_id(message) -> None:
+        async def send_with_id(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), header]
             await send(message)
@@ -66,7 +67,7 @@ class RequestId:
         await self.app(scope, receive, send_with_id)
 
 
-def request_id_of(scope: dict) -> str:
+def request_id_of(scope: dict[str, Any]) -> str:
     """The caller's `X-Request-ID` when it is a plain word of at most 64 characters, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _PLAIN_WORD.fullmatch(value):

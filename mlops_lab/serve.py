@@ -75,14 +75,15 @@ def _parser(module: str, about: str, settings_class: type[LabSettings]) -> argpa
     for flag, name in settings_class.flags.items():
         field = settings_class.model_fields[name]
         default = f"(default: {settings_class.variable(name)}, or {field.default})"
+        options: dict[str, Any] = {"metavar": flag.strip("-").upper()}
+        if field.annotation is bool:
+            options = {"action": "store_true"}
         parser.add_argument(
             flag,
             dest=name,
             default=argparse.SUPPRESS,
             help=f"{field.description} {default}",
-            **(
-                {"action": "store_true"} if field.annotation is bool else {"metavar": flag.strip("-").upper()}
-            ),
+            **options,
         )
     return parser
 

@@ -1,8 +1,11 @@
 """What the lab has for one use case: the champion with its scores, the number of versions, the batches."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlops_lab.errors import ModelError
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
 from mlops_lab.model.registry import CHAMPION, Version
@@ -13,8 +16,9 @@ from mlops_lab.model.tags import VersionTags
 class ChampionStatus:
     """The champion as its contract describes it.
 
-    test, baseline: the use case's metric of the model and of the naive baseline on the test rows; None when its
-    batches left no test rows. rows, batches: how many of each it was trained on. reason: why it was promoted.
+    test, baseline: the use case's metric of the model and of the naive baseline on the test rows; None when there are
+    no test rows, or it isn't defined on them. rows, batches: how many of each the champion was trained on. reason: why
+    it was promoted.
     """
 
     version: int
@@ -31,7 +35,7 @@ class ChampionStatus:
     def scores(self) -> str:
         """The metric of model and baseline, in words."""
         if self.test is None or self.baseline is None:
-            return f"{self.metric} unknown, there are no test rows yet"
+            return f"{self.metric} unknown, no test rows yet"
         return f"{self.metric} {self.test:.4g} on test rows; naive baseline {self.baseline:.4g}"
 
     @property
@@ -44,17 +48,24 @@ def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
     """Raises `ModelError` when the champion's files don't match its recorded digest."""
     contract = lab.predictor(champion).contract
     lineage = contract.lineage
+    if lineage is None:
+        raise ModelError(f"version {champion.version} of {champion.use_case} carries no lineage")
     return ChampionStatus(
         version=champion.version,
         candidate=lineage.candidate,
         metric=contract.metric,
-        test=contract.metrics.get("test", {}).get(contract.metric),
-        baseline=contract.baseline.get("test", {}).get(contract.metric),
+        test=_defined(contract.metrics, contract.metric),
+        baseline=_defined(contract.baseline, contract.metric),
         rows=lineage.rows["train"],
         batches=len(lineage.batches),
         run_id=champion.run_id,
         reason=VersionTags.from_mlflow(champion.tags).reason,
     )
+
+
+def _defined(scores: Mapping[str, Mapping[str, float]], metric: str) -> float | None:
+    score = scores.get("test", {}).get(metric, math.nan)
+    return None if math.isnan(score) else score
 
 
 def status(lab: Lab, name: str) -> dict[str, Any]:

@@ -94,8 +94,8 @@ def test_a_champion_without_test_rows_has_a_status(run, course):
     rows = [row for row, group in zip(flats(80), groups, strict=True) if split_of(group) != "test"]
     course.will_answer(batch(1, rows[:44]), END)
     printed = run("run", "flats").stdout
-    assert "first champion, there are no test rows yet" in printed
-    assert "rmse unknown, there are no test rows yet" in printed
+    assert "first champion, no test rows yet" in printed
+    assert "rmse unknown, no test rows yet" in printed
     assert "nan" not in printed
     champion = json.loads(run("status", "flats", "--json").stdout)[0]["champion"]
     assert (champion["test"], champion["baseline"]) == (None, None)

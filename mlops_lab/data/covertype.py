@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import IO
 
 COLUMNS = """
     Elevation Aspect Slope Horizontal_Distance_To_Hydrology Vertical_Distance_To_Hydrology
@@ -22,7 +22,7 @@ SOIL_TYPES = """
 """.split()
 
 
-def write_csv(data: BinaryIO, out: BinaryIO) -> None:
+def write_csv(data: IO[bytes], out: IO[bytes]) -> None:
     """Writes the CSV. data: the archive's `covtype.data.gz`, 55 columns without a header.
 
     Raises `ValueError` for a row of another form, and what gzip raises for damaged data.

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import httpx
 
@@ -51,7 +51,7 @@ class PublicDataset:
     page: str
     file: str
     member: str
-    convert: Callable[[BinaryIO, BinaryIO], None] = shutil.copyfileobj
+    convert: Callable[[IO[bytes], IO[bytes]], None] = shutil.copyfileobj
     sha256: str | None = None
 
 

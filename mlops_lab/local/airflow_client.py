@@ -1,7 +1,8 @@
-"""Airflow's public REST API, as much of it as the demo and the tests need."""
+"""A client of Airflow's public REST API, with the calls that the demo and the tests need."""
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 
@@ -13,24 +14,22 @@ class AirflowError(LabError):
 
 
 class AirflowClient:
-    """One login at one Airflow."""
+    """One Airflow, with one login."""
 
     def __init__(self, url: str, username: str, password: str):
         self._login = {"username": username, "password": password}
         self._http = httpx.Client(base_url=url, timeout=30)
 
     def wait_for_dag(self, dag: str, check: Callable[[], None] = lambda: None, timeout: float = 120) -> None:
-        """Until the DAG processor has read the DAG. Raises `AirflowError` when it can't, or in time."""
+        """Until the DAG processor has read the DAG. Raises `AirflowError` when it can't, or not in time."""
         deadline = time.monotonic() + timeout
         while self._ask("GET", f"/api/v2/dags/{dag}", allow=(404,)).status_code == 404:
             check()
             faults = self._ask("GET", "/api/v2/importErrors").json()["import_errors"]
             if faults or time.monotonic() > deadline:
-                reason = (
-                    faults[0]["stack_trace"].strip().splitlines()[-1]
-                    if faults
-                    else f"not read in {timeout:g} s"
-                )
+                reason = f"not read in {timeout:g} s"
+                if faults:
+                    reason = faults[0]["stack_trace"].strip().splitlines()[-1]
                 raise AirflowError(f"Airflow has no DAG {dag}: {reason}")
             time.sleep(0.5)
 
@@ -42,16 +41,15 @@ class AirflowClient:
 
     def trigger(self, dag: str) -> str:
         """Queues a run; returns its id."""
-        return self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None}).json()[
-            "dag_run_id"
-        ]
+        reply = self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None})
+        return reply.json()["dag_run_id"]
 
-    def runs(self, dag: str) -> list[dict]:
+    def runs(self, dag: str) -> list[dict[str, Any]]:
         """The newest runs first."""
         query = {"order_by": "-run_after", "limit": 50}
         return self._ask("GET", f"/api/v2/dags/{dag}/dagRuns", params=query).json()["dag_runs"]
 
-    def tasks(self, dag: str, run: str) -> list[dict]:
+    def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
         return self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances").json()["task_instances"]
 
     def skipped_at_land(self, dag: str, run: str) -> bool:
@@ -63,21 +61,17 @@ class AirflowClient:
         failed = next((task for task in self.tasks(dag, run) if task["state"] == "failed"), None)
         if failed is None:
             return "no task of it failed"
-        where = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{failed['task_id']}/logs/{failed['try_number'] or 1}"
-        log = self._ask(
-            "GET", where, params={"map_index": failed["map_index"], "full_content": True}, allow=(404,)
-        )
-        said = (
-            [line for line in log.json().get("content", []) if isinstance(line, dict)]
-            if log.status_code == 200
-            else []
-        )
-        for line in reversed(said):
-            if details := line.get("error_detail"):
-                return f"{failed['task_id']}: {details[0]['exc_value']}"
-        return f"{failed['task_id']}; its log in Airflow says why"
+        name = failed["task_id"]
+        path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{name}/logs/{failed['try_number'] or 1}"
+        query = {"map_index": failed["map_index"], "full_content": True}
+        log = self._ask("GET", path, params=query, allow=(404,))
+        lines = log.json().get("content", []) if log.status_code == 200 else []
+        for line in reversed(lines):
+            if isinstance(line, dict) and (details := line.get("error_detail")):
+                return f"{name}: {details[0]['exc_value']}"
+        return f"{name}; its log in Airflow says why"
 
-    def _ask(self, method: str, path: str, allow: tuple[int, ...] = (), **content) -> httpx.Response:
+    def _ask(self, method: str, path: str, allow: tuple[int, ...] = (), **content: Any) -> httpx.Response:
         if "authorization" not in self._http.headers:
             token = self._http.post("/auth/token", json=self._login)
             if token.status_code != 201:

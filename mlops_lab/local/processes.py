@@ -6,10 +6,11 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from urllib.parse import urlsplit
 
 import httpx
@@ -38,7 +39,7 @@ class Process:
     """What to run, and how to know that it works.
 
     env:          variables in addition to those of the supervisor.
-    url:          where it listens, as `http://host:port`; None for a process that listens nowhere.
+    url:          where it listens, as `http://host:port`; empty for a process that listens nowhere.
     health:       path below `url` that answers 200 when the process works.
     port_setting: the variable that moves its port; named when the port is taken.
     """
@@ -46,7 +47,7 @@ class Process:
     name: str
     command: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
-    url: str | None = None
+    url: str = ""
     health: str = "/health"
     port_setting: str | None = None
     cwd: Path | None = None
@@ -68,7 +69,7 @@ class Supervisor:
     def __init__(self, logs: Path, environment: Mapping[str, str] | None = None):
         self._logs = logs
         self._environment = environment
-        self._running: dict[str, subprocess.Popen] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._log_starts: dict[str, int] = {}
 
     def __enter__(self) -> "Supervisor":
@@ -80,7 +81,7 @@ class Supervisor:
         with _handling(signal.SIG_IGN):
             self.stop()
 
-    def start(self, process: Process) -> subprocess.Popen:
+    def start(self, process: Process) -> subprocess.Popen[bytes]:
         """Starts the process and returns at once; `wait` says when it works.
 
         The returned handle is for signals and the exit status: a process that was ended through it has to be
@@ -227,14 +228,18 @@ def ended_by_signal() -> Iterator[None]:
 def _uninterrupted() -> Iterator[None]:
     """A signal is delivered after the block, when the process being started is on the list of those to end."""
     received: list[int] = []
-    with _handling(lambda number, _: received.append(number)):
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    with _handling(receive):
         yield
     if received:
         os.kill(os.getpid(), received[0])
 
 
 @contextmanager
-def _handling(handler) -> Iterator[None]:
+def _handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
     """The block with this handler of every stop signal; Python delivers signals to the main thread alone."""
     if threading.current_thread() is not threading.main_thread():
         yield

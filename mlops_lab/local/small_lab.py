@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -57,9 +58,14 @@ def small_lab(
 def _settings(home: Path, use_cases: Path, default: str, data: Path | None) -> Settings:
     """Settings from these values and the defaults alone: `model_construct` doesn't read the environment."""
     home.mkdir(parents=True)
-    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    paths = {"home": home, "use_cases": use_cases, "datos_folder": data}
-    settings = Settings.model_construct(**paths, **ports, default_use_case=default)
+    ports: dict[str, Any] = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    values: dict[str, Any] = {
+        "home": home,
+        "use_cases": use_cases,
+        "datos_folder": data,
+        "default_use_case": default,
+    }
+    settings = Settings.model_construct(**values, **ports)
     at = f"http://{settings.bind}"
     return settings.model_copy(
         update={

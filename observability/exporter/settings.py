@@ -24,8 +24,10 @@ class ExporterSettings(LabSettings):
     postgres_url: SecretStr | None = Field(None, description="URL of Airflow's PostgreSQL server")
     redis_url: SecretStr | None = Field(None, description="URL of the queue's Redis")
     queue: str = Field("default", description="the list in which Celery's tasks wait")
-    probes: Json[dict[str, str]] = Field(
-        "{}", description='JSON: service → URL that answers 2xx, `{"mlflow": "http://…"}`'
+    # The default is validated as a variable is, so it is JSON, too.
+    probes: Json[dict[str, str]] = Field(  # pyrefly: ignore[bad-assignment]
+        "{}",
+        description='JSON: service → URL that answers 2xx, `{"mlflow": "http://…"}`',
     )
     airflow_url: str | None = Field(None, description="Airflow's health, `http://…/api/v2/monitor/health`")
     disk: Path = Field(Path("/"), description="a path on the disk whose free space is reported")
