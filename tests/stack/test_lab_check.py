@@ -12,6 +12,8 @@ import pytest
 
 from mlops_lab.settings import REPOSITORY
 
+pytestmark = pytest.mark.process
+
 SCRIPT = REPOSITORY / "stack" / "images" / "lab_check.py"
 LOGIN = "Basic " + base64.b64encode(b"reader:word").decode()
 
