@@ -1,4 +1,4 @@
-"""One DAG that looks every hour at what each use case served, and asks for a training when a bound is passed."""
+"""One DAG that checks the served predictions of each use case every hour and requests a training when needed."""
 
 import logging
 
@@ -23,7 +23,7 @@ def look(name):
     from mlops_lab.lab import Lab
     from mlops_lab.monitor import monitor
 
-    lab = Lab(Settings(), say=log.info)
+    lab = Lab(Settings(), progress=log.info)
     try:
         found = monitor(lab, lab.use_case(name))
     except NoChampionError as reason:
@@ -37,7 +37,7 @@ def look(name):
 
 with DAG(
     "monitoring",
-    description="What was served against what the champions learnt from: drift, live error, a training asked for",
+    description="Compares recent predictions with the champion's training data; requests a training when needed",
     schedule=CronTriggerTimetable("7 * * * *", timezone="UTC"),
     start_date=datetime(2024, 1, 1, tz="UTC"),
     catchup=False,

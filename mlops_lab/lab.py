@@ -22,11 +22,11 @@ from mlops_lab.use_case import UseCase, get_use_case
 class Lab:
     """What touches the world: databases, object store, Data API, MLflow. Each is opened when it is first used.
 
-    say: where progress goes, one line at a time.
+    progress: where progress goes, one line at a time.
     """
 
     settings: Settings
-    say: Callable[[str], None] = lambda line: print(line, flush=True)
+    progress: Callable[[str], None] = lambda line: print(line, flush=True)
 
     def use_case(self, name: str) -> UseCase:
         return get_use_case(self.settings.use_cases, name)
@@ -55,7 +55,11 @@ class Lab:
 
     @cached_property
     def artifacts(self) -> Artifacts:
-        return Artifacts(self.settings)
+        settings = self.settings
+        access, secret = (
+            key and key.get_secret_value() for key in (settings.s3_access_key, settings.s3_secret_key)
+        )
+        return Artifacts(settings.artifacts, settings.s3_endpoint, access, secret)
 
     @cached_property
     def source(self) -> DataApi:

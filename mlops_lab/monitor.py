@@ -80,7 +80,7 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
         result = _request(lab, use_case, result)
     result = replace(result, run_id=_report(lab, champion, contract, matrix, result))
     _record(lab, result)
-    lab.say(f"{use_case.name}: {result.reason}")
+    lab.progress(f"{use_case.name}: {result.reason}")
     return result
 
 

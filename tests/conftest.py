@@ -59,7 +59,7 @@ def lab(tmp_path, course, templates, flats_folder) -> Lab:
     """A lab of its own with the small use case, a scripted Data API, and nothing learnt yet."""
     home = tmp_path / "lab"
     templates.copy_empty(home)
-    return Lab(Settings(home=home, use_cases=flats_folder, data_api_url=course.url), say=lambda _: None)
+    return Lab(Settings(home=home, use_cases=flats_folder, data_api_url=course.url), progress=lambda _: None)
 
 
 @pytest.fixture

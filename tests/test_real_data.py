@@ -31,7 +31,7 @@ def serve(tmp_path, real_data):
             api = server("Data API", command, tmp_path, "/health", LAB_DATOS_FOLDER=str(folder))
             url = started(supervisor, api).url
             settings = Settings(home=tmp_path / "lab", data_api_url=f"{url}/{{dataset}}")
-            return Lab(settings, say=lambda _: None)
+            return Lab(settings, progress=lambda _: None)
 
         yield _serve
 

@@ -3,7 +3,6 @@
 from pyarrow import fs
 
 from mlops_lab.errors import LabError, first_line
-from mlops_lab.settings import Settings
 
 
 class ArtifactError(LabError):
@@ -11,33 +10,39 @@ class ArtifactError(LabError):
 
 
 class Artifacts:
-    """Whole objects by path. A write is seen whole or not at all."""
+    """Whole objects by path. A reader sees a complete object or none."""
 
-    def __init__(self, settings: Settings):
-        url = settings.artifacts
+    def __init__(
+        self,
+        url: str,
+        endpoint: str | None = None,
+        access_key: str | None = None,
+        secret_key: str | None = None,
+    ):
+        """`url`: `s3://bucket`, with the server's address as `endpoint`, or a folder, which is created."""
         if url.startswith("s3://"):
-            scheme, _, endpoint = (settings.s3_endpoint or "").partition("://")
-            store = fs.S3FileSystem(
-                access_key=settings.s3_access_key and settings.s3_access_key.get_secret_value(),
-                secret_key=settings.s3_secret_key and settings.s3_secret_key.get_secret_value(),
-                endpoint_override=endpoint or None,
+            scheme, _, address = (endpoint or "").partition("://")
+            store: fs.FileSystem = fs.S3FileSystem(
+                access_key=access_key,
+                secret_key=secret_key,
+                endpoint_override=address or None,
                 scheme=scheme or "https",
                 region="us-east-1",
                 connect_timeout=5,
                 request_timeout=60,
             )
-            self._files = fs.SubTreeFileSystem(url.removeprefix("s3://").rstrip("/"), store)
-            self._moves = False
+            root = url.removeprefix("s3://").rstrip("/")
         else:
-            local = fs.LocalFileSystem()
-            local.create_dir(url, recursive=True)
-            self._files = fs.SubTreeFileSystem(url, local)
-            self._moves = True
+            store, root = fs.LocalFileSystem(), url
+            store.create_dir(root, recursive=True)
+        self._files = fs.SubTreeFileSystem(root, store)
+        # S3 shows an object only when it is complete; a file must be written elsewhere and then moved.
+        self._moves = not url.startswith("s3://")
 
     def put(self, path: str, content: bytes) -> str:
         """Stores the bytes; returns the path."""
         try:
-            if not self._moves:  # S3 shows an object only when it is complete
+            if not self._moves:
                 self._write(path, content)
                 return path
             self._files.create_dir(path.rpartition("/")[0], recursive=True)
@@ -55,7 +60,7 @@ class Artifacts:
             raise ArtifactError(f"the object store can't give {path}: {first_line(error)}") from error
 
     def list(self, folder: str) -> list[str]:
-        """Paths of the objects in the folder, complete ones only."""
+        """Paths of the complete objects in the folder."""
         found = self._files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
         return sorted(
             info.path for info in found if info.type == fs.FileType.File and not info.path.endswith(".part")

@@ -1,4 +1,4 @@
-"""The client of the Data API: asks any server of either dialect for its next batch, by URL alone."""
+"""The client of the Data API: requests the next batch from a server of either API variant, by its URL alone."""
 
 import re
 import time
@@ -10,7 +10,8 @@ from mlops_lab.data.payload import Payload
 from mlops_lab.errors import LabError
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-ATTEMPTS = 4  # a busy or restarting server: 1 + 2 + 4 seconds of patience
+# A server that is busy or restarts gets four requests, after pauses of 1, 2 and 4 seconds.
+ATTEMPTS = 4
 
 
 class SourceError(LabError):
@@ -36,12 +37,12 @@ class DataApi:
         url, query = self._address(dataset)
         response = self._get(url, query)
         if response.status_code == 422 and "day" not in query and "day" in response.text:
-            # The other dialect: it wants to know the day, too.
+            # The other API variant requires the day as well.
             query |= {"day": DAYS[time.localtime().tm_wday]}
             response = self._get(url, query)
         if response.status_code == 400:
             detail = _detail(response)
-            # Both dialects say 400 at the end; servers of the course also say it to a wrong group or day.
+            # Both API variants reply 400 at the end. Some servers also do so for a wrong group or day.
             if re.search(r"inv[aá]lid", detail, re.IGNORECASE):
                 raise SourceError(
                     f"the Data API at {url} refuses the request: {detail}; check LAB_DATA_API_URL"

@@ -90,7 +90,7 @@ def _follow(
 ) -> None:
     """Starts the DAG and tells what its runs do, until the data ends (or `most` batches are done)."""
     dag = f"{use_case.name}_training"
-    lab = Lab(settings.model_copy(update=_urls_of(settings)), say=lambda _: None)
+    lab = Lab(settings.model_copy(update=_urls_of(settings)), progress=lambda _: None)
     lab.store.prepare_tables(use_case)
     known = {batch.id for batch in lab.ledger.batches(use_case.name) if batch.state == "done"}
     airflow.wait_for_dag(dag, supervisor.check)

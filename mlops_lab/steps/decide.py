@@ -33,7 +33,7 @@ def decide(
     if not decision.train:
         tags = replace(tags, outcome="skipped", outcome_reason=decision.reason)
     lab.tracking.log(batch.mlflow_run, metrics=metrics, tags=tags)
-    lab.say(f"decision: {word}, {decision.reason}")
+    lab.progress(f"decision: {word}, {decision.reason}")
     return decision
 
 

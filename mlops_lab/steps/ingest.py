@@ -29,7 +29,7 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
     """
     lab.store.prepare_tables(use_case)
     if (left := lab.ledger.unfinished(use_case.name)) is not None:
-        lab.say(f"batch {left.batch_number} was left unfinished ({left.state}); going on with it")
+        lab.progress(f"batch {left.batch_number} was left unfinished ({left.state}); going on with it")
         return left
     folder = f"payloads/{use_case.name}"
     known = {batch.payload for batch in lab.ledger.batches(use_case.name)}
@@ -47,8 +47,8 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
             f"batch {batch.batch_number} was received before (digest {digest[:12]}); nothing to do"
         )
     if batch.gap:
-        lab.say(f"batch {batch.batch_number} follows a gap: {batch.gap} batch(es) never arrived")
-    lab.say(f"batch {batch.batch_number} landed, {len(body) / 1e6:.1f} MB")
+        lab.progress(f"batch {batch.batch_number} follows a gap: {batch.gap} batch(es) never arrived")
+    lab.progress(f"batch {batch.batch_number} landed, {len(body) / 1e6:.1f} MB")
     return batch
 
 
@@ -65,12 +65,15 @@ def newest(lab: Lab, use_case: UseCase) -> Batch:
 
 
 def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
-    """Good rows into RawData with their split, bad ones into quarantine with the rule they broke.
+    """Writes the good rows to RawData with their split, and the bad ones to quarantine with the rule they broke.
 
-    Raises `BatchShapeError` when the payload isn't a batch of this use case; it stays in the bucket and the
-    ledger says why.
+    A batch that is done stays as it is. Raises `BatchShapeError` when the payload isn't a batch of this use case; then
+    the payload stays in the bucket, and the ledger holds the reason.
     """
     batch = lab.ledger.batch(batch_id)
+    if batch.state == "done":
+        lab.progress(f"batch {batch.batch_number} is stored already")
+        return
     try:
         payload = parse(lab.artifacts.get(batch.payload), use_case)
     except BatchShapeError as error:
@@ -91,17 +94,26 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     tags = BatchTags(ignored_columns=", ".join(payload.ignored))
     lab.tracking.log(run, metrics=counts | {"gap": batch.gap}, tags=tags)
     lab.tracking.log_json(run, "quarantine.json", records(checked.problems, QUARANTINE_SHOWN))
-    lab.say("{received:,} rows received, {stored:,} stored, {quarantined:,} quarantined".format(**counts))
+    lab.progress(
+        "{received:,} rows received, {stored:,} stored, {quarantined:,} quarantined".format(**counts)
+    )
 
 
 def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
-    """The batch's rows of RawData into CleanData: cleaned, each distinct row once, with its split."""
+    """Writes the batch's rows of RawData to CleanData: cleaned, each distinct row once, with its split.
+
+    A batch that is done stays as it is.
+    """
+    batch = lab.ledger.batch(batch_id)
+    if batch.state == "done":
+        lab.progress(f"batch {batch.batch_number} is prepared already")
+        return
     prepared = prepare_rows(use_case, lab.store.read_raw(use_case, batch_id))
     new = lab.store.put_clean(use_case, batch_id, prepared.frame)
     counts = {"clean": new, "dropped": prepared.dropped, "duplicates": len(prepared.frame) - new}
     lab.ledger.note(batch_id, state="prepared", **counts)
-    lab.tracking.log(lab.ledger.batch(batch_id).mlflow_run, metrics=counts)
-    lab.say("{clean:,} new clean rows, {duplicates:,} duplicates, {dropped:,} dropped".format(**counts))
+    lab.tracking.log(batch.mlflow_run, metrics=counts)
+    lab.progress("{clean:,} new clean rows, {duplicates:,} duplicates, {dropped:,} dropped".format(**counts))
 
 
 def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:

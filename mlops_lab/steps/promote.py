@@ -73,7 +73,7 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
                 batch.mlflow_run, "promotion.json", {**vars(found), "challenger": best.version}
             )
             break
-        lab.say("another promotion came first; comparing again with the new champion")
+        lab.progress("another promotion came first; comparing again with the new champion")
     outcome = "promoted" if promoted else "refused"
     if promoted:
         _set_champion(lab, use_case, best.version, champion and champion.version)
@@ -84,7 +84,7 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
             lab.registry.tag(loser, VersionTags(outcome="not chosen", reason=better))
     tags = BatchTags(outcome=outcome, outcome_reason=reason, version=best.version)
     lab.tracking.log(batch.mlflow_run, tags=tags)
-    lab.say(f"{best.facts.candidate} (version {best.version}) {outcome}: {reason}")
+    lab.progress(f"{best.facts.candidate} (version {best.version}) {outcome}: {reason}")
     return Outcome(promoted, best.version, reason)
 
 
@@ -102,9 +102,9 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
             seen = check_replicas(
                 lab.settings.inference_url, token, timeout, use_case.name, version, predictor
             )
-            lab.say(f"version {version} is served by {counted(seen, 'replica')}")
+            lab.progress(f"version {version} is served by {counted(seen, 'replica')}")
         else:
-            lab.say(f"version {version} predicts its example")
+            lab.progress(f"version {version} predicts its example")
     except (RolloutError, ModelError) as error:
         previous = lab.registry.by_alias(use_case.name, PREVIOUS)
         reason = f"{error}; the champion is again {f'version {previous.version}' if previous else 'none'}"

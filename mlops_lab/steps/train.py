@@ -26,19 +26,19 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | N
     tags = CandidateTags(candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number)
     run = lab.tracking.start(use_case.name, f"{candidate}-{batch.batch_number}", tags, batch.mlflow_run)
     try:
-        trained = fit(use_case, chosen, frame, progress=lambda text: lab.say(f"{candidate}: {text}"))
+        trained = fit(use_case, chosen, frame, progress=lambda text: lab.progress(f"{candidate}: {text}"))
         version = _register(lab, use_case, batch, run, candidate, trained, frame)
     except ModelError as error:
         lab.tracking.log(run, tags=replace(tags, outcome="refused", outcome_reason=str(error)))
         lab.tracking.end(run, failed=True)
-        lab.say(f"{candidate}: refused, {error}")
+        lab.progress(f"{candidate}: refused, {error}")
         return None
     except BaseException:
         lab.tracking.end(run, failed=True)
         raise
     lab.tracking.end(run)
     metric = use_case.metric.name
-    lab.say(
+    lab.progress(
         f"{candidate}: version {version}, {metric} {trained.metrics['validation'][metric]:.4g} on validation"
     )
     return version

@@ -24,7 +24,7 @@ def ran(dag, **options):
 
 runs = {"before": ran(monitoring.monitoring), "trained": ran(training.flats_training)}
 runs["quiet"] = ran(monitoring.monitoring)
-lab = Lab(Settings(), say=lambda _: None)
+lab = Lab(Settings(), progress=lambda _: None)
 row = {"area": 400, "floor": 40, "district": "harbour", "balcony": True, "built": "2020-01-15"}
 with lab.store.raw.begin() as db:
     db.execute(insert(Prediction), [

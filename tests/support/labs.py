@@ -57,7 +57,7 @@ class Templates:
         server = CourseServer()
         server.will_answer(batch(1, flats(rows)))
         settings = Settings(home=home, use_cases=self._use_cases, data_api_url=server.url)
-        lab = Lab(settings, say=lambda _: None)
+        lab = Lab(settings, progress=lambda _: None)
         assert run_batch(lab, lab.use_case("flats")).outcome.promoted
         lab.store.raw.dispose()
         lab.store.clean.dispose()
