@@ -51,7 +51,8 @@ def create_app(settings: InferenceSettings) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(routes.router(service))
-    app.openapi = LiveOpenApi(app, champions, settings.default_use_case)
+    # FastAPI's own way to replace the document is to replace this method.
+    app.openapi = LiveOpenApi(app, champions, settings.default_use_case)  # pyrefly: ignore[method-assign]
     for kind in (RequestError, ContractError, NoChampionError, RequestValidationError):
         app.add_exception_handler(kind, _refuse)
     app.add_exception_handler(Exception, _fail)

@@ -192,14 +192,15 @@ class Champions:
             self._failures.pop(name, None)
             return
         failure = self._failures.get(name)
-        again = failure is not None and failure.version == version.version
-        if again and not at_once and time.monotonic() < failure.retry_at:
+        if failure and failure.version != version.version:
+            failure = None
+        if failure and not at_once and time.monotonic() < failure.retry_at:
             return
         try:
             champion = self._load(version)
         except Exception as error:
             # Whatever a broken file or a fault of the store raises, the old champion stays.
-            pause = min(failure.pause * 2, MAX_PAUSE) if again else self._settings.inference_poll
+            pause = min(failure.pause * 2, MAX_PAUSE) if failure else self._settings.inference_poll
             self._load_failed(name, version, error, pause)
             return
         self._served = {**self._served, name: champion}

@@ -1,5 +1,7 @@
 """`POST /explain/{use_case}`: how far each field moved one prediction, in the unit that is served."""
 
+from typing import Any
+
 from inference.body import parse, rows_of
 from inference.endpoint import Call, Reply
 from inference.errors import problem
@@ -20,20 +22,20 @@ def respond(service: Service, call: Call) -> Reply:
     column = None if name is None else contract.classes.index(name)
     matrix = contract.encode(result.rows)
     base, values = explain(predictor.run, matrix, predictor.background, column)
-    content = {
+    content: dict[str, Any] = {
         "prediction": result.values[0],
         "base_value": float(base[0]),
         "values": dict(zip((f.name for f in contract.features), values[0].tolist(), strict=True)),
         "unit": contract.target.unit if name is None else "probability",
         "model": champion.name,
     }
-    if name is not None:
+    if column is not None and result.probabilities is not None:
         content["class"] = name
         content["probability"] = result.probabilities[0][column]
     return Reply(champion, content)
 
 
-def _class(asked: str | None, contract: Contract, predicted) -> str | None:
+def _class(asked: str | None, contract: Contract, predicted: Any) -> str | None:
     """The class whose probability is explained: the one asked for, else true (binary) or the predicted one."""
     if contract.task == "regression":
         return None

@@ -70,7 +70,7 @@ def _group_key(key: Any) -> dict[str, Any] | None:
     if not isinstance(key, dict) or not 0 < len(key) <= _MAX_KEYS:
         raise problem("group_key", "type", f"must be an object of 1 to {_MAX_KEYS} columns and their values")
     for name, value in key.items():
-        if isinstance(value, dict | list) or max(len(name), len(str(value))) > TEXT_LIMIT:
+        if isinstance(value, (dict, list)) or max(len(name), len(str(value))) > TEXT_LIMIT:
             raise problem(
                 "group_key", "type", f"{name[:60]} must be a number or a text of at most {TEXT_LIMIT}"
             )

@@ -1,4 +1,4 @@
-"""The OpenAPI document, built from the contracts of the champions that are served right now."""
+"""The OpenAPI document, built from the contracts of the served champions."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _REF = "#/components/schemas/"
 
 
 class LiveOpenApi:
-    """Called for `/openapi.json`: `/predict/{name}` and `/explain/{name}` a champion, every field described."""
+    """Called for `/openapi.json`. Each champion has its own paths, `/predict/{name}` and `/explain/{name}`."""
 
     def __init__(self, app: FastAPI, champions: Champions, default: str):
         self._app = app
@@ -74,7 +74,7 @@ def _predict(champion: Champion, operation: str) -> dict[str, Any]:
 
 def _explain(champion: Champion) -> dict[str, Any]:
     name, contract = champion.use_case, champion.contract
-    operation = {
+    operation: dict[str, Any] = {
         "tags": ["predict"],
         "operationId": f"explain_{name}",
         "summary": f"What moved a prediction: {contract.title}",
@@ -83,7 +83,7 @@ def _explain(champion: Champion) -> dict[str, Any]:
     }
     if contract.classes:
         asked = {"type": "string", "enum": contract.classes}
-        about = "whose probability is explained; else true, or the predicted class"
+        about = "the class whose probability is explained; by default true (binary) or the predicted class"
         operation["parameters"] = [{"name": "class", "in": "query", "schema": asked, "description": about}]
     return operation
 
@@ -99,16 +99,19 @@ def _feedback(names: list[str], default: str) -> dict[str, Any]:
             "actual": {"description": "the true value of the target"},
             "group_key": {
                 "type": ["object", "null"],
-                "description": "column to value; without it the row never becomes training data",
+                "description": "column name to value; without it the row never becomes training data",
             },
         },
     }
     return {
         "tags": ["predict"],
         "operationId": "feedback",
-        "summary": "The true value of an earlier prediction",
+        "summary": "The ground truth of an earlier prediction",
         "requestBody": _body(schema, None),
-        "responses": {"202": {"description": "Taken; it is on its way to the database"}, **_ERRORS},
+        "responses": {
+            "202": {"description": "Accepted; it is stored and will be moved to the database"},
+            **_ERRORS,
+        },
     }
 
 
@@ -151,7 +154,7 @@ def _target(contract: Contract) -> dict[str, Any]:
     return kind | ({"x-unit": target.unit, "description": f"Unit: {target.unit}."} if target.unit else {})
 
 
-def _body(schema: dict, example: Any) -> dict[str, Any]:
+def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": schema}
     if example is not None:
         content["example"] = example

@@ -32,7 +32,7 @@ def predict(service: Service, use_case: str, rows: list[dict[str, Any]]) -> Repl
         probabilities = [dict(zip(contract.classes, row, strict=True)) for row in result.probabilities]
     ids = _new_ids(len(rows))
     service.log.add(prediction_entries(champion, result, probabilities, ids))
-    content = {"predictions": result.values, "model": champion.name, "prediction_ids": ids}
+    content: dict[str, Any] = {"predictions": result.values, "model": champion.name, "prediction_ids": ids}
     if probabilities is not None:
         content["probabilities"] = probabilities
     if contract.task == "binary":

@@ -41,8 +41,8 @@ INSERT_ROWS = 500
 MAX_PAUSE = 30.0
 
 _TABLES = {
-    "predictions": (Prediction.__table__, "predicted_at"),
-    "feedback": (Feedback.__table__, "received_at"),
+    "predictions": (Prediction, "predicted_at"),
+    "feedback": (Feedback, "received_at"),
 }
 
 
@@ -187,7 +187,7 @@ class PredictionLog:
                 return
 
     def _move_segment(self, segment: Path) -> None:
-        entries: dict[str, list[dict]] = {name: [] for name in _TABLES}
+        entries: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
         broken = 0
         for line in segment.read_bytes().splitlines():
             try:
@@ -208,7 +208,7 @@ class PredictionLog:
         self._spool.remove(segment)
         self.logged += taken
 
-    def _insert(self, name: str, rows: list[dict]) -> int:
+    def _insert(self, name: str, rows: list[dict[str, Any]]) -> int:
         """Inserts rows; how many the database took. It refused the others for good. Raises when it is away."""
         try:
             self._send(name, rows)
@@ -218,7 +218,7 @@ class PredictionLog:
                 raise
         return sum(self._insert_one(name, row) for row in rows)
 
-    def _insert_one(self, name: str, row: dict) -> bool:
+    def _insert_one(self, name: str, row: dict[str, Any]) -> bool:
         try:
             self._send(name, [row])
         except Exception as error:
@@ -230,7 +230,7 @@ class PredictionLog:
             return False
         return True
 
-    def _send(self, name: str, rows: list[dict]) -> None:
+    def _send(self, name: str, rows: list[dict[str, Any]]) -> None:
         statement = insert(_TABLES[name][0]).prefix_with("IGNORE", dialect="mysql")
         with self._database.begin() as db:
             db.execute(statement.prefix_with("OR IGNORE", dialect="sqlite"), rows)

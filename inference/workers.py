@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from inference.errors import Busy
 
@@ -22,7 +22,7 @@ class Workers:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="inference")
         self._waiting = 0
 
-    async def run(self, work: Callable[..., T], *arguments) -> T:
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         if self._waiting >= MAX_WAITING:
             raise Busy("too many large requests at once; try again in a second")
         self._waiting += 1
