@@ -177,6 +177,7 @@ def test_a_damaged_record_is_named(publisher, tmp_path):
 @pytest.mark.parametrize(
     "body",
     [b"<html>moved</html>", zipped(other_DOT_csv=b"1"), zipped(diabetic_data_DOT_csv=DIABETES)[:-3000]],
+    ids=["a page", "another file", "cut"],
 )
 def test_an_archive_that_is_none(publisher, tmp_path, body):
     publisher.body = body
@@ -186,7 +187,11 @@ def test_an_archive_that_is_none(publisher, tmp_path, body):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"1,2\n"), gzip.compress(b"1,2\n" * 999)[:-9]])
+@pytest.mark.parametrize(
+    "data",
+    [b"no gzip", gzip.compress(b"1,2\n"), gzip.compress(b"1,2\n" * 999)[:-9]],
+    ids=["no gzip", "other columns", "cut"],
+)
 def test_damaged_covertype_data(publisher, tmp_path, data):
     publisher.body = zipped(covtype_DOT_data_DOT_gz=data)
     with pytest.raises(DownloadError, match=r"holds no covertype\.csv"):
