@@ -52,6 +52,7 @@ def run(environment):
     return _run
 
 
+@pytest.mark.slow
 def test_the_loop_runs_to_the_end_of_the_data_and_can_be_asked_about(run, course, tmp_path):
     course.will_answer(batch(1, flats(400)), batch(2, flats(400, seed=1)), END)
     printed = run("run", "flats").stdout

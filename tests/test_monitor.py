@@ -20,6 +20,8 @@ from mlops_lab.steps.decide import decide
 from mlops_lab.steps.ingest import finish, newest
 from tests.support.flats import batch, flats
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["area", "floor", "district", "balcony", "built"]
 
 

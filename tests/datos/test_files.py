@@ -166,6 +166,7 @@ def test_other_files_in_the_folder_are_left_alone(serve):
     assert set(serve().get("/").json()["datasets"]) == {"realtor", "diabetes", "covertype"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "name", "batches"),
     [

@@ -21,6 +21,7 @@ def test_recorded_digest_is_that_of_both_compose_files():
     assert recorded == hashlib.sha256(both).hexdigest(), RUN
 
 
+@pytest.mark.process
 def test_kompose_still_makes_what_is_committed(tmp_path):
     if not shutil.which("go"):
         pytest.skip("no Go here: kompose can't be built")

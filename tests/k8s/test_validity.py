@@ -37,6 +37,7 @@ def test_schemas(folder, version, tmp_path):
     assert done.stdout.count("passed") + done.stderr.count("passed") == len(rendered(folder).objects)
 
 
+@pytest.mark.slow
 def test_a_wrong_manifest_fails(tmp_path):
     """The validator finds a fault: guards against one that accepts everything."""
     file = tmp_path / "wrong.yaml"

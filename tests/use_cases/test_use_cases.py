@@ -114,6 +114,7 @@ def test_covertype_on_invented_patches():
     assert best.metrics["test"]["accuracy"] > 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize("name", REAL)
 def test_bounds_do_not_quarantine_real_rows(name, real_data):
