@@ -12,6 +12,7 @@ from mlops_lab.settings import Settings
 
 
 @pytest.mark.process
+@pytest.mark.process
 def test_every_module_of_the_list_is_imported():
     code = (
         "import sys; from mlops_lab.local.warm import import_modules; import_modules(); print(*sys.modules)"

@@ -1,0 +1,162 @@
+"""The demo's view of the loop: Airflow's runs and the batch ledger, told line by line until the data ends."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from mlops_lab.client import InferenceClient
+from mlops_lab.data.tables import Batch
+from mlops_lab.errors import LabError
+from mlops_lab.formatting import counted
+from mlops_lab.lab import Lab
+from mlops_lab.local.airflow_client import AirflowClient
+from mlops_lab.use_case import UseCase
+
+# Seconds without a queued or running DAG run after which the loop is over.
+IDLE = 20.0
+FINAL = {"success", "failed"}
+
+
+class DemoError(LabError):
+    """The loop ended without a served champion."""
+
+
+@dataclass
+class Progress:
+    """Lines with the time since the start; on a terminal also what is being waited for."""
+
+    console: Console = field(default_factory=lambda: Console(highlight=False))
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def line(self, text: str) -> None:
+        self.console.print(f"[dim]{self.elapsed:6.1f}s[/dim]  {text}", soft_wrap=True)
+
+    def during(self, text: str, work: Callable[[], None]) -> None:
+        with self.console.status(text):
+            work()
+
+
+@dataclass
+class Loop:
+    """One use case's DAG while the demo runs it.
+
+    check: raises when a process of the demo has ended. prediction_after: seconds from the start to the first reply
+    of the prediction API.
+    """
+
+    lab: Lab
+    use_case: UseCase
+    airflow: AirflowClient
+    inference: InferenceClient
+    progress: Progress
+    check: Callable[[], None]
+    prediction_after: float | None = None
+    _reported: dict[int, str] = field(default_factory=dict)
+    _done: set[int] = field(default_factory=set)
+
+    @property
+    def dag(self) -> str:
+        return f"{self.use_case.name}_training"
+
+    def follow(self, most: int | None = None) -> None:
+        """Starts the DAG and reports its batches until the data ends, or `most` batches are done.
+
+        Raises `DemoError` when a run fails.
+        """
+        self.lab.store.prepare_tables(self.use_case)
+        known = {batch.id for batch in self._batches() if batch.state == "done"}
+        self.airflow.wait_for_dag(self.dag, self.check)
+        earlier = {run["dag_run_id"] for run in self.airflow.runs(self.dag) if run["state"] in FINAL}
+        self.airflow.unpause(self.dag)
+        if earlier:
+            self.progress.line(f"{counted(len(known), 'batch', 'batches')} from earlier; going on")
+            self.airflow.trigger(self.dag)
+        self.progress.line(f"DAG {self.dag} runs")
+
+        idle_since = time.monotonic()
+        with self.progress.console.status(f"{self.dag} …") as status:
+            while True:
+                self.check()
+                runs = [run for run in self.airflow.runs(self.dag) if run["dag_run_id"] not in earlier]
+                if current := next((run for run in runs if run["state"] == "running"), None):
+                    status.update(self._now(current["dag_run_id"]))
+                for batch in self._batches():
+                    if batch.id not in known:
+                        self._report(batch)
+                if failed := next((run for run in runs if run["state"] == "failed"), None):
+                    fault = self.airflow.fault(self.dag, failed["dag_run_id"])
+                    raise DemoError(f"a run of {self.dag} failed: {fault}")
+                if self.prediction_after is None and self._done:
+                    self.predict()
+                if most is not None and len(self._done) >= most:
+                    self.airflow.pause(self.dag)
+                    return
+                if any(run["state"] not in FINAL for run in runs):
+                    idle_since = time.monotonic()
+                if self._ended(runs) or time.monotonic() - idle_since > IDLE:
+                    return
+                time.sleep(1)
+
+    def predict(self) -> None:
+        """Sends the contract's example to the prediction API, as a user would; no reply counts as not yet."""
+        name, target = self.use_case.name, self.use_case.target
+        try:
+            reply = self.inference.predict(name, [self.inference.contract(name).example])
+        except LabError:
+            return
+        self.prediction_after = self.progress.elapsed
+        value = reply.predictions[0]
+        shown = f"{value:,.0f} {target.unit or ''}".strip() if isinstance(value, float) else str(value)
+        self.progress.line(
+            f"[bold green]first prediction: {target.title} = {shown}[/bold green] "
+            f"(version {reply.model.version}, prediction {reply.prediction_ids[0]})"
+        )
+
+    def _batches(self) -> list[Batch]:
+        return self.lab.ledger.batches(self.use_case.name)
+
+    def _ended(self, runs: list[dict[str, Any]]) -> bool:
+        """Whether a run found no new batch."""
+        succeeded = [run["dag_run_id"] for run in runs if run["state"] == "success"]
+        return any(self.airflow.skipped_at_land(self.dag, run) for run in succeeded)
+
+    def _report(self, batch: Batch) -> None:
+        """One line each time the ledger has a new state of the batch."""
+        if batch.state in ("done", "broken"):
+            self._done.add(batch.id)
+        state = f"{batch.state} {batch.decision}"
+        if self._reported.get(batch.id) == state:
+            return
+        self._reported[batch.id] = state
+        for text in self._news(batch):
+            self.progress.line(f"batch {batch.batch_number}: {text}")
+
+    def _news(self, batch: Batch) -> list[str]:
+        match batch.state:
+            case "stored":
+                return [f"{batch.received:,} rows, {batch.quarantined:,} quarantined"]
+            case "prepared":
+                return [f"{batch.clean:,} new clean rows, {batch.duplicates:,} duplicates"]
+            case "decided":
+                return [f"{batch.decision}, {batch.reason}"]
+            case "broken":
+                return [f"[red]{batch.fault}[/red]"]
+            case "done" if batch.decision == "train":
+                made = set(self.lab.ledger.models_of_batch(self.use_case.name, batch.id))
+                rows = [r for r in self.lab.ledger.promotions(self.use_case.name) if r.challenger in made]
+                return [f"version {row.challenger} {row.outcome}, {row.reason}" for row in rows]
+        return []
+
+    def _now(self, run: str) -> str:
+        tasks = self.airflow.tasks(self.dag, run)
+        running = [t["rendered_map_index"] or t["task_id"] for t in tasks if t["state"] == "running"]
+        ended = sum(task["state"] in ("success", "skipped", "failed") for task in tasks)
+        names = ", ".join(running) or "between tasks"
+        return f"{self.progress.elapsed:.0f}s  {names}  ({ended} of {len(tasks)} tasks)"
