@@ -85,8 +85,11 @@ class Supervisor:
         """Starts the process and returns at once; `wait` says when it works.
 
         The returned handle is for signals and the exit status: a process that was ended through it has to be
-        given to `stop`, or `check` reports it.
+        given to `stop`, or `check` reports it. Raises `ProcessError` when one of that name still runs.
         """
+        running = self._running.get(process.name)
+        if running is not None and running.poll() is None:
+            raise ProcessError(f"{process.name} runs already")
         environment = os.environ if self._environment is None else self._environment
         path = self.log(process.name)
         with path.open("ab") as log, _uninterrupted():

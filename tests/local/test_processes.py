@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -98,8 +99,18 @@ def test_waiting_is_bounded(supervisor):
     supervisor.start(silent)
     with pytest.raises(ProcessError, match=r"Silent isn't healthy after 0\.3 s"):
         supervisor.wait(silent, 0.3)
-    with pytest.raises(ProcessError, match=r"Silent took over 0\.3 s"):
-        supervisor.run(silent, 0.3)
+    with pytest.raises(ProcessError, match=r"Slow took over 0\.3 s"):
+        supervisor.run(replace(silent, name="Slow"), 0.3)
+
+
+def test_a_second_process_of_the_same_name_is_refused_while_the_first_runs(supervisor):
+    sleeper = python("Sleeper", "import time; time.sleep(600)")
+    first = supervisor.start(sleeper)
+    with pytest.raises(ProcessError, match="Sleeper runs already"):
+        supervisor.start(sleeper)
+    first.kill()
+    first.wait(30)
+    assert supervisor.start(sleeper).pid != first.pid
 
 
 def test_children_that_left_the_group_end_too(tmp_path):
