@@ -23,7 +23,7 @@ from mlops_lab.form import (
 )
 from mlops_lab.formatting import number, show
 
-HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
+HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 COLUMNS = ["Version", "Aliases", "Candidate", "Validation", "Test", "Baseline", "Outcome", "Reason"]
 
 
@@ -83,7 +83,8 @@ class Events:
             gr.Markdown(contract.description)
         fields = form(contract, self._importance(served), rows.get(name, {}))
         gr.on(
-            [field.input for field in fields],
+            # Each kind of field has this event; their common class doesn't declare it.
+            [field.input for field in fields],  # pyrefly: ignore[missing-attribute]
             lambda rows, *values: rows | {name: row(contract, values)},
             [typed, *fields],
             typed,

@@ -8,7 +8,7 @@ from gradio_app.form import NARROW
 from mlops_lab.client import InferenceClient
 from mlops_lab.form import HINT
 
-WIDTHS = [85, 110, 170, 105, 90, 95, 110, 395]
+WIDTHS: list[int | str] = [85, 110, 170, 105, 90, 95, 110, 395]
 # Gradio's own fonts are loaded from the internet. A page of the lab loads nothing from there.
 THEME = gr.themes.Default(
     primary_hue="blue",

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from mlops_lab.client import ExplainReply, ModelVersion
 from mlops_lab.contract import Contract
@@ -16,8 +18,9 @@ LABEL = 36
 def waterfall(contract: Contract, row: Mapping[str, Any], explanation: ExplainReply) -> Figure:
     """From the average of typical rows to this prediction, one bar for each field, the strongest on top."""
     bars = contributions(contract, row, explanation)
-    figure = Figure(figsize=(7, 1.3 + 0.36 * len(bars)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12)  # inches
+    # Padding in inches.
+    layout = ConstrainedLayoutEngine(w_pad=0.12)
+    figure = Figure(figsize=(7, 1.3 + 0.36 * len(bars)), layout=layout)
     axes = figure.subplots()
     axes.use_sticky_edges = False
     start = explanation.base_value
@@ -68,7 +71,7 @@ def history(versions: Sequence[ModelVersion], metric: str, greater_is_better: bo
             (number, tags.test) for number, tags in scored if outcome_group(tags.outcome) == outcome
         ]:
             axes.scatter(*zip(*points, strict=True), color=colour, label=outcome, zorder=3)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.margins(y=0.2)
     axes.set_xlabel("version", fontsize=9)
     axes.set_ylabel(f"test {metric}", fontsize=9)

@@ -115,7 +115,7 @@ class InferenceClient:
         self.url = url.rstrip("/")
         self._http = httpx.Client(base_url=self.url, timeout=timeout, transport=transport)
 
-    def health(self) -> dict:
+    def health(self) -> dict[str, Any]:
         """The reply of `GET /health`: the state of the process itself."""
         return self._call("GET", "/health")
 
@@ -175,15 +175,15 @@ class InferenceClient:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServiceAwayError(f"the inference service at {self.url} doesn't answer ({error})") from None
 
-    def _call(self, method: str, path: str, **request: Any) -> dict:
+    def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         reply = self._send(method, path, **request)
         try:
-            body = reply.json()
+            body: Any = reply.json()
         except ValueError:
-            body = {}
+            body = None
         if reply.is_success and isinstance(body, dict):
             return body
-        detail = body.get("detail") if isinstance(body, dict) else None
+        detail: Any = body.get("detail") if isinstance(body, dict) else None
         if reply.status_code == 422 and _is_problems(detail):
             raise ContractError(detail)
         if detail and (reply.is_client_error or reply.status_code == 503):

@@ -4,6 +4,7 @@ Both pages are made from the same contract. This module says what they show. How
 is the page's own business, so nothing here imports a page library or pandas.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,8 @@ def probability(contract: Contract, reply: PredictReply) -> str:
     """The probability of a yes/no prediction, and from which probability on the answer is yes."""
     threshold = reply.threshold if reply.threshold is not None else contract.threshold
     bound = "" if threshold is None else f"; yes from {threshold:.1%} on"
-    return f"Probability {reply.probabilities[0]['true']:.1%}{bound}"
+    positive = reply.probabilities[0]["true"] if reply.probabilities else math.nan
+    return f"Probability {positive:.1%}{bound}"
 
 
 def made_by(reply: PredictReply) -> str:

@@ -46,12 +46,8 @@ def inference() -> InferenceClient:
 
 @st.cache_resource
 def tracking() -> Tracking:
-    password = settings().mlflow_password
-    login = (
-        (settings().mlflow_username, password.get_secret_value())
-        if settings().mlflow_username and password
-        else None
-    )
+    user, password = settings().mlflow_username, settings().mlflow_password
+    login = (user, password.get_secret_value()) if user and password else None
     return Tracking(settings().mlflow_url, login)
 
 

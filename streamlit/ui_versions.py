@@ -57,7 +57,7 @@ def candidate_table(candidates: Iterable[Run], versions: Mapping[str, int], metr
 
 def score_columns(candidates: pd.DataFrame) -> list[str]:
     """The columns of a candidate table that hold scores."""
-    return [name for name in candidates if name.startswith(("val. ", "test "))]
+    return [name for name in map(str, candidates) if name.startswith(("val. ", "test "))]
 
 
 def _candidate(run: Run, version: int | None) -> dict:

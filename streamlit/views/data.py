@@ -208,8 +208,8 @@ def _quarantine(run: Run) -> None:
         st.caption("The quarantine table is empty.")
         return
     if {"column", "rule"} <= set(frame):
-        counts = frame.groupby(["column", "rule"]).size().sort_values(ascending=False)
-        st.caption(", ".join(f"{column} ({rule}): {rows}" for (column, rule), rows in counts.head(5).items()))
+        counts = frame[["column", "rule"]].value_counts().head(5).reset_index()
+        st.caption(", ".join(f"{row.column} ({row.rule}): {row.count}" for row in counts.itertuples()))
     st.dataframe(frame.astype(str), hide_index=True, height=320)
     if (all_rows := run.metrics["quarantined"]) > len(frame):
         st.caption(f"The first {len(frame):,} of {all_rows:,.0f}.")

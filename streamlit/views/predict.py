@@ -8,7 +8,7 @@ import ui_frame
 import streamlit as st
 from mlops_lab.client import ExplainReply, PredictReply
 from mlops_lab.contract import Category, Contract
-from mlops_lab.errors import ContractError, LabError
+from mlops_lab.errors import ContractError, LabError, NoChampionError
 from mlops_lab.form import (
     DOWN,
     HINT,
@@ -34,6 +34,8 @@ def page() -> None:
         return
     with ui_frame.friendly():
         served = ui_frame.served(use_case)
+        if served.version is None:
+            raise NoChampionError(use_case)
         contract = ui_frame.contract(use_case, served.version)
         if contract.description:
             st.caption(contract.description)

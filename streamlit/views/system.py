@@ -13,8 +13,8 @@ from mlops_lab.formatting import counted
 def page() -> None:
     st.title("System")
     st.caption(f"Updated every {settings().page_refresh} seconds.")
-    if settings().alertmanager_url:
-        _alerts(settings().alertmanager_url)
+    if url := settings().alertmanager_url:
+        _alerts(url)
     _card(
         "Inference",
         "API that predicts",
@@ -22,8 +22,8 @@ def page() -> None:
         {"API": f"{settings().inference_link}/docs", "Metrics": f"{settings().inference_link}/metrics"},
     )
     _card("MLflow", "Runs, models and their artifacts", _mlflow(), {"Open": settings().mlflow_link})
-    if settings().airflow_url:
-        _card("Airflow", "Runs the loop", (None, "not called by this page"), {"Open": settings().airflow_url})
+    if url := settings().airflow_url:
+        _card("Airflow", "Runs the loop", (None, "not called by this page"), {"Open": url})
     watching = {"Grafana": settings().grafana_public_url, "Prometheus": settings().prometheus_public_url}
     watching["Alertmanager"] = settings().alertmanager_public_url or settings().alertmanager_url
     if links := {name: url for name, url in watching.items() if url}:
