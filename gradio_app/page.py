@@ -1,5 +1,7 @@
 """The page: a form for the served champion, its prediction with the SHAP picture, and the history of versions."""
 
+from typing import Any
+
 import gradio as gr
 
 from gradio_app import events
@@ -63,7 +65,11 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
             )
 
         # A later probe never sets the chosen use case. It would undo a choice that was made while it ran.
-        probe = {"inputs": [models, asked], "outputs": [use_case, chosen, models, notice], **HIDDEN}
+        probe: dict[str, Any] = {
+            "inputs": [models, asked],
+            "outputs": [use_case, chosen, models, notice],
+            **HIDDEN,
+        }
         blocks.load(events.asked, None, asked, **HIDDEN).then(page.probe, **probe)
         gr.Timer(refresh).tick(page.probe, **probe)
         # The limit of one keeps the events in their order.
