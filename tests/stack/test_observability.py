@@ -195,24 +195,6 @@ def test_a_prediction_is_followed_to_its_payload_in_the_bucket(stack, traffic):
     assert found["batches"][0]["payload"].startswith("s3://api-artifacts/payloads/housing/")
 
 
-def test_failing_replies_are_an_alert(stack, champion, record_property):
-    alias = {"name": "housing", "alias": "champion"}
-    version = stack.champion()
-    # As somebody could do by hand in MLflow.
-    stack.mlflow("DELETE", "registered-models/alias", json=alias)
-    try:
-        eventually(lambda: stack.champion() is None, "the service without a champion", pause=0.5)
-
-        def ask_in_vain() -> None:
-            reply = httpx.post(f"{stack.url('inference')}/predict/housing", json=stack.example, timeout=30)
-            assert reply.status_code == 503
-
-        becomes_an_alert(stack, "InferenceErrors", time.time(), record_property, ask_in_vain)
-    finally:
-        stack.mlflow("POST", "registered-models/alias", json=alias | {"version": str(version)})
-    eventually(lambda: stack.champion() == version, "the champion again")
-
-
 def test_a_stopped_service_is_an_alert_that_ends(stack, champion, record_property):
     began = time.time()
     stack.compose("stop", "inference")
@@ -222,6 +204,25 @@ def test_a_stopped_service_is_an_alert_that_ends(stack, champion, record_propert
         stack.compose("start", "inference")
     eventually(lambda: not firing(stack, "InferenceDown"), "the alert's end", 2 * PROMPT)
     eventually(stack.champion, "a champion after the restart")
+
+
+def test_failing_replies_are_an_alert(stack, champion, record_property):
+    alias = {"name": "housing", "alias": "champion"}
+    # The example row comes from the champion's contract.
+    version, row = stack.champion(), stack.example
+    # As somebody could do by hand in MLflow.
+    stack.mlflow("DELETE", "registered-models/alias", json=alias)
+    try:
+        eventually(lambda: stack.champion() is None, "the service without a champion", pause=0.5)
+
+        def ask_in_vain() -> None:
+            reply = httpx.post(f"{stack.url('inference')}/predict/housing", json=row, timeout=30)
+            assert reply.status_code == 503
+
+        becomes_an_alert(stack, "InferenceErrors", time.time(), record_property, ask_in_vain)
+    finally:
+        stack.mlflow("POST", "registered-models/alias", json=alias | {"version": str(version)})
+    eventually(lambda: stack.champion() == version, "the champion again")
 
 
 def test_every_query_of_every_panel_has_data(stack, traffic):
@@ -237,7 +238,7 @@ def test_every_query_of_every_panel_has_data(stack, traffic):
     monitor(stack)
 
     def none_is_empty() -> bool:
-        # After its restart the service counts drift from zero.
+        # After its restart the service counted drift from zero.
         ask(stack, 50)
         empty = [one for one in wanted if not query(stack, one[2])]
         assert not empty, empty
