@@ -2,6 +2,7 @@
 
 import logging
 from inspect import Parameter, Signature, signature
+from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param, task
@@ -43,15 +44,16 @@ def step(kind=task, **options):
 
         # Airflow fills a task's arguments by their names.
         own = list(signature(run).parameters.values())[2:]
-        opened.__signature__ = Signature([Parameter("name", Parameter.POSITIONAL_OR_KEYWORD), *own])
-        opened.__name__ = run.__name__
-        return kind(**options)(opened)
+        function: Any = opened
+        function.__signature__ = Signature([Parameter("name", Parameter.POSITIONAL_OR_KEYWORD), *own])
+        function.__name__ = run.__name__
+        return kind(**options)(function)
 
     return make
 
 
 @step()
-def land(lab, use_case, params=None):
+def land(lab, use_case, params: Any = None):
     from mlops_lab.data.source import EndOfDataError
     from mlops_lab.steps.ingest import KnownBatchError, land, newest
 
@@ -78,7 +80,7 @@ def prepare(lab, use_case, batch_id):
 
 
 @step()
-def decide(lab, use_case, batch_id, params=None):
+def decide(lab, use_case, batch_id, params: Any = None):
     from mlops_lab.steps.decide import decide
 
     decision = decide(lab, use_case, batch_id, params["force"], params["reason"])
@@ -97,7 +99,7 @@ def train(lab, use_case, batch_id, candidate):
 # A candidate that fails doesn't keep the others from competing. If `batch_id` were an argument, `land` would be an
 # upstream task, and its success alone would satisfy `all_done_min_one_success` when every training failed.
 @step(trigger_rule="all_done_min_one_success")
-def promote(lab, use_case, ti=None):
+def promote(lab, use_case, ti: Any = None):
     from mlops_lab.steps.promote import promote
 
     outcome = promote(lab, use_case, ti.xcom_pull(task_ids="land"))

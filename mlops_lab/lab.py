@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from mlops_lab.data.artifacts import Artifacts
 from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.predictions import PredictionReader
@@ -20,9 +22,9 @@ from mlops_lab.use_case import UseCase, get_use_case
 
 @dataclass
 class Lab:
-    """What touches the world: databases, object store, Data API, MLflow. Each is opened when it is first used.
+    """The databases, the object store, the Data API and MLflow. Each is opened when it is first used.
 
-    progress: where progress goes, one line at a time.
+    progress: is called with each line that reports progress.
     """
 
     settings: Settings
@@ -56,10 +58,12 @@ class Lab:
     @cached_property
     def artifacts(self) -> Artifacts:
         settings = self.settings
-        access, secret = (
-            key and key.get_secret_value() for key in (settings.s3_access_key, settings.s3_secret_key)
+        return Artifacts(
+            settings.artifacts,
+            settings.s3_endpoint,
+            _value(settings.s3_access_key),
+            _value(settings.s3_secret_key),
         )
-        return Artifacts(settings.artifacts, settings.s3_endpoint, access, secret)
 
     @cached_property
     def source(self) -> DataApi:
@@ -68,12 +72,8 @@ class Lab:
     @cached_property
     def registry(self) -> Registry:
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        password = self.settings.mlflow_password
-        return Registry(
-            self.settings.tracking_uri,
-            self.settings.mlflow_username,
-            password and password.get_secret_value(),
-        )
+        settings = self.settings
+        return Registry(settings.tracking_uri, settings.mlflow_username, _value(settings.mlflow_password))
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -93,4 +93,9 @@ class Lab:
         Raises `ModelError`.
         """
         recorded = self.ledger.model(version.use_case, version.version)
-        return Predictor.load(self.registry.download(version, self.cache, recorded and recorded.digest))
+        digest = recorded.digest if recorded else None
+        return Predictor.load(self.registry.download(version, self.cache, digest))
+
+
+def _value(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,7 +30,7 @@ def open_lab() -> Lab:
     lab = Lab(settings)
     use_case = lab.use_case(settings.default_use_case)
     stored = sum(batch.stored or 0 for batch in _batches(lab, use_case))
-    _look_at_mlflow(lab)
+    _check_mlflow(lab)
     print(f"{use_case.title}: {stored:,} raw rows in {_place(lab.settings.raw_url)}")
     print(f"Data API {settings.data_api_url}, MLflow {_place(settings.tracking_uri)}")
     return lab
@@ -58,6 +59,7 @@ def saved_answers(lab: Lab, use_case: UseCase, count: int = 2) -> list[Path]:
 
 
 def _batches(lab: Lab, use_case: UseCase) -> list[Batch]:
+    batches: list[Batch] = []
     try:
         batches = lab.ledger.batches(use_case.name)
     except SQLAlchemyError as error:
@@ -66,7 +68,6 @@ def _batches(lab: Lab, use_case: UseCase) -> list[Batch]:
             raise LabError(
                 f"the database can't be read: {text}; check LAB_RAW_DB_URL, or its file in LAB_SECRETS_DIR"
             ) from None
-        batches = []
     if not batches:
         raise LabError(
             f"{use_case.name} has no batch yet in {_place(lab.settings.raw_url)}; let one land first "
@@ -75,7 +76,7 @@ def _batches(lab: Lab, use_case: UseCase) -> list[Batch]:
     return batches
 
 
-def _look_at_mlflow(lab: Lab) -> None:
+def _check_mlflow(lab: Lab) -> None:
     try:
         lab.registry.client.search_experiments(max_results=1)
     except MlflowException as error:
@@ -88,7 +89,7 @@ def _look_at_mlflow(lab: Lab) -> None:
 
 
 def _place(url: str) -> str:
-    """An address without what is secret in it."""
+    """An address without its user and password."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
@@ -100,7 +101,7 @@ def _show_errors_as_lines() -> None:
         shell.set_custom_exc((LabError,), _show)
 
 
-def _show(shell, kind, error, _traceback, tb_offset=None) -> list[str]:
+def _show(shell: Any, kind: Any, error: Exception, _traceback: Any, tb_offset: Any = None) -> list[str]:
     line = f"error: {error}"
     shell._showtraceback(kind, error, [line])
     return [line]

@@ -97,19 +97,19 @@ def trace_batch(lab: Lab, batch: Batch) -> dict[str, Any]:
 def lines(found: dict[str, Any]) -> list[str]:
     """A prediction's lineage as lines for a person."""
     prediction, model = found["prediction"], found["model"]
-    said = [
+    output = [
         f"prediction {prediction['id']}: {json.dumps(prediction['prediction'])} "
         f"at {prediction['predicted_at']:%Y-%m-%d %H:%M:%S} UTC, request {prediction['request_id']}",
         f"  row {json.dumps(prediction['row'], ensure_ascii=False)}",
-        *(f"  true value {json.dumps(f['actual'])}" for f in prediction["feedback"]),
+        *(f"  ground truth {json.dumps(f['actual'])}" for f in prediction["feedback"]),
         f"model {prediction['use_case']} version {model['version']} ({model['candidate']}"
         f"{', the champion' if model['champion'] else ''}), digest {model['digest'][:12]}",
         f"run {model['run_id']}, code {(model['commit'] or 'unknown')[:12]}, "
         f"{model['rows'].get('train', 0):,} training rows",
     ]
     for batch in found["batches"]:
-        said += batch_lines(batch)
-    return said
+        output += batch_lines(batch)
+    return output
 
 
 def batch_lines(batch: dict[str, Any]) -> list[str]:

@@ -58,9 +58,9 @@ def test_a_prediction_leads_to_its_model_run_batch_and_payload(served):
     payload = Path(learnt["payload"])
     assert payload.stat().st_size == learnt["payload_bytes"]
     assert json.loads(payload.read_bytes())["batch_number"] == 1
-    said = "\n".join(trace.lines(found))
-    for words in ("prediction 0197f0c0ffee", "request-7", "true value 655.5", "the champion", str(payload)):
-        assert words in said
+    output = "\n".join(trace.lines(found))
+    for words in ("prediction 0197f0c0ffee", "request-7", "ground truth 655.5", "the champion", str(payload)):
+        assert words in output
 
     with pytest.raises(trace.TraceError, match="has no prediction 'nothing'"):
         trace.trace_prediction(served, "nothing")

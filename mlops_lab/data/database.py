@@ -68,7 +68,7 @@ def create(metadata: MetaData, engine: Engine) -> None:
 
 def insert_many(db: Connection, table: Table, entries: Iterable[dict[str, Any]]) -> None:
     """Inserts rows in chunks, so that neither memory nor a statement grows with their number."""
-    chunk = []
+    chunk: list[dict[str, Any]] = []
     for entry in entries:
         chunk.append(entry)
         if len(chunk) == CHUNK:

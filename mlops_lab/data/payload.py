@@ -60,7 +60,9 @@ def parse(body: bytes, use_case: UseCase) -> RawBatch:
         return RawBatch(number, [], [], [], [])
 
     layout = _layout(data, use_case)
-    rows, positions, misshapen = [], [], []
+    rows: list[dict[str, Any]] = []
+    positions: list[int] = []
+    misshapen: list[tuple[int, str, Any]] = []
     for position, row in enumerate(data):
         if isinstance(row, dict):
             rows.append(row)
@@ -96,7 +98,7 @@ def batch_number(body: bytes) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _layout(data: list, use_case: UseCase) -> list[str] | None:
+def _layout(data: list[Any], use_case: UseCase) -> list[str] | None:
     """The layout for rows that come as lists: the one with as many columns as most of them."""
     widths = Counter(len(row) for row in data if isinstance(row, list))
     if not widths:

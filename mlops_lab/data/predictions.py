@@ -88,6 +88,6 @@ class PredictionReader:
             return any(db.scalar(found.limit(1)) is not None for found in (predicted, labelled))
 
 
-def _labelled(row: Row[Any]) -> Labelled:
+def _labelled(row: Row[*tuple[Any, ...]]) -> Labelled:
     group = json.dumps(row.group_key, sort_keys=True) if row.group_key else row.id
     return Labelled(group, row.prediction, row.probabilities, row.actual)

@@ -13,4 +13,6 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(column: pd.Series) -> list[Any]:
-    return column.astype(object).where(column.notna(), None).tolist()
+    # The stubs of pandas don't know that `where` takes None for an object column.
+    nothing: Any = None
+    return column.astype(object).where(column.notna(), nothing).tolist()

@@ -72,6 +72,7 @@ class DataApi:
         }
 
     def _get(self, url: str, query: dict[str, str]) -> httpx.Response:
+        fault = ""
         for attempt in range(ATTEMPTS):
             try:
                 response = httpx.get(url, params=query, timeout=self._timeout)

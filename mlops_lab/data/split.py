@@ -1,4 +1,4 @@
-"""Train, validation or test: decided by a stable hash of the row's group, whatever the order of batches."""
+"""Train, validation or test: a stable hash of the row's group decides, in whatever order the batches come."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ def hashes(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """A digest of the named columns for each row: 32 hexadecimal characters, unsalted, the same on every machine."""
     names = list(columns)
     known: dict[str, str] = {}
-    found = []
+    found: list[str] = []
     for row in rows(frame[names]):
         text = json.dumps(list(row.values()), ensure_ascii=False, default=str)
         if text not in known:
@@ -30,18 +30,18 @@ def with_split(use_case: UseCase, typed: pd.DataFrame) -> pd.DataFrame:
 
     The hash is of the group key; without a group key, of the whole row.
     """
-    target = [] if use_case.derived_target else [use_case.target.name]
-    columns = list(use_case.group_key) or [f.name for f in use_case.features] + target
-    groups = hashes(typed, columns)
-    own = {"group_hash": groups, "split": [split_of(group) for group in groups]}
-    return typed.assign(**pd.DataFrame(own, index=typed.index, dtype="object"))
+    row = [feature.name for feature in use_case.features]
+    if not use_case.derived_target:
+        row.append(use_case.target.name)
+    groups = pd.Series(hashes(typed, use_case.group_key or row), index=typed.index, dtype="object")
+    return typed.assign(group_hash=groups, split=groups.map(split_of).astype("object"))
 
 
 def split_of(group_hash: str) -> str:
     """The split of a group: its hash, read as a number in [0, 1), falls into one of the shares."""
-    place = int(group_hash[:8], 16) / 2**32
+    position = int(group_hash[:8], 16) / 2**32
     for name, share in SHARES:
-        if place < share:
+        if position < share:
             return name
-        place -= share
+        position -= share
     return SHARES[-1][0]

@@ -115,7 +115,7 @@ class Store:
             new = db.scalar(
                 select(func.count()).select_from(mine.where(raw.c.group_hash.not_in(known)).subquery())
             )
-        return new, total
+        return new or 0, total or 0
 
     # Clean rows
 
@@ -167,7 +167,7 @@ class Store:
     def count_clean(self, use_case: UseCase) -> int:
         table = self._clean_table(use_case)
         with self.clean.connect() as db:
-            return db.scalar(select(func.count()).select_from(table))
+            return db.scalar(select(func.count()).select_from(table)) or 0
 
     # All of a use case
 

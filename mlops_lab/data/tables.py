@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, BigInteger, Float, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
-from mlops_lab.data.database import now
+from mlops_lab.data.database import StoreError, now
 
 # SQLite counts up only a column that is declared INTEGER.
 _ID = BigInteger().with_variant(Integer, "sqlite")
@@ -58,6 +58,15 @@ class Batch(_Table):
     decision: Mapped[str | None] = mapped_column(String(10), default=None, comment="train or skip")
     reason: Mapped[str | None] = mapped_column(Text, default=None)
     mlflow_run: Mapped[str | None] = mapped_column(String(32), default=None)
+
+    @property
+    def run(self) -> str:
+        """The id of its MLflow run. Raises `StoreError` before the batch is validated."""
+        if self.mlflow_run is None:
+            raise StoreError(
+                f"batch {self.batch_number} of {self.use_case} isn't validated, so it has no run"
+            )
+        return self.mlflow_run
 
 
 class Model(_Table):

@@ -79,10 +79,13 @@ def records(problems: list[Problem], limit: int) -> list[dict[str, Any]]:
     return [asdict(problem) for problem in problems[:limit]]
 
 
-def _read(feature: Feature, raw_values: list, missing: frozenset[str]) -> tuple[list, list]:
+def _read(
+    feature: Feature, raw_values: list[Any], missing: frozenset[str]
+) -> tuple[list[Any], list[tuple[int, FieldError, Any]]]:
     """Each distinct raw value is read once; returns typed values and (index, fault, raw value)."""
     known: dict[tuple[type, Any], Any] = {}
-    values, faults = [], []
+    values: list[Any] = []
+    faults: list[tuple[int, FieldError, Any]] = []
     for index, raw in enumerate(raw_values):
         try:
             key = (type(raw), raw)
@@ -92,7 +95,8 @@ def _read(feature: Feature, raw_values: list, missing: frozenset[str]) -> tuple[
                 except FieldError as fault:
                     known[key] = fault
             value = known[key]
-        except TypeError:  # a list or an object where a value should be
+        except TypeError:
+            # A list or an object can't be a key of `known`.
             value = FieldError("type", "must be a single value")
         if isinstance(value, FieldError):
             faults.append((index, value, raw))

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Tracking:
         run_id: str,
         *,
         params: dict[str, Any] | None = None,
-        metrics: dict[str, float | None] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
         tags: RunTags | None = None,
     ) -> None:
         """Parameters, the metrics that have a value, and the tags that are set, in one request."""

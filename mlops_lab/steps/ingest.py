@@ -18,13 +18,13 @@ QUARANTINE_SHOWN = 1000
 
 
 class KnownBatchError(LabError):
-    """The payload was received before; it is stored once and there is nothing to do."""
+    """The payload was received before. It is stored once, so there is nothing to do."""
 
 
 def land(lab: Lab, use_case: UseCase) -> Batch:
-    """The batch to work on: one that an earlier run left unfinished, else the next of the Data API.
+    """The batch to work on: the one that an earlier run left unfinished, else the next one of the Data API.
 
-    The payload is in the bucket before it is parsed, since the API won't send it again.
+    The payload is stored in the bucket before it is parsed, because the API sends it only once.
     Raises `EndOfDataError`, `KnownBatchError` or `SourceError`.
     """
     lab.store.prepare_tables(use_case)
@@ -53,7 +53,7 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
 
 
 def newest(lab: Lab, use_case: UseCase) -> Batch:
-    """The batch that a training without a new one belongs to: the newest that could be stored.
+    """The newest batch that could be stored. A training without a new batch belongs to it.
 
     Raises `LabError` when there is none.
     """
@@ -112,20 +112,20 @@ def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     new = lab.store.put_clean(use_case, batch_id, prepared.frame)
     counts = {"clean": new, "dropped": prepared.dropped, "duplicates": len(prepared.frame) - new}
     lab.ledger.note(batch_id, state="prepared", **counts)
-    lab.tracking.log(batch.mlflow_run, metrics=counts)
+    lab.tracking.log(batch.run, metrics=counts)
     lab.progress("{clean:,} new clean rows, {duplicates:,} duplicates, {dropped:,} dropped".format(**counts))
 
 
 def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:
-    """Closes the batch; returns whether it brought new rows, and so whether the next one is worth asking for."""
+    """Closes the batch. Returns whether it brought rows; if it did, the Data API can have another batch."""
     batch = lab.ledger.batch(batch_id)
     lab.ledger.note(batch_id, state="done")
-    lab.tracking.end(batch.mlflow_run)
+    lab.tracking.end(batch.run)
     return bool(batch.stored)
 
 
 def reset(lab: Lab, use_case: UseCase) -> None:
-    """Removes everything the lab holds of a use case, and lets the Data API begin again. Predictions stay."""
+    """Removes all rows, models, runs and payloads of a use case, and restarts its data. Logged predictions stay."""
     lab.store.create_tables()
     lab.store.reset(use_case)
     lab.tracking.delete_runs(use_case.name)

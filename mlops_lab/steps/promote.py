@@ -1,8 +1,9 @@
 """Which version is champion: a promotion by comparison, the rollout that confirms it, and the way back."""
 
+import math
 from dataclasses import dataclass
 
-from mlops_lab.data.tables import Promotion
+from mlops_lab.data.tables import Batch, Promotion
 from mlops_lab.errors import ModelError
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
@@ -15,51 +16,72 @@ from mlops_lab.use_case import UseCase
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a batch's challenger."""
+    """The result of a batch's promotion. version: the challenger."""
 
     promoted: bool
-    version: int | None
+    version: int
     reason: str
 
 
 def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
-    """The batch's best candidate by validation challenges the champion, on the test rows that are there now.
+    """The batch's best candidate by validation challenges the champion, on the test rows that are stored now.
 
-    Two promotions at once: the one that records its decision first wins, the other compares again with the new
-    champion. Raises `ModelError` when no candidate is fit to serve.
+    When two promotions run at once, the one that records its decision first wins, and the other compares again with
+    the new champion. Raises `ModelError` when no candidate can be served.
     """
     batch = lab.ledger.batch(batch_id)
-    versions = [
-        lab.registry.version(use_case.name, v) for v in lab.ledger.models_of_batch(use_case.name, batch_id)
-    ]
-    # A batch may be trained twice (a retry, `lab train --force`): each candidate's newest version counts.
-    made = list({version.facts.candidate: version for version in versions}.values())
-    if not made:
+    numbers = lab.ledger.models_of_batch(use_case.name, batch_id)
+    versions = [lab.registry.version(use_case.name, number) for number in numbers]
+    # A batch can be trained twice (a retry, `lab train --force`): each candidate's newest version counts.
+    candidates = list({version.facts.candidate: version for version in versions}.values())
+    if not candidates:
         raise ModelError(f"no candidate of batch {batch.batch_number} is fit to serve; MLflow's runs say why")
-    best = max(made, key=lambda version: use_case.metric.sign * version.facts.validation)
+    best = max(candidates, key=lambda version: _validation(use_case, version))
     lab.registry.set_alias(use_case.name, CHALLENGER, best.version)
-    challenger = lab.predictor(best)
-    holdout = lab.store.read_clean(use_case, split="test", until=batch_id)
+
+    decision = _decide(lab, use_case, batch, best)
+    promoted = decision.outcome == "promoted"
+    if promoted:
+        if decision.champion is not None and decision.champion != best.version:
+            lab.registry.set_alias(use_case.name, PREVIOUS, decision.champion)
+        lab.registry.set_alias(use_case.name, CHAMPION, best.version)
+    outcome = "promoted" if promoted else "refused"
+    lab.registry.tag(best, VersionTags(outcome=outcome, reason=decision.reason))
+    better = f"{best.facts.candidate} was better on validation"
+    for other in candidates:
+        if other.version != best.version:
+            lab.registry.tag(other, VersionTags(outcome="not chosen", reason=better))
+    tags = BatchTags(outcome=outcome, outcome_reason=decision.reason, version=best.version)
+    lab.tracking.log(batch.run, tags=tags)
+    lab.progress(f"{best.facts.candidate} (version {best.version}) {outcome}: {decision.reason}")
+    return Outcome(promoted, best.version, decision.reason)
+
+
+def _validation(use_case: UseCase, version: Version) -> float:
+    """The version's score on the validation rows, turned so that greater is better."""
+    score = version.facts.validation
+    return -math.inf if score is None else use_case.metric.sign * score
+
+
+def _decide(lab: Lab, use_case: UseCase, batch: Batch, challenger: Version) -> Promotion:
+    """The recorded decision on the challenger: an earlier run's, or a new one by comparison."""
+    predictor = lab.predictor(challenger)
+    holdout = lab.store.read_clean(use_case, split="test", until=batch.id)
     while True:
         history = lab.ledger.promotions(use_case.name)
+        if (done := next((row for row in history if row.challenger == challenger.version), None)) is not None:
+            # An earlier run recorded it and was stopped before it moved the aliases.
+            return done
         champion = lab.registry.by_alias(use_case.name, CHAMPION)
-        if (done := next((row for row in history if row.challenger == best.version), None)) is not None:
-            promoted, reason = (
-                done.outcome == "promoted",
-                done.reason,
-            )  # a re-run: only the aliases may be missing
-            champion = lab.registry.version(use_case.name, done.champion) if done.champion else None
-            break
-        found = compare(use_case, challenger, champion and lab.predictor(champion), holdout)
-        promoted, reason = found.promoted, found.reason
+        found = compare(use_case, predictor, lab.predictor(champion) if champion else None, holdout)
         low, high = found.interval or (None, None)
         decision = Promotion(
             use_case=use_case.name,
             sequence=len(history) + 1,
-            challenger=best.version,
-            champion=champion and champion.version,
-            outcome="promoted" if promoted else "refused",
-            reason=reason,
+            challenger=challenger.version,
+            champion=champion.version if champion else None,
+            outcome="promoted" if found.promoted else "refused",
+            reason=found.reason,
             metric=found.metric,
             challenger_score=found.challenger_score,
             champion_score=found.champion_score,
@@ -69,29 +91,16 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
             holdout_digest=found.holdout_digest,
         )
         if lab.ledger.put_promotion(decision):
-            lab.tracking.log_json(
-                batch.mlflow_run, "promotion.json", {**vars(found), "challenger": best.version}
-            )
-            break
+            evidence = {**vars(found), "challenger": challenger.version}
+            lab.tracking.log_json(batch.run, "promotion.json", evidence)
+            return decision
         lab.progress("another promotion came first; comparing again with the new champion")
-    outcome = "promoted" if promoted else "refused"
-    if promoted:
-        _set_champion(lab, use_case, best.version, champion and champion.version)
-    lab.registry.tag(best, VersionTags(outcome=outcome, reason=reason))
-    better = f"{best.facts.candidate} was better on validation"
-    for loser in made:
-        if loser.version != best.version:
-            lab.registry.tag(loser, VersionTags(outcome="not chosen", reason=better))
-    tags = BatchTags(outcome=outcome, outcome_reason=reason, version=best.version)
-    lab.tracking.log(batch.mlflow_run, tags=tags)
-    lab.progress(f"{best.facts.candidate} (version {best.version}) {outcome}: {reason}")
-    return Outcome(promoted, best.version, reason)
 
 
 def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) -> None:
-    """Waits until every replica serves the version and predicts its example; else the alias goes back.
+    """Waits until every replica serves the version and predicts its example.
 
-    Raises `RolloutError` after the alias went back.
+    When one doesn't, the previous champion gets the alias again, and `RolloutError` is raised.
     """
     try:
         predictor = lab.predictor(lab.registry.version(use_case.name, version))
@@ -99,19 +108,19 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
         if lab.settings.inference_url:
             token = lab.settings.reload_token.get_secret_value() if lab.settings.reload_token else ""
             timeout = lab.settings.rollout_timeout
-            seen = check_replicas(
+            replicas = check_replicas(
                 lab.settings.inference_url, token, timeout, use_case.name, version, predictor
             )
-            lab.progress(f"version {version} is served by {counted(seen, 'replica')}")
+            lab.progress(f"version {version} is served by {counted(replicas, 'replica')}")
         else:
             lab.progress(f"version {version} predicts its example")
     except (RolloutError, ModelError) as error:
         previous = lab.registry.by_alias(use_case.name, PREVIOUS)
         reason = f"{error}; the champion is again {f'version {previous.version}' if previous else 'none'}"
-        _step_back(lab, use_case, version, previous, reason)
+        _revert(lab, use_case, version, previous, reason)
         if batch_id is not None:
-            run = lab.ledger.batch(batch_id).mlflow_run
-            lab.tracking.log(run, tags=BatchTags(outcome="rolled back", outcome_reason=reason))
+            tags = BatchTags(outcome="rolled back", outcome_reason=reason)
+            lab.tracking.log(lab.ledger.batch(batch_id).run, tags=tags)
         raise RolloutError(reason) from error
 
 
@@ -128,17 +137,12 @@ def roll_back(lab: Lab, use_case: UseCase, version: int | None = None) -> int:
     if current is not None and current.version == target.version:
         raise ModelError(f"version {target.version} of {use_case.name} is the champion already")
     lab.predictor(target).check_example()
-    _step_back(lab, use_case, current.version if current else target.version, target, "rolled back by hand")
+    _revert(lab, use_case, current.version if current else target.version, target, "rolled back by hand")
     return target.version
 
 
-def _set_champion(lab: Lab, use_case: UseCase, version: int, before: int | None) -> None:
-    if before is not None and before != version:
-        lab.registry.set_alias(use_case.name, PREVIOUS, before)
-    lab.registry.set_alias(use_case.name, CHAMPION, version)
-
-
-def _step_back(lab: Lab, use_case: UseCase, version: int, target: Version | None, reason: str) -> None:
+def _revert(lab: Lab, use_case: UseCase, version: int, target: Version | None, reason: str) -> None:
+    """Makes `target` champion instead of `version`, and records it."""
     if target is None:
         lab.registry.delete_alias(use_case.name, CHAMPION)
     else:
@@ -151,7 +155,7 @@ def _step_back(lab: Lab, use_case: UseCase, version: int, target: Version | None
                 use_case=use_case.name,
                 sequence=len(lab.ledger.promotions(use_case.name)) + 1,
                 challenger=version,
-                champion=target and target.version,
+                champion=target.version if target else None,
                 outcome="rolled back",
                 reason=reason,
             )

@@ -4,6 +4,9 @@ import tempfile
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from mlops_lab.contract import Lineage
 from mlops_lab.data.database import now
@@ -13,10 +16,14 @@ from mlops_lab.lab import Lab
 from mlops_lab.model.tags import CandidateTags, VersionTags
 from mlops_lab.use_case import UseCase
 
+if TYPE_CHECKING:
+    from mlops_lab.model.train import Trained
+
 
 def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | None:
     """Trains one candidate on all clean rows and registers it; returns its version, or None when it is refused."""
-    from mlops_lab.model.train import train as fit  # scikit-learn and LightGBM: only this step pays for them
+    # Imported here, because scikit-learn and LightGBM load slowly and only this step needs them.
+    from mlops_lab.model.train import train as fit
 
     batch = lab.ledger.batch(batch_id)
     chosen = next((c for c in use_case.candidates if c.name == candidate), None)
@@ -44,7 +51,15 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | N
     return version
 
 
-def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: str, trained, frame) -> int:
+def _register(
+    lab: Lab,
+    use_case: UseCase,
+    batch: Batch,
+    run: str,
+    candidate: str,
+    trained: "Trained",
+    frame: pd.DataFrame,
+) -> int:
     """The run's scores, pictures and model; then the version with its digest in the registry and in RawData."""
     from mlops_lab.model import export
 
@@ -67,10 +82,8 @@ def _register(lab: Lab, use_case: UseCase, batch: Batch, run: str, candidate: st
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
     for number in batches:
         source = lab.ledger.batch(number)
-        name, url = (
-            f"{use_case.name}-batch-{source.batch_number}",
-            f"{lab.settings.artifacts}/{source.payload}",
-        )
+        name = f"{use_case.name}-batch-{source.batch_number}"
+        url = f"{lab.settings.artifacts}/{source.payload}"
         lab.tracking.log_dataset(run, name, source.digest, url, "training")
     with tempfile.TemporaryDirectory() as folder:
         plots, model = Path(folder) / "plots", Path(folder) / "model"
