@@ -85,7 +85,7 @@ lint: setup lint-fast lint-stack ## style, types, imports, locks, images, manife
 lint-fast: # the part that the hooks run before a commit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/pyrefly check --output-format min-text --summary none
+	@$(BIN)/pyrefly check --output-format min-text --summary=none
 	@$(BIN)/lint-imports --no-cache | tail -n 3
 
 .PHONY: hooks
