@@ -1,4 +1,4 @@
-"""The whole loop for one batch in one process: what the DAG does, without Airflow."""
+"""The whole loop for one batch in one process: the same steps as the DAG, without Airflow."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from mlops_lab.use_case import UseCase
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What one turn of the loop did. `outcome` is None when the batch led to no training."""
+    """The result of one turn of the loop. outcome: None when the batch led to no training. more: it brought rows."""
 
     batch_number: int | None
     reason: str
@@ -21,7 +21,7 @@ class BatchResult:
 
 
 def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
-    """One turn: from the next batch to a promoted, rolled-out model, or to the reason why not.
+    """One turn: from the next batch to a promoted and served model, or to the reason against it.
 
     Raises `EndOfDataError` and `KnownBatchError` when there is no new batch, and every other `LabError` of the steps.
     """
@@ -32,7 +32,7 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
 
 
 def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
-    """Trains on the rows that are there, as part of the newest batch; `force`: whatever the policy says."""
+    """Trains on the stored rows, as part of the newest batch. force: also when the policy decides against it."""
     return _learn(lab, use_case, newest(lab, use_case).id, force)
 
 

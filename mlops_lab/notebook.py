@@ -1,4 +1,4 @@
-"""`open_lab()`: what a notebook's first cell calls, embedded and in the stack alike."""
+"""`open_lab()`: the first cell of every notebook calls it, in the embedded lab and in the stack."""
 
 import sys
 from pathlib import Path
@@ -14,18 +14,20 @@ from mlops_lab.lab import Lab
 from mlops_lab.settings import REPOSITORY, Settings
 from mlops_lab.use_case import UseCase
 
-EXPLORER = 10  # the Data API keeps a position a group; the pipeline's is 1, and nobody takes its batches away
+# The Data API keeps a position for each group. The pipeline is group 1; a notebook takes no batch away from it.
+EXPLORER = 10
 
 
 def open_lab() -> Lab:
-    """The lab of this environment (`LAB_*`, `LAB_SECRETS_DIR`), else that of the checkout's folder `.lab`.
+    """The lab of this environment (`LAB_*`, `LAB_SECRETS_DIR`), else the lab in the checkout's folder `.lab`.
 
-    From here on an error that a person can act on is one line in the notebook, not a traceback.
+    Afterwards a `LabError` is shown in the notebook as one line, without a traceback.
     Raises `LabError` when the databases or MLflow can't be used.
     """
     _show_errors_as_lines()
     settings = Settings()
-    if "home" not in settings.model_fields_set:  # a notebook's own folder is never the lab's
+    # By default LAB_HOME is below the working folder, which for a notebook is its own folder.
+    if "home" not in settings.model_fields_set:
         settings = settings.model_copy(update={"home": REPOSITORY / ".lab"})
     lab = Lab(settings)
     use_case = lab.use_case(settings.default_use_case)
@@ -43,7 +45,7 @@ def data_api(lab: Lab) -> DataApi:
 
 
 def saved_answers(lab: Lab, use_case: UseCase, count: int = 2) -> list[Path]:
-    """The first `count` answers of the Data API as files under LAB_HOME, asked for only the first time.
+    """The first `count` answers of the Data API as files under LAB_HOME. They are requested only once.
 
     Raises `SourceError`, and `EndOfDataError` when there are fewer.
     """

@@ -1,7 +1,6 @@
-"""Lineage: from one prediction to its model, the run that made it, the batches it learnt from and their payloads.
+"""Lineage: from one prediction to its model, the model's run, its training batches and their payloads.
 
-Everything is read from what the loop left behind: the prediction log and the batch ledger in RawData, the
-registry, the contract that the model carries, the bucket.
+The sources are the prediction log and the batch ledger in RawData, the registry, the model's contract and the bucket.
 """
 
 import json
@@ -15,11 +14,11 @@ from mlops_lab.model.registry import CHAMPION
 
 
 class TraceError(LabError):
-    """There is nothing to follow."""
+    """The prediction log has no such prediction."""
 
 
 def trace_prediction(lab: Lab, prediction_id: str) -> dict[str, Any]:
-    """One prediction walked back to the stored payloads, as JSON types.
+    """From one prediction back to the stored payloads, as JSON types.
 
     `prediction` (row, value, request id, feedback), `model` (version, run, aliases, candidate, commit), `batches`
     (as `trace_batch` gives them, oldest first). Raises `TraceError` when the log has no such prediction, and
@@ -67,7 +66,7 @@ def trace_prediction(lab: Lab, prediction_id: str) -> dict[str, Any]:
 
 
 def trace_batch(lab: Lab, batch: Batch) -> dict[str, Any]:
-    """One batch: what the ledger says of it, its run, its payload, and the versions that were trained with it."""
+    """One batch: its entry in the ledger, its run, its payload, and the versions that were trained for it."""
     try:
         size = len(lab.artifacts.get(batch.payload))
     except ArtifactError as error:
@@ -95,7 +94,7 @@ def trace_batch(lab: Lab, batch: Batch) -> dict[str, Any]:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """A prediction's lineage as lines for a person."""
+    """A prediction's lineage as lines to read."""
     prediction, model = found["prediction"], found["model"]
     output = [
         f"prediction {prediction['id']}: {json.dumps(prediction['prediction'])} "
@@ -113,7 +112,7 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 def batch_lines(batch: dict[str, Any]) -> list[str]:
-    """A batch's lineage as lines for a person."""
+    """A batch's lineage as lines to read."""
     rows = ", ".join(
         f"{batch[name]:,} {name}" for name in ("received", "quarantined", "clean") if batch[name]
     )

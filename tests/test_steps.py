@@ -1,4 +1,4 @@
-"""The loop through its steps: what is stored, decided, promoted, rolled back; faults lose nothing, double nothing."""
+"""The loop through its steps: rows, decisions, promotions. After a fault nothing is lost or stored twice."""
 
 import json
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_a_batch_becomes_rows_in_both_databases_and_a_champion(trained, use_case
     assert contract.metrics["test"]["rmse"] < 0.5 * contract.baseline["test"]["rmse"]
 
 
-def test_a_prediction_can_be_walked_back_to_the_stored_payload(trained):
+def test_a_model_leads_to_its_run_its_batches_and_their_payloads(trained):
     lab = trained
     champion = lab.registry.by_alias("flats", CHAMPION)
     lineage = lab.predictor(champion).contract.lineage
@@ -75,7 +75,7 @@ def test_the_same_payload_twice_is_one_batch(trained, use_case, course):
     assert count(trained, "flats_raw") == 600
 
 
-def test_known_rows_under_a_new_number_are_stored_as_arrived_but_learnt_from_once(trained, use_case, course):
+def test_known_rows_in_a_new_batch_are_raw_rows_twice_and_clean_rows_once(trained, use_case, course):
     course.will_answer(batch(2, flats(600)), END)
     result = run_batch(trained, use_case)
     entry = trained.ledger.batches("flats")[1]
@@ -85,7 +85,7 @@ def test_known_rows_under_a_new_number_are_stored_as_arrived_but_learnt_from_onc
     assert result.more
 
 
-def test_a_group_never_straddles_two_splits(trained, use_case, course):
+def test_a_group_is_in_one_split_only(trained, use_case, course):
     relisted = [[*row[:-1], row[-1] + 50] for row in flats(600)]
     course.will_answer(batch(2, relisted), END)
     run_batch(trained, use_case)
@@ -133,7 +133,7 @@ def test_a_gap_in_the_numbers_is_recorded(trained, use_case, course):
     assert run_of(trained, trained.ledger.batches("flats")[1].mlflow_run).data.metrics["gap"] == 2
 
 
-def test_the_end_of_the_data_and_a_server_away_change_nothing(trained, use_case, course, monkeypatch):
+def test_the_end_of_the_data_and_an_unreachable_server_change_nothing(trained, use_case, course, monkeypatch):
     course.will_answer(END)
     with pytest.raises(EndOfDataError, match="all batches are out"):
         run_batch(trained, use_case)
@@ -212,9 +212,9 @@ def test_the_policy_decides_by_new_groups_and_drift(trained, use_case, course, r
         assert reason in trained.ledger.batches("flats")[1].reason
 
 
-def test_a_challenger_that_is_not_better_is_refused_with_its_evidence(trained, use_case, course):
+def test_a_challenger_that_is_not_better_is_refused_and_the_scores_are_recorded(trained, use_case, course):
     champion = trained.registry.by_alias("flats", CHAMPION).version
-    # Wrong prices in training rows only: the challenger learns them, the hold-out doesn't have them.
+    # Only training rows have wrong prices: the challenger learns them, the holdout rows are right.
     rows = flats(400, seed=3)
     keys = pd.DataFrame([row[:3] for row in rows], columns=["area", "floor", "district"])
     splits = [split_of(value) for value in hashes(keys, list(keys.columns))]
@@ -241,7 +241,7 @@ def test_a_small_holdout_promotes_a_first_champion_and_nothing_else(lab, use_cas
     assert "test rows; 20 are needed" in outcome.reason
 
 
-def test_two_promotions_at_once_one_wins_and_the_other_compares_again(trained, use_case, monkeypatch):
+def test_of_two_promotions_at_once_the_second_compares_again(trained, use_case, monkeypatch):
     before = trained.registry.by_alias("flats", CHAMPION).version
     original = trained.ledger.put_promotion
     lost = []
@@ -269,13 +269,13 @@ def test_a_model_that_was_changed_after_registration_is_not_trusted(trained, use
         cached.unlink()
     with pytest.raises(ModelError, match="changed after registration"):
         trained.predictor(champion)
-    # Whoever changes the files and the registry's digest still faces the lab's own record.
+    # When the files and the registry's digest are changed, the lab's own record still differs.
     client.set_model_version_tag("flats", str(champion.version), "lab.digest", digest(graph.parent))
     with pytest.raises(ModelError, match="the lab's database"):
         trained.predictor(trained.registry.by_alias("flats", CHAMPION))
 
 
-def test_a_rollout_that_fails_gives_the_alias_back(trained, use_case, course, monkeypatch):
+def test_a_failed_rollout_makes_the_previous_version_champion_again(trained, use_case, course, monkeypatch):
     first = trained.registry.by_alias("flats", CHAMPION).version
     unreachable = trained.settings.model_copy(
         update={"inference_url": "http://127.0.0.1:9", "rollout_timeout": 0.1}
@@ -288,7 +288,7 @@ def test_a_rollout_that_fails_gives_the_alias_back(trained, use_case, course, mo
     assert trained.ledger.promotions("flats")[-1].outcome == "rolled back"
 
 
-def test_a_person_can_roll_back_and_the_change_is_on_record(trained, use_case, course):
+def test_a_roll_back_by_hand_is_recorded(trained, use_case, course):
     first = trained.registry.by_alias("flats", CHAMPION).version
     course.will_answer(batch(2, flats(600, seed=4)), END)
     assert run_batch(trained, use_case).outcome.promoted

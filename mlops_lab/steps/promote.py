@@ -1,4 +1,4 @@
-"""Which version is champion: a promotion by comparison, the rollout that confirms it, and the way back."""
+"""Which version is champion: promotion by comparison, the rollout to the service, and the roll-back."""
 
 import math
 from dataclasses import dataclass

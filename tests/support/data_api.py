@@ -1,4 +1,4 @@
-"""A Data API as somebody else might run it: answers what the test tells it, in either dialect."""
+"""A stub of a Data API: it replies what the test tells it, as either API variant."""
 
 import json
 import threading
