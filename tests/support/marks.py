@@ -51,6 +51,13 @@ def pytest_collection_modifyitems(items):
     items.sort(key=rank)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session):
+    """Without groups each worker would boot the services anew, and nothing would say so."""
+    if session.config.getoption("loadgroup", False) and session.items and "@" not in session.items[0].nodeid:
+        pytest.exit("pytest-xdist doesn't group this pytest's tests; see pyproject.toml", returncode=4)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     global _allowed
