@@ -74,19 +74,18 @@ def test_each_secret_is_mounted_in_its_reader_alone(stack):
 
 def test_no_default_login_opens_anything(stack):
     grafana, minio = stack.url("grafana"), stack.url("minio")
-    assert httpx.get(f"{grafana}/api/search", auth=("admin", "admin")).status_code == 401
-    assert httpx.get(f"{grafana}/api/search", auth=stack.login("Grafana")).status_code == 200
+    assert httpx.get(f"{grafana}/api/search", auth=("admin", "admin"), timeout=60).status_code == 401
+    assert httpx.get(f"{grafana}/api/search", auth=stack.login("Grafana"), timeout=60).status_code == 200
     for password in ("admin", "airflow", ""):
-        reply = httpx.post(
-            f"{stack.url('airflow')}/auth/token", json={"username": "admin", "password": password}
-        )
+        login = {"username": "admin", "password": password}
+        reply = httpx.post(f"{stack.url('airflow')}/auth/token", json=login, timeout=60)
         assert reply.status_code >= 400
     store = boto3.client(
         "s3", endpoint_url=minio, aws_access_key_id="minioadmin", aws_secret_access_key="minioadmin"
     )
     with pytest.raises(store.exceptions.ClientError, match="InvalidAccessKeyId"):
         store.list_buckets()
-    assert httpx.post(f"{stack.url('inference')}/reload").status_code in (401, 403)
+    assert httpx.post(f"{stack.url('inference')}/reload", timeout=60).status_code in (401, 403)
 
 
 def test_the_page_cannot_reach_the_databases(stack):
