@@ -12,7 +12,7 @@ import yaml
 
 from tests.k8s.export import EXPORT, kubectl, rendered, rendered_text
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 # `create --dry-run=client` is the real kubectl; `kustomize` answers what was rendered once for all tests; a folder
 # takes what is applied.

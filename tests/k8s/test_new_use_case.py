@@ -11,7 +11,7 @@ import yaml
 from tests.k8s.export import FOLDERS, REPOSITORY, rendered, rendered_text, tag
 from tests.test_docs import block
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 TAG = "0123abc"
 
