@@ -8,7 +8,7 @@ import pytest
 
 from mlops_lab.lab import Lab
 from mlops_lab.settings import Settings
-from tests.support.data_api import CourseServer
+from tests.support.data_api import END, CourseServer
 from tests.support.flats import FLATS
 from tests.support.labs import Templates
 
@@ -66,7 +66,7 @@ def lab(tmp_path, course, templates, flats_folder) -> Lab:
 def trained(lab, course, templates) -> Lab:
     """The lab after its first batch, 600 rows; the Data API has no further one."""
     templates.copy_trained(lab.settings.home, rows=600)
-    course.will_answer((400, {"detail": "all batches are out"}))
+    course.will_answer(END)
     return lab
 
 

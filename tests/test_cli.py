@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 from mlops_lab.cli import app
 from mlops_lab.data.split import hashes, split_of
 from mlops_lab.local.processes import free_ports
+from tests.support.data_api import END
 from tests.support.flats import FLATS, batch, flats
 
 LAB = str(Path(sys.executable).parent / "lab")
-END = (400, {"detail": "all batches are out"})
 ROW = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
 
 

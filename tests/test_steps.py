@@ -21,9 +21,8 @@ from mlops_lab.model.registry import CHAMPION, PREVIOUS, digest
 from mlops_lab.rollout import RolloutError
 from mlops_lab.steps.ingest import KnownBatchError, land, prepare, reset, validate
 from mlops_lab.steps.promote import roll_back
+from tests.support.data_api import END
 from tests.support.flats import batch, flats
-
-END = (400, {"detail": "all batches are out"})
 
 
 def count(lab, table: str) -> int:

@@ -2,11 +2,11 @@
 
 import pytest
 
+from tests.support.data_api import END
 from tests.support.flats import FLATS, batch, flats
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("dags")]
 
-END = (400, {"detail": "all batches are out"})
 
 RUN = """
 import json, sys

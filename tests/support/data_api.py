@@ -4,6 +4,9 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# The reply of a Data API that has no further batch.
+END = (400, {"detail": "all batches are out"})
+
 
 class CourseServer:
     """`answers`: (status, body) in order; the last one is repeated. `asked`: the paths of all requests."""
