@@ -300,7 +300,7 @@ def test_a_roll_back_by_hand_is_recorded(trained, use_case, course):
 
 
 def test_other_columns_under_the_same_name_are_refused(trained, use_case):
-    with pytest.raises(StoreError, match=r"made for other columns.*built.*lab reset flats"):
+    with pytest.raises(StoreError, match=r"has other columns.*built.*lab reset flats"):
         trained.store.prepare_tables(replace(use_case, features=use_case.features[:-1]))
 
 

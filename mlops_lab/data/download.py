@@ -1,7 +1,7 @@
-"""Fetches the public data sets from their publishers, for the Data API to serve instead of synthetic data.
+"""Downloads the public data sets from their publishers. The Data API then serves them instead of synthetic data.
 
-The CSV file appears in the folder whole or not at all. The archive's digest is checked: against the published one,
-or against that of the first download, which is recorded beside the file.
+The CSV file is moved into the folder only when it is complete. The archive's digest is compared with the published
+one, or else with the digest of the first download, which is recorded beside the CSV file.
 """
 
 import gzip
@@ -23,28 +23,29 @@ from mlops_lab.data import covertype
 from mlops_lab.errors import LabError
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes received and the bytes in total, None when the publisher doesn't say."""
+"""Called with the bytes received and the bytes in total; the total is None when the publisher doesn't send it."""
 
 ATTEMPTS = 4
 
-# Name under which the record holds the digest of the archive itself.
+# The record is a JSON object of digests by file name. Under this name it has the archive's digest.
 ARCHIVE = "archive"
 
 
 class DownloadError(LabError):
-    """A public data set can't be fetched; the text says what to do instead."""
+    """A public data set can't be downloaded. The text says what to do instead."""
 
 
 class ChecksumError(DownloadError):
-    """The file isn't the published one, or not that of the first download."""
+    """A digest differs from the published or recorded one."""
 
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """Where a data set is published and how it becomes the CSV file that the Data API knows.
+    """Where a data set is published, and how the Data API's CSV file is made from it.
 
-    url: a zip archive; page: where a person finds it. file: name of the CSV file. member: the archive's file that
-    holds the data. convert: writes the CSV from it. sha256: of the archive; None: recorded at the first download.
+    url: the zip archive. page: the publisher's web page. file: name of the CSV file. member: the data's file in the
+    archive. convert: reads the member and writes the CSV file. sha256: the archive's published digest; None: not
+    published, so the digest of the first download is recorded.
     """
 
     url: str
@@ -71,11 +72,11 @@ PUBLISHED = {
     ),
 }
 DATASETS = tuple(PUBLISHED)
-"""The data sets that can be fetched without a login."""
+"""The data sets that can be downloaded without a login."""
 
 BY_HAND = {
     "realtor": (
-        "the publisher of the realtor listings asks for a login: download realtor-data.zip.csv from "
+        "the publisher of the realtor listings requires a login: download realtor-data.zip.csv from "
         "https://www.kaggle.com/datasets/ahmedshahriarsakib/usa-real-estate-dataset and put it into the Data "
         "API's folder as realtor.csv; until then the Data API serves its synthetic market"
     )
@@ -88,22 +89,22 @@ def download(
     progress: Progress = lambda done, total: None,
     published: dict[str, PublicDataset] = PUBLISHED,
 ) -> Path:
-    """Fetches `dataset` into `folder` and returns the path of its CSV file; an existing one is kept.
+    """Downloads `dataset` into `folder` and returns the path of its CSV file. An existing file isn't downloaded again.
 
-    Raises `DownloadError` when the publisher can't be reached, asks for a login, or doesn't have the file, and
-    `ChecksumError` when a digest differs.
+    Raises `DownloadError` when the publisher can't be reached, requires a login, or doesn't have the file, or when
+    the folder can't be written; `ChecksumError` when a digest differs.
     """
     public = published.get(dataset)
     if public is None:
         known = ", ".join([*DATASETS, *BY_HAND])
-        raise DownloadError(BY_HAND.get(dataset) or f"no public data set {dataset!r}; there are {known}")
+        raise DownloadError(BY_HAND.get(dataset) or f"no public data set {dataset!r}; choose one of {known}")
     target, record = folder / public.file, folder / f"{public.file}.sha256"
     compressed = folder / f"{public.file}.gz"
     if compressed.exists():
         return compressed
     if target.exists():
         if record.exists() and _recorded(record).get(target.name) != _digest(target):
-            raise ChecksumError(f"{target} is not the file that was downloaded; remove it to get it again")
+            raise ChecksumError(f"{target} has changed since its download; remove it to download it again")
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +118,7 @@ def download(
             csv.replace(target)
     except OSError as error:
         raise DownloadError(
-            f"{dataset} can't be kept in {folder}: {error.strerror}; free space or choose --folder"
+            f"{dataset} can't be written to {folder}: {error.strerror}; free space or choose --folder"
         ) from error
     return target
 
@@ -154,8 +155,8 @@ def _check(public: PublicDataset, archive: Path, record: Path) -> None:
     expected = public.sha256 or _recorded(record).get(ARCHIVE)
     if expected is not None and digest != expected:
         raise ChecksumError(
-            f"{public.url} has sha256 {digest[:12]}…, expected {expected[:12]}…: damaged on the way or "
-            f"published anew; try again, or remove {record} to accept a new edition"
+            f"{public.url} has sha256 {digest[:12]}…, expected {expected[:12]}…: the transfer damaged it, or there is "
+            f"a new edition; try again, or remove {record} to accept a new edition"
         )
 
 
@@ -169,7 +170,7 @@ def _unpack(public: PublicDataset, archive: Path, csv: Path) -> None:
                 public.convert(data, out)
     except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise DownloadError(
-            f"{public.url} holds no {public.file} ({error}); get it by hand from {public.page}"
+            f"{public.url} has no usable {public.member} ({error}); get {public.file} by hand from {public.page}"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""The lab's records in RawData: batches, registered models, promotions, monitoring checks.
+"""The ledger's tables in RawData: batches, registered models, promotions, monitoring checks.
 
-A decision that must be made once is a unique key here: two processes that insert the same key learn who came first.
+A unique key stands for each decision that must be made only once: of two processes that insert it, one insert fails.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ UNFINISHED = ("landed", "stored", "prepared", "decided")
 
 
 class Ledger:
-    """Reads and writes the lab's own tables. What it returns is a plain object that no connection belongs to."""
+    """Reads and writes these tables. The returned records are detached: they need no session or connection."""
 
     def __init__(self, raw: Engine):
         self._raw = raw
@@ -27,7 +27,7 @@ class Ledger:
     def land(
         self, use_case: str, digest: str, number: int | None, payload: str, source: str
     ) -> tuple[Batch, bool]:
-        """The entry of a payload, and whether it is new: the same payload is one batch."""
+        """Adds a batch for a payload, unless one with its digest exists. Returns the batch, and whether it is new."""
         mine = select(Batch).where(Batch.use_case == use_case)
         with self._session.begin() as db:
             newest = mine.where(Batch.batch_number.is_not(None)).order_by(Batch.id.desc()).limit(1)
@@ -61,11 +61,11 @@ class Ledger:
             return list(db.scalars(select(Batch).where(Batch.use_case == use_case).order_by(Batch.id)))
 
     def unfinished(self, use_case: str) -> Batch | None:
-        """The oldest batch that landed but whose run never came to its end."""
+        """The oldest batch whose run didn't finish, or None."""
         return next((b for b in self.batches(use_case) if b.state in UNFINISHED), None)
 
     def note(self, batch_id: int, **values: Any) -> None:
-        """Writes columns of a batch."""
+        """Sets columns of a batch to the values."""
         with self._raw.begin() as db:
             db.execute(update(Batch).where(Batch.id == batch_id).values(**values))
 
@@ -76,7 +76,7 @@ class Ledger:
             db.add(model)
 
     def model(self, use_case: str, version: int) -> Model | None:
-        """What the lab itself recorded of a version when it was registered."""
+        """The record of a version, written at its registration, or None."""
         with self._session() as db:
             return db.get(Model, (use_case, version))
 
@@ -87,13 +87,13 @@ class Ledger:
             return list(db.scalars(found.order_by(Model.version)))
 
     def promotions(self, use_case: str) -> list[Promotion]:
-        """Every promotion, refusal and roll-back, oldest first."""
+        """Every promotion, refusal and rollback, oldest first."""
         found = select(Promotion).where(Promotion.use_case == use_case)
         with self._session() as db:
             return list(db.scalars(found.order_by(Promotion.sequence)))
 
     def put_promotion(self, promotion: Promotion) -> bool:
-        """Records a decision under its sequence number; False when another one took that number before."""
+        """Records a decision under its sequence number. False: another decision already has that number."""
         try:
             with self._session.begin() as db:
                 db.add(promotion)
@@ -108,7 +108,7 @@ class Ledger:
             db.add(check)
 
     def last_check(self, use_case: str, *, asked: bool = False) -> Check | None:
-        """The newest check; `asked`: the newest one that asked for a training."""
+        """The newest check, or None. asked: the newest one that requested a training."""
         found = select(Check).where(Check.use_case == use_case)
         if asked:
             found = found.where(Check.retrain)

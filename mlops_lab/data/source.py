@@ -1,4 +1,4 @@
-"""The client of the Data API: requests the next batch from a server of either API variant, by its URL alone."""
+"""The client of the Data API. It requests the next batch from a server of either API variant."""
 
 import re
 import time
@@ -10,34 +10,35 @@ from mlops_lab.data.payload import Payload
 from mlops_lab.errors import LabError
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-# A server that is busy or restarts gets four requests, after pauses of 1, 2 and 4 seconds.
+# Requests to a server that can't be reached or answers 5xx, with pauses of 1, 2 and 4 seconds between them.
 ATTEMPTS = 4
 
 
 class SourceError(LabError):
-    """The Data API can't be reached, or refuses the request."""
+    """The Data API can't be reached, or it refuses the request."""
 
 
 class EndOfDataError(LabError):
-    """The Data API has no further batch. Its text is what the server says."""
+    """The Data API has no further batch. The text is the server's own message."""
 
 
 class DataApi:
-    """`url`: base address (`{dataset}` is filled in), with or without `/data`, with or without a query."""
+    """url: the base address, with or without `/data` and a query; `{dataset}` in it is replaced. timeout: seconds."""
 
     def __init__(self, url: str, timeout: float = 120.0):
         self._url = url
         self._timeout = timeout
 
     def fetch(self, dataset: str) -> Payload:
-        """The next batch. Each call may move the server on, so the caller stores the body before anything else.
+        """The payload of the next batch.
 
-        Raises `EndOfDataError` when there is none, `SourceError` when the server can't be asked.
+        After a call the server may go on to the following batch, so the caller stores the payload before anything else.
+        Raises `EndOfDataError` when there is no further batch, and `SourceError` when the request fails.
         """
         url, query = self._address(dataset)
         response = self._get(url, query)
         if response.status_code == 422 and "day" not in query and "day" in response.text:
-            # The other API variant requires the day as well.
+            # One of the two API variants requires the day as well.
             query |= {"day": DAYS[time.localtime().tm_wday]}
             response = self._get(url, query)
         if response.status_code == 400:
@@ -55,7 +56,7 @@ class DataApi:
         return Payload(response.content, str(response.request.url))
 
     def restart(self, dataset: str) -> None:
-        """Lets the server begin again with the first batch."""
+        """Resets the server's position: the next batch is the first one. Raises `SourceError` when that fails."""
         url, query = self._address(dataset)
         response = self._get(url.removesuffix("/data") + "/restart_data_generation", query)
         if response.status_code != 200:
@@ -84,7 +85,7 @@ class DataApi:
             if attempt + 1 < ATTEMPTS:
                 time.sleep(2**attempt)
         raise SourceError(
-            f"the Data API at {url} {fault}, asked {ATTEMPTS} times; is it running? (LAB_DATA_API_URL)"
+            f"the Data API at {url} {fault}, tried {ATTEMPTS} times; start it, or check LAB_DATA_API_URL"
         )
 
 

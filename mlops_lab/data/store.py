@@ -1,6 +1,6 @@
-"""The two databases: RawData (ledger, raw rows, quarantine, split views) and CleanData (typed rows).
+"""The rows of the two databases: RawData (raw rows, quarantine, split views) and CleanData (typed, distinct rows).
 
-Tables of a use case are made from its declaration. A step that is run again replaces what it wrote before.
+The tables of a use case are made from its declaration. A write for a batch replaces the earlier rows of that batch.
 """
 
 import json
@@ -37,14 +37,14 @@ from mlops_lab.use_case import UseCase
 
 
 class Store:
-    """RawData and CleanData by SQLAlchemy URL; SQLite and MySQL behave alike."""
+    """RawData and CleanData, each given by its SQLAlchemy URL: SQLite or MySQL."""
 
     def __init__(self, raw_url: str, clean_url: str):
         self.raw = connect(raw_url, wal=True)
         self.clean = connect(clean_url, wal=True)
 
     def create_tables(self) -> None:
-        """The lab's own tables, where they don't exist yet."""
+        """Creates the tables that belong to no single use case, where they don't exist yet."""
         create(RAW, self.raw)
 
     # Raw rows
@@ -52,10 +52,10 @@ class Store:
     def put_raw(
         self, use_case: UseCase, batch_id: int, payload: RawBatch, kept: pd.DataFrame, problems: list[Problem]
     ) -> dict[str, int]:
-        """Good rows as they came, bad rows with the rule they broke, and the counts: one transaction.
+        """Writes good rows as they arrived, bad rows with the rule that they broke, and the counts, in one transaction.
 
-        kept: the good rows; index: position in the payload; columns group_hash and split.
-        Returns the counts: received, stored, quarantined.
+        kept: one row per good row, with columns group_hash and split; index: position in the payload.
+        Returns the numbers of rows: received, stored, quarantined.
         """
         raw, quarantine = self._raw_tables(use_case)
         names = [column.name for column in use_case.columns]
@@ -91,9 +91,9 @@ class Store:
         return counts
 
     def read_raw(self, use_case: UseCase, batch_id: int) -> pd.DataFrame:
-        """The good rows of a batch, typed: raw columns, group_hash, split; index: position in the payload.
+        """The good rows of a batch, typed, with columns group_hash and split; index: position in the payload.
 
-        Raises `LabError` when a row no longer fits the use case.
+        Raises `LabError` when a stored row breaks a rule of the use case, because the use case has changed.
         """
         raw, _ = self._raw_tables(use_case)
         names = [*(column.name for column in use_case.columns), "group_hash", "split"]
@@ -105,7 +105,7 @@ class Store:
         return read_texts(use_case, texts).assign(group_hash=texts["group_hash"], split=texts["split"])
 
     def new_groups(self, use_case: UseCase, batch_id: int, since: int) -> tuple[int, int]:
-        """Distinct group keys of the batch: (those that no batch up to `since` has, all of them)."""
+        """Two numbers of distinct group keys of the batch: those that are in no batch with id <= since, and all."""
         raw, _ = self._raw_tables(use_case)
         seen = raw.alias()
         mine = select(raw.c.group_hash).where(raw.c.batch_id == batch_id).distinct()
@@ -120,9 +120,9 @@ class Store:
     # Clean rows
 
     def put_clean(self, use_case: UseCase, batch_id: int, frame: pd.DataFrame) -> int:
-        """Appends clean rows that aren't there yet; returns how many were new.
+        """Adds the rows whose row_hash isn't stored yet. Returns their number.
 
-        frame: features, target, group_hash, split and row_hash; index row_index.
+        frame: columns features, target, group_hash, split and row_hash; index: position in the payload.
         """
         table = self._clean_table(use_case)
         frame = frame[~frame["row_hash"].duplicated()]
@@ -144,7 +144,7 @@ class Store:
     def read_clean(
         self, use_case: UseCase, *, split: str | None = None, after: int = 0, until: int | None = None
     ) -> pd.DataFrame:
-        """Clean rows of batches after < id <= until, oldest first.
+        """The clean rows of the batches with after < id <= until, oldest first; split: only that split's rows.
 
         Columns: features, target, split, batch_id, row_hash, group_hash.
         """
@@ -159,12 +159,13 @@ class Store:
         with self.clean.connect() as db:
             frame = pd.read_sql(query.order_by(table.c.batch_id, table.c.row_index), db)
         for feature in (*use_case.features, use_case.target):
-            # A column without any value comes back untyped.
+            # pandas gives a column without any value the type object.
             if isinstance(feature, contract.Number):
                 frame[feature.name] = frame[feature.name].astype("float64")
         return frame
 
     def count_clean(self, use_case: UseCase) -> int:
+        """The number of clean rows of all batches."""
         table = self._clean_table(use_case)
         with self.clean.connect() as db:
             return db.scalar(select(func.count()).select_from(table)) or 0
@@ -172,7 +173,7 @@ class Store:
     # All of a use case
 
     def reset(self, use_case: UseCase) -> None:
-        """Removes every table, ledger entry and record of the use case. Predictions stay."""
+        """Drops the use case's tables and views, and deletes its batches, models and promotions. Predictions stay."""
         with self.raw.begin() as db:
             for table in (Batch, Model, Promotion):
                 db.execute(delete(table).where(table.use_case == use_case.name))
@@ -182,7 +183,7 @@ class Store:
         _clean_metadata(use_case).drop_all(self.clean)
 
     def prepare_tables(self, use_case: UseCase) -> None:
-        """The use case's tables and views. Raises `StoreError` when older ones have other columns."""
+        """Creates the use case's tables and views. Raises `StoreError` when existing tables have other columns."""
         self.create_tables()
         raw, _ = self._raw_tables(use_case)
         self._clean_table(use_case)
@@ -193,14 +194,14 @@ class Store:
             if there != (declared := {column.name for column in table.columns}):
                 odd = ", ".join(sorted(there ^ declared))
                 raise StoreError(
-                    f"table {table.name} was made for other columns than {use_case.name} declares now ({odd}); "
-                    f"`lab reset {use_case.name}` begins anew, or give the use case another name"
+                    f"table {table.name} has other columns than {use_case.name} declares now ({odd}); "
+                    f"delete its data with `lab reset {use_case.name}`, or give the use case another name"
                 )
         views = set(inspect(self.raw).get_view_names())
         with self.raw.begin() as db:
             for split, _ in SHARES:
                 if f"{use_case.name}_{split}" not in views:
-                    # A view takes no parameters; the names are those that NAME and SHARES allow.
+                    # A view takes no parameters. Both names are safe: `NAME` restricts one, SHARES lists the other.
                     rows_of = f"SELECT * FROM {raw.name} WHERE split = '{split}'"  # noqa: S608
                     db.execute(text(f"CREATE VIEW {use_case.name}_{split} AS {rows_of}"))
 
@@ -258,5 +259,5 @@ def _sql_type(feature: Feature):
         return Double
     if isinstance(feature, contract.Boolean):
         return SqlBoolean
-    # Text, not String: dozens of wide VARCHARs would pass the row size that MySQL allows.
+    # Text, not String: dozens of wide VARCHAR columns would exceed MySQL's limit of a row's size.
     return Date if isinstance(feature, contract.Date) else Text

@@ -1,4 +1,4 @@
-"""The client works with a Data API of either API variant, and names what it can't use."""
+"""The client reads both API variants, and names an address that it can't use."""
 
 import pytest
 
@@ -15,15 +15,15 @@ def test_any_form_of_the_address_works(course, suffix):
     assert course.asked == [f"/flats/data?group_number={group}"]
 
 
-def test_a_server_that_wants_a_day_gets_one(course):
-    wants_day = (422, {"detail": [{"loc": ["query", "day"], "msg": "Field required"}]})
-    course.will_answer(wants_day, {"day": "Monday", **batch(1, [])})
+def test_a_server_that_requires_a_day_gets_one(course):
+    day_missing = (422, {"detail": [{"loc": ["query", "day"], "msg": "Field required"}]})
+    course.will_answer(day_missing, {"day": "Monday", **batch(1, [])})
     DataApi(course.url).fetch("flats")
     assert "day=" in course.asked[1]
     assert course.asked[1].startswith("/data?group_number=1&day=")
 
 
-def test_the_end_of_the_data_is_told_apart_from_a_refused_request(course):
+def test_the_end_of_the_data_and_a_refused_request_are_different_errors(course):
     course.will_answer((400, {"detail": "Ya se recolectó toda la información"}))
     with pytest.raises(EndOfDataError, match="Ya se recolectó"):
         DataApi(course.url).fetch("flats")
@@ -32,12 +32,12 @@ def test_the_end_of_the_data_is_told_apart_from_a_refused_request(course):
         DataApi(course.url).fetch("flats")
 
 
-def test_a_server_that_is_away_is_asked_again_and_then_named(monkeypatch, course):
+def test_an_unreachable_server_gets_four_requests_and_is_named(monkeypatch, course):
     monkeypatch.setattr(source.time, "sleep", lambda _: None)
     course.will_answer((503, {"detail": "starting"}), batch(1, flats(1)))
     assert b"batch_number" in DataApi(course.url).fetch("flats").body
     course.will_answer((503, {"detail": "the disk is full"}))
-    with pytest.raises(SourceError, match=r"answered 503 \(the disk is full\), asked 4 times"):
+    with pytest.raises(SourceError, match=r"answered 503 \(the disk is full\), tried 4 times"):
         DataApi(course.url).fetch("flats")
-    with pytest.raises(SourceError, match=r"can't be reached.*is it running"):
+    with pytest.raises(SourceError, match=r"can't be reached.*start it"):
         DataApi("http://127.0.0.1:9").fetch("flats")

@@ -92,7 +92,7 @@ def fetch(publisher, folder, dataset="diabetes", progress=lambda done, total: No
     return download(dataset, folder, progress, {dataset: public})
 
 
-def test_a_download_arrives_whole_with_progress(publisher, tmp_path):
+def test_a_download_is_complete_and_reports_progress(publisher, tmp_path):
     shown = []
     path = fetch(publisher, tmp_path / "new", progress=lambda done, total: shown.append((done, total)))
     assert path == tmp_path / "new" / "diabetic_data.csv"
@@ -120,12 +120,12 @@ def test_a_connection_that_is_cut_each_time_leaves_nothing(publisher, tmp_path):
     assert fetch(publisher, tmp_path).read_bytes() == DIABETES
 
 
-def test_a_busy_publisher_is_asked_again(publisher, tmp_path):
+def test_a_busy_publisher_gets_further_requests(publisher, tmp_path):
     publisher.status = [503, 429]
     assert fetch(publisher, tmp_path).read_bytes() == DIABETES
 
 
-def test_what_is_here_is_not_fetched_again(publisher, tmp_path):
+def test_an_existing_file_is_not_downloaded_again(publisher, tmp_path):
     fetch(publisher, tmp_path)
     fetch(publisher, tmp_path)
     assert publisher.answered == 1
@@ -139,7 +139,7 @@ def test_a_file_put_there_by_hand_is_kept(publisher, tmp_path, name):
     assert publisher.answered == 0
 
 
-def test_a_damaged_file_is_found(publisher, tmp_path):
+def test_a_file_that_changed_after_its_download_is_refused(publisher, tmp_path):
     path = fetch(publisher, tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ChecksumError, match="remove it"):
@@ -148,7 +148,7 @@ def test_a_damaged_file_is_found(publisher, tmp_path):
     assert fetch(publisher, tmp_path).read_bytes() == DIABETES
 
 
-def test_the_first_digest_holds_from_then_on(publisher, tmp_path):
+def test_later_downloads_must_have_the_digest_of_the_first(publisher, tmp_path):
     path = fetch(publisher, tmp_path)
     path.unlink()
     publisher.body = zipped(diabetic_data_DOT_csv=b"a,b\n1,2\n")
@@ -159,7 +159,7 @@ def test_the_first_digest_holds_from_then_on(publisher, tmp_path):
     assert fetch(publisher, tmp_path).read_bytes() == b"a,b\n1,2\n"
 
 
-def test_a_known_digest_is_checked(publisher, tmp_path):
+def test_a_published_digest_is_checked(publisher, tmp_path):
     with pytest.raises(ChecksumError, match="sha256"):
         fetch(publisher, tmp_path, sha256="0" * 64)
     assert list(tmp_path.iterdir()) == []
@@ -179,9 +179,9 @@ def test_a_damaged_record_is_named(publisher, tmp_path):
     [b"<html>moved</html>", zipped(other_DOT_csv=b"1"), zipped(diabetic_data_DOT_csv=DIABETES)[:-3000]],
     ids=["a page", "another file", "cut"],
 )
-def test_an_archive_that_is_none(publisher, tmp_path, body):
+def test_a_file_that_is_no_usable_archive_is_refused(publisher, tmp_path, body):
     publisher.body = body
-    with pytest.raises(DownloadError, match="get it by hand") as error:
+    with pytest.raises(DownloadError, match=r"get diabetic_data\.csv by hand") as error:
         fetch(publisher, tmp_path)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
@@ -192,20 +192,20 @@ def test_an_archive_that_is_none(publisher, tmp_path, body):
     [b"no gzip", gzip.compress(b"1,2\n"), gzip.compress(b"1,2\n" * 999)[:-9]],
     ids=["no gzip", "other columns", "cut"],
 )
-def test_damaged_covertype_data(publisher, tmp_path, data):
+def test_damaged_covertype_data_is_refused(publisher, tmp_path, data):
     publisher.body = zipped(covtype_DOT_data_DOT_gz=data)
-    with pytest.raises(DownloadError, match=r"holds no covertype\.csv"):
+    with pytest.raises(DownloadError, match=r"no usable covtype\.data\.gz.*get covertype\.csv by hand"):
         fetch(publisher, tmp_path, dataset="covertype")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_publisher_does_not_know_the_file(publisher, tmp_path):
+def test_a_file_that_the_publisher_does_not_have_is_named(publisher, tmp_path):
     publisher.status = [404]
     with pytest.raises(DownloadError, match="answered 404; get it by hand from"):
         fetch(publisher, tmp_path)
 
 
-def test_the_publisher_is_away(publisher, tmp_path):
+def test_an_unreachable_publisher_is_named(publisher, tmp_path):
     publisher.server_close()
     with pytest.raises(DownloadError, match="can't be reached") as error:
         fetch(publisher, tmp_path)
@@ -215,9 +215,9 @@ def test_the_publisher_is_away(publisher, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_that_is_none(publisher, tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(publisher, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DownloadError, match="can't be kept"):
+    with pytest.raises(DownloadError, match="can't be written"):
         fetch(publisher, tmp_path / "file")
 
 
