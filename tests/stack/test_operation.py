@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import time
 from datetime import UTC, datetime
 
 import httpx
@@ -12,6 +13,12 @@ from tests.stack.stack import PATIENCE, REPOSITORY, eventually
 from tests.stack.test_boot import ONE_SHOTS
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(4 * PATIENCE)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet(stack) -> None:
+    """No training of housing takes the two cores from these tests, and none keeps a worker from its end."""
+    stack.airflow().pause("housing_training")
 
 
 def test_a_second_up_changes_nothing(stack):
@@ -25,13 +32,26 @@ def test_a_second_up_changes_nothing(stack):
 
 
 def test_the_workers_health_is_that_it_consumes(stack):
-    def health() -> str:
-        return stack.containers("airflow-worker")[0]["State"]["Health"]["Status"]
+    command = stack.containers("airflow-worker")[0]["Config"]["Healthcheck"]["Test"][1:]
 
+    def healthy() -> bool:
+        stack.run_in("airflow-worker", *command)
+        return True
+
+    def age() -> None:
+        """As after minutes without a message: the worker is unhealthy until it consumes one."""
+        stack.run_in("airflow-worker", "touch", "--date", "5 minutes ago", "/tmp/lab-consumed")
+
+    age()
+    eventually(healthy, "the worker's next message")
     stack.compose("stop", "redis")
-    eventually(lambda: health() == "unhealthy", "the worker's health without Redis")
+    age()
+    # One and a half times the pause between two messages: see stack/airflow/lab_celery.py.
+    time.sleep(15)
+    with pytest.raises(AssertionError):
+        healthy()
     stack.compose("start", "redis")
-    eventually(lambda: health() == "healthy", "the worker's health with Redis again")
+    eventually(healthy, "the worker's health with Redis again")
 
 
 def test_three_workers_work_on_a_use_case_added_while_the_stack_runs(stack, use_cases):
@@ -97,6 +117,7 @@ def test_rotated_secrets_reach_every_service(stack):
         "a logged prediction afterwards",
     )
     airflow, since = stack.airflow(), datetime.now(UTC).isoformat()
+    airflow.unpause("housing_training")
     airflow.trigger("housing_training")
 
     def worked() -> bool:
