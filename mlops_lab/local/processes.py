@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -25,6 +26,11 @@ GRACE = 10.0
 
 # Lines of the log that a `ProcessError` carries as a note.
 TAIL = 40
+
+# Below the ports that systems give to outgoing connections (Linux from 32768), since such a connection could take a
+# port between the choice and the server's start; and below the node ports of Kubernetes.
+FREE_PORTS = range(20_000, 30_000)
+_places = count(os.getpid() * 97)
 
 
 class ProcessError(LabError):
@@ -200,15 +206,22 @@ def without(*prefixes: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 
 
-def free_ports(count: int) -> list[int]:
-    """Different ports of this machine that nothing listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+def free_ports(number: int) -> list[int]:
+    """Different ports of this machine that nothing listens on now, for servers that start soon.
+
+    Each process goes through `FREE_PORTS` from another place, so that two at a time don't find the same port.
+    """
+    ports: list[int] = []
+    for place in islice(_places, len(FREE_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", FREE_PORTS[place % len(FREE_PORTS)]))
+            except OSError:
+                continue
+            ports.append(probe.getsockname()[1])
+        if len(ports) == number:
+            return ports
+    raise ProcessError(f"no {number} free ports from {FREE_PORTS[0]} to {FREE_PORTS[-1]}")
 
 
 @contextmanager
