@@ -10,8 +10,9 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import RandomForestRegressor
 from sqlalchemy import create_engine
 
-from mlops_lab.contract import MODEL_FILE, Category, Contract, Lineage, Number
+from mlops_lab.contract import MODEL_FILE, Contract, Lineage
 from mlops_lab.data.tables import RAW
+from mlops_lab.features import Category, Number
 from mlops_lab.model.drift import reference
 from mlops_lab.model.registry import CHAMPION, Registry
 from mlops_lab.model.tags import VersionTags

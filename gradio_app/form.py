@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from mlops_lab.contract import Boolean, Category, Contract, Date, Feature, Number
+from mlops_lab.contract import Contract
+from mlops_lab.features import Boolean, Category, Date, Feature, Number
 from mlops_lab.form import GRADIO_OPTIONS, explanation_of, folded, folded_label, label, takes_any
 
 COLUMNS = 2

@@ -9,8 +9,9 @@ from inference.endpoint import Call, Reply
 from inference.errors import CannotStore, problem
 from inference.service import Service
 from inference.spool import SpoolError
-from mlops_lab.contract import TEXT_LIMIT, Contract, FieldError
+from mlops_lab.contract import Contract
 from mlops_lab.data.database import now
+from mlops_lab.features import TEXT_LIMIT, FieldError
 
 _FIELDS = ("prediction_id", "actual", "group_key", "use_case")
 _ID = re.compile(r"[0-9a-f]{32}")

@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from inference.champions import Champion, Champions
-from mlops_lab.contract import Boolean, Contract
+from mlops_lab.contract import Contract
+from mlops_lab.features import Boolean
 
 _REF = "#/components/schemas/"
 

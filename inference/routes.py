@@ -10,8 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from inference.errors import ReloadDisabled, UnknownFeature, WrongToken
 from inference.service import Service
-from mlops_lab.contract import SCHEMA_VALUES, Category
 from mlops_lab.errors import NoChampionError
+from mlops_lab.features import SCHEMA_VALUES, Category
 
 # Fields that only training needs.
 _BULK = {"background", "reference"}

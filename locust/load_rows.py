@@ -4,7 +4,8 @@ import math
 from random import Random
 from typing import Any
 
-from mlops_lab.contract import Boolean, Category, Contract, Feature, FieldError, Integer, Number
+from mlops_lab.contract import Contract
+from mlops_lab.features import Boolean, Category, Feature, FieldError, Integer, Number
 
 CHANGED = 0.3  # of the fields, in each row
 FREQUENT = 50  # values of a category that are chosen from, the most frequent ones

@@ -15,37 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlops_lab.errors import ContractError
-from mlops_lab.features import (
-    SCHEMA_VALUES,
-    TEXT_LIMIT,
-    Boolean,
-    Category,
-    Date,
-    Feature,
-    FieldError,
-    Integer,
-    Number,
-)
+from mlops_lab.features import Category, Feature, FieldError
 from mlops_lab.metrics import Task
-
-__all__ = [
-    "CONTRACT_FILE",
-    "MODEL_FILE",
-    "SCHEMA_VALUES",
-    "TEXT_LIMIT",
-    "Boolean",
-    "Category",
-    "Contract",
-    "Date",
-    "Feature",
-    "FieldError",
-    "Integer",
-    "Lineage",
-    "Number",
-    "Reference",
-    "RetrainPolicy",
-    "Task",
-]
 
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "model.onnx"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops_lab.client import ExplainReply, InferenceClient, PredictReply, RequestRefusedError
-from mlops_lab.contract import Category, Contract, Feature
+from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
+from mlops_lab.features import Category, Feature
 from mlops_lab.formatting import bounds, number, show
 
 # A form with at most this many fields shows all of them.

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from mlops_lab.contract import Boolean, Date, Feature, Number
+from mlops_lab.features import Boolean, Date, Feature, Number
 
 
 def show(feature: Feature, value: Any) -> str:

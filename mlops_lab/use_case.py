@@ -15,11 +15,6 @@ from typing import TYPE_CHECKING
 from mlops_lab.contract import RetrainPolicy
 from mlops_lab.errors import UseCaseError, first_line
 from mlops_lab.features import Boolean, Category, Date, Feature
-from mlops_lab.metrics import ACCURACY as ACCURACY
-from mlops_lab.metrics import MAE as MAE
-from mlops_lab.metrics import RMSE as RMSE
-from mlops_lab.metrics import RMSE_LOG as RMSE_LOG
-from mlops_lab.metrics import ROC_AUC as ROC_AUC
 from mlops_lab.metrics import Metric, Task
 
 # The scheduler reads the use cases every few seconds, so nothing heavy is imported here.

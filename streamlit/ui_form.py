@@ -6,7 +6,8 @@ from datetime import date
 from typing import Any
 
 import streamlit as st
-from mlops_lab.contract import Boolean, Category, Contract, Date, Feature, FieldError, Integer, Number
+from mlops_lab.contract import Contract
+from mlops_lab.features import Boolean, Category, Date, Feature, FieldError, Integer, Number
 from mlops_lab.form import STREAMLIT_OPTIONS, explanation_of, folded, folded_label, label, takes_any
 from mlops_lab.formatting import yes_no
 

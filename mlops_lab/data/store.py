@@ -8,6 +8,7 @@ import json
 import pandas as pd
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     Double,
@@ -23,16 +24,14 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy import Boolean as SqlBoolean
 
-from mlops_lab import contract
+from mlops_lab import features
 from mlops_lab.data.database import CHUNK, StoreError, connect, create, insert_many
 from mlops_lab.data.payload import RawBatch
 from mlops_lab.data.rows import rows
 from mlops_lab.data.split import SHARES
 from mlops_lab.data.tables import RAW, Batch, Model, Promotion
 from mlops_lab.data.validate import Problem, read_texts
-from mlops_lab.features import Feature, as_text
 from mlops_lab.use_case import UseCase
 
 
@@ -63,7 +62,7 @@ class Store:
         groups = zip(kept.index.tolist(), kept["group_hash"], kept["split"], strict=True)
         good = (
             {"batch_id": batch_id, "row_index": index, "group_hash": group, "split": split}
-            | {name: as_text(rows_of[index][name]) for name in names}
+            | {name: features.as_text(rows_of[index][name]) for name in names}
             for index, group, split in groups
         )
         bad = (
@@ -160,7 +159,7 @@ class Store:
             frame = pd.read_sql(query.order_by(table.c.batch_id, table.c.row_index), db)
         for feature in (*use_case.features, use_case.target):
             # pandas gives a column without any value the type object.
-            if isinstance(feature, contract.Number):
+            if isinstance(feature, features.Number):
                 frame[feature.name] = frame[feature.name].astype("float64")
         return frame
 
@@ -252,12 +251,12 @@ def _clean_metadata(use_case: UseCase) -> MetaData:
     return metadata
 
 
-def _sql_type(feature: Feature):
-    if isinstance(feature, contract.Integer):
+def _sql_type(feature: features.Feature):
+    if isinstance(feature, features.Integer):
         return BigInteger
-    if isinstance(feature, contract.Number):
+    if isinstance(feature, features.Number):
         return Double
-    if isinstance(feature, contract.Boolean):
-        return SqlBoolean
+    if isinstance(feature, features.Boolean):
+        return Boolean
     # Text, not String: dozens of wide VARCHAR columns would exceed MySQL's limit of a row's size.
-    return Date if isinstance(feature, contract.Date) else Text
+    return Date if isinstance(feature, features.Date) else Text

@@ -7,8 +7,9 @@ import ui_frame
 
 import streamlit as st
 from mlops_lab.client import ExplainReply, PredictReply
-from mlops_lab.contract import Category, Contract
+from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError, NoChampionError
+from mlops_lab.features import Category
 from mlops_lab.form import (
     DOWN,
     HINT,

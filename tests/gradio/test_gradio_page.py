@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from mlops_lab.contract import Integer
+from mlops_lab.features import Integer
 from mlops_lab.local.processes import Process
 from tests.support import contracts, processes
 from tests.support.processes import PATIENCE

@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as NotFoundInTime
 from sqlalchemy import create_engine, select
 
-from mlops_lab.contract import Integer
 from mlops_lab.data.tables import Feedback
+from mlops_lab.features import Integer
 from tests.support import contracts
 from tests.support.processes import PATIENCE, started
 

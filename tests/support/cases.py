@@ -6,12 +6,13 @@ import random
 import pandas as pd
 
 from mlops_lab.candidates import linear_regression
-from mlops_lab.contract import Boolean, Category, Date, Integer, Number
 from mlops_lab.data.payload import RawBatch
 from mlops_lab.data.prepare import prepare
 from mlops_lab.data.split import with_split
 from mlops_lab.data.validate import validate
-from mlops_lab.use_case import ACCURACY, RMSE_LOG, ROC_AUC, UseCase
+from mlops_lab.features import Boolean, Category, Date, Integer, Number
+from mlops_lab.metrics import ACCURACY, RMSE_LOG, ROC_AUC
+from mlops_lab.use_case import UseCase
 
 FEATURES = [
     Number("area", "Living area", unit="m²", minimum=0),

@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
-from mlops_lab.contract import Boolean, Category, Contract, Date, Integer, Lineage, Number
+from mlops_lab.contract import Contract, Lineage
+from mlops_lab.features import Boolean, Category, Date, Integer, Number
 
 STATES = ["California", "Texas", "Florida", "New York", "Puerto Rico"]
 CITIES = [f"City {place:03}" for place in range(300)]
