@@ -182,7 +182,9 @@ class PredictionLog:
             except Exception as error:
                 # An error of the disk or of a driver must not end this thread.
                 pause = min(pause * 2, MAX_PAUSE)
-                self._report(logging.ERROR, f"the spool can't be moved ({type(error).__name__}: {error})")
+                self._report(
+                    logging.ERROR, f"the spool can't be moved ({first_line(error, with_class=True)})"
+                )
             if stopping:
                 return
 

@@ -32,10 +32,16 @@ class NoChampionError(ModelError):
     """The use case has no champion, or none that can be served."""
 
 
-def first_line(error: Exception, limit: int = 300) -> str:
+def first_line(error: Exception, limit: int = 300, *, with_class: bool = False) -> str:
     """The first line of an error's text, cut at `limit` characters; the name of its class when it has no text.
 
     Of a database error it is the driver's own text, without the statement that SQLAlchemy adds.
+    with_class: whether the name of the class stands before the text, as in "KeyError: 'price'".
     """
+    name = type(error).__name__
     text = str(getattr(error, "orig", None) or error).strip()
-    return (text.splitlines() or [type(error).__name__])[0][:limit]
+    # An error without text, as most time-outs are, has only its class: it is named once.
+    if not text:
+        return name
+    line = text.splitlines()[0]
+    return (f"{name}: {line}" if with_class else line)[:limit]

@@ -125,7 +125,7 @@ def read_use_cases(folder: Path) -> tuple[dict[str, UseCase], dict[str, str]]:
                 raise UseCaseError(f"another file already declares the use case {use_case.name}")
             found[use_case.name] = use_case
         except Exception as error:  # a user's file may raise anything; it is reported
-            faults[path.name] = f"{type(error).__name__}: {first_line(error)}"
+            faults[path.name] = first_line(error, with_class=True)
     return found, faults
 
 

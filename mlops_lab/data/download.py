@@ -20,7 +20,7 @@ from typing import IO
 import httpx
 
 from mlops_lab.data import covertype
-from mlops_lab.errors import LabError
+from mlops_lab.errors import LabError, first_line
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received and the bytes in total; the total is None when the publisher doesn't send it."""
@@ -143,9 +143,8 @@ def _fetch(public: PublicDataset, archive: Path, folder: Path, progress: Progres
             if status < 500 and status != 429:
                 raise DownloadError(f"{public.url} answered {status}; {by_hand}") from error
             if attempt == ATTEMPTS or isinstance(error, httpx.UnsupportedProtocol):
-                reason = str(error).partition("\n")[0] or type(error).__name__
                 raise DownloadError(
-                    f"{public.url} can't be reached ({reason}); try again later, or {by_hand}"
+                    f"{public.url} can't be reached ({first_line(error)}); try again later, or {by_hand}"
                 ) from error
             time.sleep(0.2 * 2**attempt)
 

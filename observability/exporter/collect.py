@@ -8,6 +8,7 @@ from threading import Lock
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from mlops_lab.errors import first_line
 from observability.exporter.probes import Probe, disk, probes
 from observability.exporter.settings import ExporterSettings
 
@@ -40,7 +41,7 @@ class Collector:
             # Whatever the driver raises, the service doesn't answer.
             except Exception as error:
                 up.add_metric([service], 0)
-                self._log(service, f"{type(error).__name__}: {error}".splitlines()[0][:300])
+                self._log(service, first_line(error, with_class=True))
                 continue
             up.add_metric([service], 1)
             took.add_metric([service], seconds)

@@ -146,7 +146,7 @@ def test_a_service_that_does_not_answer_is_down_and_the_others_are_exported(tmp_
     assert found["lab_airflow_component_up", "metadatabase"] == 1
     assert found["lab_airflow_component_up", "scheduler"] == 0
     assert ("lab_airflow_component_up", "triggerer") not in found
-    assert '"message":"redis is down' in log
+    assert '"message":"redis is down: ConnectionError: Error ' in log
     # One line, although Prometheus has scraped more than once.
     assert log.count("redis is down") == 1
     assert "secret-word" not in log
