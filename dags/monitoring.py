@@ -25,7 +25,7 @@ def look(name):
 
     lab = Lab(Settings(), progress=log.info)
     try:
-        found = monitor(lab, lab.use_case(name))
+        found = monitor(lab, lab.use_case(name)).check
     except NoChampionError as reason:
         raise AirflowSkipException(str(reason)) from None
     except (StoreError, ArtifactError):

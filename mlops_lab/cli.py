@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -167,10 +166,10 @@ def monitor(use_case: UseCaseName, as_json: AsJson = False) -> None:
     lab = _lab(Settings())
     result = monitor(lab, lab.use_case(use_case))
     if as_json:
-        _print_json(asdict(result))
+        _print_json(result.as_json())
     else:
-        report = f"\nreport: run {result.run_id}" if result.run_id else ""
-        out.print(result.reason + report, soft_wrap=True)
+        report = f"\nreport: run {result.check.run_id}" if result.check.run_id else ""
+        out.print(result.check.reason + report, soft_wrap=True)
 
 
 @app.command()

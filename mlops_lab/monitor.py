@@ -35,28 +35,21 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class MonitoringResult:
-    """The result of one comparison.
+    """What one comparison found.
 
-    rows:       the number of logged predictions that were compared with the training rows.
-    drift:      population stability index by feature; empty below the contract's `min_drift_rows`.
-    labelled:   the number of predictions of this version with a ground truth.
-    live_score: the use case's metric on them; None when they are too few. test_score: on the test rows.
-    passed:     whether a bound was passed. retrain: whether a training is requested, too.
-    run_id:     the MLflow run with the report; None when nothing was served since the last comparison.
+    check: the record that the ledger stores. When nothing was served since the last check, it is that one with another
+           reason and without a run, and isn't stored again.
+    drift: population stability index by feature; empty below the contract's `min_drift_rows`.
     """
 
-    use_case: str
-    version: int
-    rows: int
-    labelled: int
-    metric: str
-    live_score: float | None
-    test_score: float | None
-    passed: bool
-    reason: str
+    check: Check
     drift: dict[str, float]
-    retrain: bool = False
-    run_id: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The check's fields and `drift` in one object. The id is left out: the database gives it after the report."""
+        fields = asdict(self.check) | {"checked_at": self.check.checked_at.isoformat(), "drift": self.drift}
+        del fields["id"]
+        return fields
 
 
 def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
@@ -70,33 +63,24 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
     last = lab.ledger.last_check(use_case.name)
     unchanged = last and last.version == champion.version
     if last and unchanged and not lab.predictions.since(use_case.name, last.checked_at):
-        return _unchanged(last)
+        reason = "nothing was served since the last check"
+        return MonitoringResult(replace(last, reason=reason, retrain=False, run_id=None), {})
 
     contract = lab.predictor(champion).contract
     matrix = _encoded(contract, lab.predictions.latest(use_case.name, WINDOW))
     labelled = lab.predictions.labelled(use_case.name, champion.version, WINDOW)
     result = _compare(contract, champion.version, matrix, labelled)
-    if result.passed:
-        result = _request(lab, use_case, result)
-    result = replace(result, run_id=_report(lab, champion, contract, matrix, result))
-    _record(lab, result)
-    lab.progress(f"{use_case.name}: {result.reason}")
+    check = result.check
+    batches = lab.ledger.batches(use_case.name)
+    check.batch_id = batches[-1].id if batches else None
+    if check.passed:
+        obstacle = _obstacle(lab, use_case)
+        check.retrain = obstacle is None
+        check.reason += f"; {obstacle}" if obstacle else ""
+    _report(lab, champion, contract, matrix, result)
+    lab.ledger.put_check(check)
+    lab.progress(f"{use_case.name}: {check.reason}")
     return result
-
-
-def _unchanged(last: Check) -> MonitoringResult:
-    return MonitoringResult(
-        use_case=last.use_case,
-        version=last.version,
-        rows=last.rows,
-        labelled=last.answered,
-        metric=last.metric,
-        live_score=last.live_score,
-        test_score=last.test_score,
-        passed=last.passed,
-        reason="nothing was served since the last check",
-        drift={},
-    )
 
 
 def _compare(
@@ -104,12 +88,13 @@ def _compare(
 ) -> MonitoringResult:
     policy = contract.retrain
     drift = feature_drift(contract, matrix) if len(matrix) >= policy.min_drift_rows else {}
+    worst = max(drift, key=lambda name: drift[name], default=None)
     test = contract.metrics.get("test", {}).get(contract.metric)
     truth, output = _outcomes(contract, labelled)
     live = _score(contract, truth, output) if len(truth) >= MIN_LABELLED else None
 
     reasons = []
-    if drift and drift[worst := _worst(drift)] > policy.psi:
+    if worst and drift[worst] > policy.psi:
         rows = f"{len(matrix):,} rows"
         reasons.append(
             f"{worst} has drifted in the served rows (PSI {drift[worst]:.2f} > {policy.psi}, {rows})"
@@ -120,31 +105,32 @@ def _compare(
         )
     few = "" if drift else f"; drift is computed from {policy.min_drift_rows} rows on"
     stable = f"no bound is passed ({len(matrix):,} predictions, {len(truth):,} with ground truth{few})"
-    return MonitoringResult(
+    check = Check(
         use_case=contract.use_case,
         version=version,
         rows=len(matrix),
+        psi=drift[worst] if worst else None,
+        feature=worst,
         labelled=len(truth),
         metric=contract.metric,
         live_score=live,
         test_score=test,
         passed=bool(reasons),
         reason="; ".join(reasons) or stable,
-        drift=drift,
     )
+    return MonitoringResult(check, drift)
 
 
-def _request(lab: Lab, use_case: UseCase, result: MonitoringResult) -> MonitoringResult:
-    """Requests a training, unless there is no batch, or one was requested since the newest batch."""
+def _obstacle(lab: Lab, use_case: UseCase) -> str | None:
+    """Why no training is requested: there is no batch, or one was requested since the newest batch."""
     try:
         batch = newest(lab, use_case)
     except LabError:
-        return replace(result, reason=f"{result.reason}; there is no batch to train on")
+        return "there is no batch to train on"
     asked = lab.ledger.last_check(use_case.name, asked=True)
     if asked is not None and asked.batch_id == batch.id:
-        before = f"a training was requested at {asked.checked_at:%Y-%m-%d %H:%M} UTC, no batch came since"
-        return replace(result, reason=f"{result.reason}; {before}")
-    return replace(result, retrain=True)
+        return f"a training was requested at {asked.checked_at:%Y-%m-%d %H:%M} UTC, no batch came since"
+    return None
 
 
 def _encoded(contract: Contract, logged: list[dict[str, Any]]) -> np.ndarray:
@@ -190,36 +176,33 @@ def _worse(
     return bool(above) and float(np.mean(above)) >= CONFIDENCE
 
 
-def _worst(drift: dict[str, float]) -> str:
-    return max(drift, key=lambda name: drift[name])
-
-
 def _report(
     lab: Lab, champion: Version, contract: Contract, matrix: np.ndarray, result: MonitoringResult
-) -> str:
-    """Writes a run with metrics, `report.json` and `drift.png`; returns its id."""
+) -> None:
+    """Writes a run with metrics, `report.json` and `drift.png`, and its id into the check."""
+    check, drift = result.check, result.drift
     name = f"monitoring-{now():%Y-%m-%d-%H%M}"
     run = lab.tracking.start(champion.use_case, name, MonitoringTags(version=champion.version))
-    metrics: dict[str, float | None] = {f"psi.{name}": value for name, value in result.drift.items()}
+    check.run_id = run
+    metrics: dict[str, float | None] = {f"psi.{name}": value for name, value in drift.items()}
     metrics |= {
-        "predictions": result.rows,
-        "labelled": result.labelled,
-        "psi_max": max(result.drift.values(), default=None),
-        f"live.{result.metric}": result.live_score,
-        f"test.{result.metric}": result.test_score,
+        "predictions": check.rows,
+        "labelled": check.labelled,
+        "psi_max": check.psi,
+        f"live.{check.metric}": check.live_score,
+        f"test.{check.metric}": check.test_score,
     }
-    outcome = "retrain" if result.retrain else "bound passed" if result.passed else "stable"
-    tags = MonitoringTags(outcome=outcome, outcome_reason=result.reason)
+    outcome = "retrain" if check.retrain else "bound passed" if check.passed else "stable"
+    tags = MonitoringTags(outcome=outcome, outcome_reason=check.reason)
     lab.tracking.log(run, metrics=metrics, tags=tags)
-    shares = {name: _shares(contract, matrix, name) for name in result.drift}
-    report = asdict(result) | {"run_id": run, "champion_run": champion.run_id, "features": shares}
+    shares = {name: _shares(contract, matrix, name) for name in drift}
+    report = result.as_json() | {"champion_run": champion.run_id, "features": shares}
     lab.tracking.log_json(run, "report.json", report)
-    if result.drift:
+    if drift:
         with tempfile.TemporaryDirectory() as folder:
-            draw_drift(contract, result.drift, shares, result.rows, Path(folder))
+            draw_drift(contract, drift, shares, check.rows, Path(folder))
             lab.tracking.log_folder(run, Path(folder), "plots")
     lab.tracking.end(run)
-    return run
 
 
 def _shares(contract: Contract, matrix: np.ndarray, name: str) -> dict[str, list[float]]:
@@ -229,26 +212,3 @@ def _shares(contract: Contract, matrix: np.ndarray, name: str) -> dict[str, list
     counts = histogram(known, matrix[:, index])
     served = (counts / max(counts.sum(), 1)).tolist()
     return {"edges": known.edges, "training": known.shares, "served": served}
-
-
-def _record(lab: Lab, result: MonitoringResult) -> None:
-    worst = _worst(result.drift) if result.drift else None
-    batches = lab.ledger.batches(result.use_case)
-    lab.ledger.put_check(
-        Check(
-            use_case=result.use_case,
-            version=result.version,
-            rows=result.rows,
-            psi=result.drift[worst] if worst else None,
-            feature=worst,
-            answered=result.labelled,
-            metric=result.metric,
-            live_score=result.live_score,
-            test_score=result.test_score,
-            passed=result.passed,
-            retrain=result.retrain,
-            reason=result.reason,
-            batch_id=batches[-1].id if batches else None,
-            mlflow_run=result.run_id,
-        )
-    )

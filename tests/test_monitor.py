@@ -77,56 +77,59 @@ def test_drift_of_what_is_asked_is_seen_and_a_training_asked_for_once_a_batch(la
     service.serve(rows(150, seed=1))
     # The bounds are those of the champion's contract, as for the gauge and the alert, not newer ones of the file.
     few = monitor(lab, replace(use_case, retrain=RetrainPolicy(psi=0.0, min_drift_rows=10)))
-    assert (few.rows, few.drift, few.passed) == (150, {}, False)
-    assert "from 200 rows on" in few.reason
+    assert (few.check.rows, few.drift, few.check.passed) == (150, {}, False)
+    assert "from 200 rows on" in few.check.reason
 
     service.serve(rows(900, seed=2))
     calm = monitor(lab, use_case)
-    assert (calm.rows, calm.passed, calm.retrain) == (1050, False, False)
+    assert (calm.check.rows, calm.check.passed, calm.check.retrain) == (1050, False, False)
     assert set(calm.drift) == set(NAMES)
     assert max(calm.drift.values()) < 0.1
 
-    again = monitor(lab, use_case)
+    again = monitor(lab, use_case).check
     assert again.run_id is None
     assert "nothing was served" in again.reason
 
     service.serve(palaces(2000, seed=3))
     shifted = monitor(lab, use_case)
-    assert shifted.passed
-    assert shifted.retrain
-    assert "area has drifted" in shifted.reason
+    assert shifted.check.passed
+    assert shifted.check.retrain
+    assert "area has drifted" in shifted.check.reason
     assert shifted.drift["area"] > 1 > 0.1 > shifted.drift["floor"]
-    run = lab.registry.client.get_run(shifted.run_id)
+    run = lab.registry.client.get_run(shifted.check.run_id)
     assert (run.data.tags["lab.kind"], run.data.tags["lab.outcome"]) == ("monitoring", "retrain")
     assert run.data.metrics["psi.area"] == pytest.approx(shifted.drift["area"])
-    told = report(lab, shifted.run_id)
+    assert lab.ledger.last_check("flats") == shifted.check
+    told = report(lab, shifted.check.run_id)
+    assert told == shifted.as_json() | {name: told[name] for name in ("champion_run", "features")}
+    assert (told["feature"], told["psi"]) == ("area", told["drift"]["area"])
     assert sum(told["features"]["area"]["served"]) == pytest.approx(1)
-    picture = Path(lab.registry.client.download_artifacts(shifted.run_id, "plots/drift.png"))
+    picture = Path(lab.registry.client.download_artifacts(shifted.check.run_id, "plots/drift.png"))
     assert picture.stat().st_size > 5000
 
     service.serve(palaces(10, seed=4))
-    later = monitor(lab, use_case)
+    later = monitor(lab, use_case).check
     assert (later.passed, later.retrain) == (True, False)
     assert "no batch came since" in later.reason
 
     run_batch(lab, use_case)  # a new batch: there is something new to learn from
     service.serve(palaces(10, seed=5))
-    assert monitor(lab, use_case).retrain
+    assert monitor(lab, use_case).check.retrain
 
 
 def test_the_live_error_counts_once_enough_ground_truth_came(lab, use_case, service):
     service.serve(rows(60, seed=1), actual=lambda rent: rent)
-    few = monitor(lab, use_case)
+    few = monitor(lab, use_case).check
     assert (few.labelled, few.live_score, few.passed) == (60, None, False)
 
     service.serve(rows(400, seed=2), actual=lambda rent: rent)
     champion = lab.predictor(service.champion).contract
-    good = monitor(lab, use_case)
+    good = monitor(lab, use_case).check
     assert (good.labelled, good.passed) == (460, False)
     assert good.test_score == champion.metrics["test"]["rmse"]
 
     service.serve(rows(600, seed=3), actual=lambda rent: rent * 1.5)
-    bad = monitor(lab, use_case)
+    bad = monitor(lab, use_case).check
     assert bad.retrain
     assert "rmse is" in bad.reason
     assert "labelled predictions" in bad.reason
@@ -137,7 +140,7 @@ def test_one_odd_ground_truth_is_no_reason_to_train(lab, use_case, service):
     # One odd value: more than a third of the resamples don't hold it.
     answered = itertools.count()
     service.serve(rows(400, seed=2), actual=lambda rent: rent * (20 if next(answered) == 7 else 1))
-    found = monitor(lab, use_case)
+    found = monitor(lab, use_case).check
     assert found.live_score > 1.25 * found.test_score
     assert not found.passed
 
@@ -146,7 +149,7 @@ def test_the_odd_ground_truth_of_one_group_is_no_reason_to_train(lab, use_case, 
     """30 wrong answers about one property: row by row nearly every resample would hold enough of them."""
     service.serve(rows(400, seed=2), actual=lambda rent: rent)
     service.serve(rows(30, seed=3), actual=lambda rent: rent * 2, group_key={"area": 1, "floor": 1})
-    found = monitor(lab, use_case)
+    found = monitor(lab, use_case).check
     assert found.live_score > 1.25 * found.test_score
     assert not found.passed
 
@@ -156,7 +159,7 @@ def test_rows_that_the_present_version_does_not_take_are_left_out(lab, use_case,
     service.serve(found)
     with lab.store.raw.begin() as db:
         db.exec_driver_sql("UPDATE predictions SET row = '{\"old\": 1}' WHERE rowid <= 40")
-    assert monitor(lab, use_case).rows == 260
+    assert monitor(lab, use_case).check.rows == 260
 
 
 def test_without_a_champion_there_is_nothing_to_compare_with(lab, use_case):

@@ -141,7 +141,7 @@ class Feedback(_Table):
 
 
 class Check(_Table):
-    """The result of one run of monitoring."""
+    """The result of one run of monitoring. Two columns keep the names that they had in earlier releases."""
 
     __tablename__ = "checks"
 
@@ -154,7 +154,9 @@ class Check(_Table):
         default=None, comment="of the feature that moved most; null below the policy's minimum of rows"
     )
     feature: Mapped[str | None] = mapped_column(String(64), default=None, comment="that feature")
-    answered: Mapped[int] = mapped_column(comment="predictions of this version with a ground truth")
+    labelled: Mapped[int] = mapped_column(
+        "answered", comment="predictions of this version with a ground truth"
+    )
     metric: Mapped[str] = mapped_column(String(20))
     live_score: Mapped[float | None] = mapped_column(
         default=None, comment="on the labelled predictions; null when they are too few"
@@ -163,7 +165,9 @@ class Check(_Table):
         default=None, comment="on the test rows when it was trained"
     )
     passed: Mapped[bool] = mapped_column(comment="a bound was passed")
-    retrain: Mapped[bool] = mapped_column(comment="a training was asked for")
+    retrain: Mapped[bool] = mapped_column(default=False, comment="a training was asked for")
     reason: Mapped[str] = mapped_column(Text)
     batch_id: Mapped[int | None] = mapped_column(BigInteger, default=None, comment="the newest batch then")
-    mlflow_run: Mapped[str | None] = mapped_column(String(32), default=None)
+    run_id: Mapped[str | None] = mapped_column(
+        "mlflow_run", String(32), default=None, comment="the MLflow run with the report"
+    )

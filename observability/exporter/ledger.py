@@ -73,6 +73,7 @@ def models(db: Connection) -> Iterator[Metric]:
 def checks(db: Connection) -> Iterator[Metric]:
     """The newest check of the monitoring DAG."""
     newest = select(func.max(Check.id)).group_by(Check.use_case)
+    # Rows of a connection have the columns' names: `answered`, not `labelled`.
     last = db.execute(select(Check).where(Check.id.in_(newest))).all()
     for name, about, value in (
         ("lab_monitoring_timestamp_seconds", "When monitoring last ran", lambda c: _seconds(c.checked_at)),

@@ -71,7 +71,7 @@ def ledger(tmp_path) -> str:
                 metric="rmse", challenger_score=score, decided_at=now(),
             ))  # fmt: skip
     check = Check(
-        use_case="flats", version=2, rows=700, psi=0.3, feature="area", answered=120, metric="rmse",
+        use_case="flats", version=2, rows=700, psi=0.3, feature="area", labelled=120, metric="rmse",
         live_score=0.9, test_score=0.4, passed=True, retrain=True, reason="drift", batch_id=2,
     )  # fmt: skip
     Ledger(store.raw).put_check(check)
