@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 
 from mlops_lab.lab import Lab
-from mlops_lab.settings import Settings
+from mlops_lab.settings import REPOSITORY, Settings
 from tests.support.data_api import END, CourseServer
 from tests.support.flats import FLATS
 from tests.support.labs import Templates
@@ -31,7 +31,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{test}: {name} {value}")
 
 
-REAL_DATA = Path(os.environ.get("LAB_TEST_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+REAL_DATA = Path(os.environ.get("LAB_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +16,8 @@ from mlops_lab.data.split import hashes, split_of
 from mlops_lab.local.processes import free_ports
 from tests.support.data_api import END
 from tests.support.flats import FLATS, batch, flats
+from tests.support.processes import LAB
 
-LAB = str(Path(sys.executable).parent / "lab")
 ROW = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
 
 

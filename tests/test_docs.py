@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlops_lab.local.processes import free_ports
+from mlops_lab.settings import REPOSITORY
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
 LINK = re.compile(r"\]\((?!http)([^)#]+)[^)]*\)")
 CODE = re.compile(r"`((?:[\w.-]+/)+[\w.*-]*|[\w-]+\.(?:py|md|yml|toml|txt))`")
 
@@ -42,14 +42,14 @@ def test_the_worked_example_runs_as_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page", sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+    "page", sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").glob("*.md"))
 )
 def test_every_path_that_a_page_names_exists(page):
-    check_paths(ROOT / page)
+    check_paths(REPOSITORY / page)
 
 
 def test_every_path_that_the_readme_names_exists():
-    check_paths(ROOT / "README.md")
+    check_paths(REPOSITORY / "README.md")
 
 
 def check_paths(page: Path) -> None:
@@ -65,17 +65,17 @@ def check_paths(page: Path) -> None:
             or not _is_ours(path)
         ):
             continue
-        assert (ROOT / path).exists() or (page.parent / path).exists(), f"{page.name}: {path}"
+        assert (REPOSITORY / path).exists() or (page.parent / path).exists(), f"{page.name}: {path}"
 
 
 def _is_ours(path: str) -> bool:
     """A path whose first folder is one of the tree, or a file of its own."""
     first = path.split("/")[0]
-    return (ROOT / first).is_dir() if "/" in path else (ROOT / path).exists()
+    return (REPOSITORY / first).is_dir() if "/" in path else (REPOSITORY / path).exists()
 
 
 def test_every_row_of_what_came_before_names_a_path_or_a_reason():
-    page = ROOT / "docs" / "seeds.md"
+    page = REPOSITORY / "docs" / "seeds.md"
     rows = [line for line in page.read_text().splitlines() if line.startswith("| ")][1:]
     assert len(rows) >= 55
     assert not [row for row in rows if not _has_its_place(row)]
@@ -107,4 +107,4 @@ def _has_its_place(row: str) -> bool:
     if place.startswith("not needed: "):
         return len(place.split()) >= 5
     paths = CODE.findall(place)
-    return bool(paths) and all((ROOT / path).exists() for path in paths)
+    return bool(paths) and all((REPOSITORY / path).exists() for path in paths)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-DAGS = Path(__file__).resolve().parents[2] / "dags"
+from mlops_lab.settings import REPOSITORY
+
+DAGS = REPOSITORY / "dags"
 AIRFLOW = str(Path(sys.executable).parent / "airflow")
 
 

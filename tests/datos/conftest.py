@@ -1,6 +1,5 @@
 """A Data API in this process, on a folder of its own."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,6 @@ from fastapi.testclient import TestClient
 
 from datos.app import create_app
 from datos.settings import DatosSettings
-
-REAL = Path(os.environ.get("LAB_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 
 
 @pytest.fixture
@@ -30,11 +27,11 @@ def serve(tmp_path):
 
 
 @pytest.fixture
-def real_file():
+def real_file(real_data):
     """real_file(name) → path of a real data file, or the test is skipped."""
 
     def find(name: str) -> Path:
-        path = REAL / name
+        path = real_data / name
         if not path.exists():
             pytest.skip(f"{name} is not here (LAB_TEST_DATA)")
         return path

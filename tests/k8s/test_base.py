@@ -9,7 +9,8 @@ import subprocess
 import pytest
 import yaml
 
-from tests.k8s.export import COMPOSE_FILES, EXPORT, REPOSITORY
+from mlops_lab.settings import REPOSITORY
+from tests.k8s.export import COMPOSE_FILES, EXPORT
 
 BASE = EXPORT / "base"
 RUN = "a compose file has changed: run `make k8s-export`"

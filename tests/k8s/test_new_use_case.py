@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.k8s.export import FOLDERS, REPOSITORY, rendered, rendered_text, tag
+from mlops_lab.settings import REPOSITORY
+from tests.k8s.export import FOLDERS, rendered, rendered_text, tag
 from tests.test_docs import block
 
 pytestmark = pytest.mark.process

@@ -10,7 +10,8 @@ import warnings
 import pytest
 import yaml
 
-from tests.k8s.export import EXPORT, REPOSITORY, compose, in_cluster, rendered, services, tag
+from mlops_lab.settings import REPOSITORY
+from tests.k8s.export import EXPORT, compose, in_cluster, rendered, services, tag
 
 # One volume for all pods would keep them all on one node.
 PRIVATE_VOLUMES = {"airflow-logs", "inference-data"}

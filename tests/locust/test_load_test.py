@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from mlops_lab.local.processes import Process, free_ports
+from mlops_lab.settings import REPOSITORY
 from tests.support import contracts, processes
-from tests.support.processes import REPOSITORY
 
 pytestmark = pytest.mark.xdist_group("pages")
 

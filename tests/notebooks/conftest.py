@@ -1,19 +1,19 @@
 """One small lab for all notebooks, and a way to run them in it."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 
 from mlops_lab.local.small_lab import small_lab
-
-ROOT = Path(__file__).resolve().parents[2]
+from mlops_lab.settings import REPOSITORY
 
 
 @pytest.fixture(scope="session")
 def runner():
     """`notebooks/execute.py`; its folder is no package."""
-    spec = importlib.util.spec_from_file_location("execute_notebooks", ROOT / "notebooks" / "execute.py")
+    spec = importlib.util.spec_from_file_location(
+        "execute_notebooks", REPOSITORY / "notebooks" / "execute.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

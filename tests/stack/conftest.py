@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.stack import PATIENCE, REPOSITORY, Stack, docker_works
+from mlops_lab.settings import REPOSITORY
+from tests.stack.stack import PATIENCE, Stack, docker_works
 
 
 @pytest.fixture(scope="session")

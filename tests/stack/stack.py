@@ -16,8 +16,8 @@ import pymysql
 
 from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.local.processes import free_ports
+from mlops_lab.settings import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PORTS = {
     "airflow": 8080,
     "data_api": 8081,

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.stack.stack import PATIENCE, REPOSITORY, eventually
+from mlops_lab.settings import REPOSITORY
+from tests.stack.stack import PATIENCE, eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(4 * PATIENCE)]
 

@@ -17,7 +17,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.stack.stack import PATIENCE, REPOSITORY, eventually
+from mlops_lab.settings import REPOSITORY
+from tests.stack.stack import PATIENCE, eventually
 
 pytestmark = [pytest.mark.alerts, pytest.mark.timeout(4 * PATIENCE)]
 

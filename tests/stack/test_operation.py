@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from mlops_lab.local.airflow_client import AirflowError
-from tests.stack.stack import PATIENCE, REPOSITORY, eventually
+from mlops_lab.settings import REPOSITORY
+from tests.stack.stack import PATIENCE, eventually
 from tests.stack.test_boot import ONE_SHOTS
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(4 * PATIENCE)]

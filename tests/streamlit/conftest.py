@@ -5,6 +5,7 @@ from itertools import count
 import pytest
 
 from mlops_lab.local.processes import Process
+from mlops_lab.settings import REPOSITORY
 from tests.support import processes
 
 
@@ -14,7 +15,7 @@ def start_pages(supervisor, folder):
     numbers = count()
 
     def start(inference_url: str, mlflow_url: str) -> Process:
-        app = str(processes.REPOSITORY / "streamlit" / "app.py")
+        app = str(REPOSITORY / "streamlit" / "app.py")
         command = ["-m", "streamlit", "run", app, "--server.port", "{port}", "--server.address", "127.0.0.1"]
         variables = {
             "LAB_INFERENCE_URL": inference_url,

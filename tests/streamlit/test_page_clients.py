@@ -7,8 +7,9 @@ import pytest
 from mlops_lab.client import InferenceClient, RequestRefusedError, ServiceAwayError
 from mlops_lab.errors import ContractError
 from mlops_lab.model.tags import BatchTags, CandidateTags
+from mlops_lab.settings import REPOSITORY
 from tests.support import contracts
-from tests.support.processes import REPOSITORY, away
+from tests.support.processes import away
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("pages")]
 

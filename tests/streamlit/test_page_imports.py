@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.support.processes import REPOSITORY
+from mlops_lab.settings import REPOSITORY
 
 ALLOWED = {
     "mlops_lab.client",

@@ -6,7 +6,7 @@ import pytest
 
 from mlops_lab.client import ModelVersion
 from mlops_lab.model.tags import CandidateTags, VersionTags
-from tests.support.processes import REPOSITORY
+from mlops_lab.settings import REPOSITORY
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+# The command `lab`.
+LAB = str(Path(sys.executable).parent / "lab")
 # Seconds until something must have happened. The machine may be busy with other work.
 PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 90))
 
