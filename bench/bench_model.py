@@ -8,9 +8,9 @@ import onnx
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import RandomForestRegressor
-from sqlalchemy import create_engine
 
 from mlops_lab.contract import MODEL_FILE, Contract, Lineage
+from mlops_lab.data.database import connect, create
 from mlops_lab.data.tables import RAW
 from mlops_lab.features import Category, Number
 from mlops_lab.model.drift import reference
@@ -52,7 +52,7 @@ def publish(home: Path) -> Contract:
     folder.mkdir()
     contract.save(folder)
     (folder / MODEL_FILE).write_bytes(graph.SerializeToString())
-    RAW.create_all(create_engine(f"sqlite:///{home}/RawData.db"))
+    create(RAW, connect(f"sqlite:///{home}/RawData.db"))
     registry = Registry(f"sqlite:///{home}/mlflow.db")
     run = registry.client.create_run(registry.client.create_experiment("bench", str(home / "artifacts")))
     version = registry.register("bench", run.info.run_id, folder, VersionTags())

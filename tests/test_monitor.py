@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
 from inference.prediction_log import PredictionLog
 from mlops_lab.contract import RetrainPolicy
-from mlops_lab.data.database import now
+from mlops_lab.data.database import connect, now
 from mlops_lab.errors import NoChampionError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION
@@ -31,7 +30,7 @@ class Service:
     def __init__(self, lab, folder: Path):
         self.champion = lab.registry.by_alias("flats", CHAMPION)
         self._predictor = lab.predictor(self.champion)
-        self._log = lambda: PredictionLog(folder, create_engine(lab.settings.raw_url), 10**8)
+        self._log = lambda: PredictionLog(folder, connect(lab.settings.raw_url), 10**8)
 
     def serve(self, rows: list[dict], actual=None, group_key=None) -> None:
         """`actual`: the ground truth, as a function of the row's true rent."""

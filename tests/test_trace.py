@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, insert
+from sqlalchemy import insert
 
 from inference.prediction_log import PredictionLog
 from mlops_lab import trace
-from mlops_lab.data.database import now
+from mlops_lab.data.database import connect, now
 from mlops_lab.data.tables import Feedback
 from mlops_lab.loop import run_batch
 from mlops_lab.model.registry import CHAMPION
@@ -28,7 +28,7 @@ def served(trained, use_case, course, tmp_path):
     course.will_answer(batch(2, flats(20)))
     run_batch(lab, use_case)
     champion = lab.registry.by_alias("flats", CHAMPION)
-    log = PredictionLog(tmp_path / "spool", create_engine(lab.settings.raw_url), 10**6)
+    log = PredictionLog(tmp_path / "spool", connect(lab.settings.raw_url), 10**6)
     log.start()
     log.add([{
         "table": "predictions", "id": PREDICTION, "use_case": "flats", "version": champion.version,

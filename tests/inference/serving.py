@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import Engine, create_engine, insert, select
+from sqlalchemy import Engine, insert, select
 from starlette.testclient import TestClient
 
 from inference.app import create_app
 from inference.settings import InferenceSettings
+from mlops_lab.data.database import connect, create
 from mlops_lab.data.tables import RAW, Feedback, Model, Prediction
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model.registry import CHAMPION, Registry, Version
@@ -89,8 +90,8 @@ class ServingLab:
     @classmethod
     def open(cls, home: Path, built: Path) -> "ServingLab":
         """home: has an empty MLflow store."""
-        database = create_engine(f"sqlite:///{home}/RawData.db", connect_args={"timeout": 30})
-        RAW.create_all(database)
+        database = connect(f"sqlite:///{home}/RawData.db")
+        create(RAW, database)
         registry = Registry(f"sqlite:///{home}/mlflow.db")
         # Without a server, runs keep their artifacts where their experiment says.
         for use_case in models.TASKS:

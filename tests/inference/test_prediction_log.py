@@ -4,10 +4,11 @@ import time
 
 import orjson
 import pytest
-from sqlalchemy import create_engine, insert, select
+from sqlalchemy import insert, select
 
 from inference.prediction_log import PredictionLog
 from inference.spool import SpoolError
+from mlops_lab.data.database import connect
 from mlops_lab.data.tables import RAW, Prediction
 from tests.inference.serving import EXAMPLE, SLACK
 from tests.support import models
@@ -102,7 +103,7 @@ def _entry(number: int, **values) -> dict:
 
 @pytest.fixture
 def database(tmp_path):
-    engine = create_engine(f"sqlite:///{tmp_path}/RawData.db")
+    engine = connect(f"sqlite:///{tmp_path}/RawData.db")
     RAW.create_all(engine)
     yield engine
     engine.dispose()

@@ -7,8 +7,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as NotFoundInTime
-from sqlalchemy import create_engine, select
+from sqlalchemy import select
 
+from mlops_lab.data.database import connect
 from mlops_lab.data.tables import Feedback
 from mlops_lab.features import Integer
 from tests.support import contracts
@@ -159,7 +160,7 @@ def test_ground_truth_reaches_the_database(tab, pages, folder):
     fill(tab, "Price (USD)", "398765")
     tab.get_by_role("button", name="Send").click()
     expect(tab.get_by_text("it is kept with this prediction")).to_be_visible()
-    engine = create_engine(f"sqlite:///{folder / 'home' / 'RawData.db'}")
+    engine = connect(f"sqlite:///{folder / 'home' / 'RawData.db'}")
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         with engine.connect() as connection:

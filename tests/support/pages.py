@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
-from sqlalchemy import create_engine
 
+from mlops_lab.data.database import connect, create
 from mlops_lab.data.tables import RAW
 from mlops_lab.local.processes import Process, Supervisor
 from mlops_lab.model.registry import Registry
@@ -34,8 +34,8 @@ def past(folder, templates) -> History:
     """A lab after the first batches of three use cases. Its home is `folder / "home"`."""
     home = folder / "home"
     templates.copy_empty(home)
-    engine = create_engine(f"sqlite:///{home}/RawData.db")
-    RAW.create_all(engine)
+    engine = connect(f"sqlite:///{home}/RawData.db")
+    create(RAW, engine)
     engine.dispose()
     past = History(Registry(f"sqlite:///{home}/mlflow.db"), home)
     past.record(contracts.housing(), batches=3)
