@@ -64,10 +64,7 @@ def _report(loop: Loop) -> None:
     if version is None:
         raise DemoError(f"the loop ended without a champion; `lab status {name}` says why")
     champion = champion_status(loop.lab, version)
-    if loop.prediction_after is None:
-        loop.predict()
-    if loop.prediction_after is None:
-        raise DemoError(f"version {version.version} is the champion, but the service doesn't predict with it")
+    loop.wait_for_prediction()
     progress.console.rule(f"{loop.use_case.title}: the loop is over")
     lines = {
         "champion": f"version {champion.version}, {champion.candidate}, {champion.origin}",

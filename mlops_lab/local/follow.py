@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,8 @@ from mlops_lab.use_case import UseCase
 
 # Seconds without a queued or running DAG run after which the loop is over.
 IDLE = 20.0
+# Seconds in which the prediction API must answer when the loop is over: a service that started meanwhile still loads.
+SERVED = 60.0
 FINAL = {"success", "failed"}
 
 
@@ -94,7 +97,8 @@ class Loop:
                     fault = self.airflow.fault(self.dag, failed["dag_run_id"])
                     raise DemoError(f"a run of {self.dag} failed: {fault}")
                 if self.prediction_after is None and self._done:
-                    self.predict()
+                    with suppress(LabError):  # not yet
+                        self._predict()
                 if most is not None and len(self._done) >= most:
                     self.airflow.pause(self.dag)
                     return
@@ -104,13 +108,24 @@ class Loop:
                     return
                 time.sleep(1)
 
-    def predict(self) -> None:
-        """Sends the contract's example to the prediction API, as a user would; no reply counts as not yet."""
+    def wait_for_prediction(self) -> None:
+        """Until the prediction API has answered once. Raises `DemoError` when it doesn't within `SERVED` seconds."""
+        deadline = time.monotonic() + SERVED
+        while self.prediction_after is None:
+            self.check()
+            try:
+                self._predict()
+            except LabError as error:
+                if time.monotonic() > deadline:
+                    raise DemoError(
+                        f"there is a champion, but the service doesn't predict: {error}"
+                    ) from error
+                time.sleep(1)
+
+    def _predict(self) -> None:
+        """Sends the contract's example to the prediction API, as a user would."""
         name, target = self.use_case.name, self.use_case.target
-        try:
-            reply = self.inference.predict(name, [self.inference.contract(name).example])
-        except LabError:
-            return
+        reply = self.inference.predict(name, [self.inference.contract(name).example])
         self.prediction_after = self.progress.elapsed
         value = reply.predictions[0]
         shown = f"{value:,.0f} {target.unit or ''}".strip() if isinstance(value, float) else str(value)
