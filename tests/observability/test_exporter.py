@@ -128,10 +128,14 @@ def test_a_service_that_does_not_answer_is_down_and_the_others_are_exported(tmp_
             "probes": f'{{"mlflow": "{services}/", "streamlit": "{services}/broken"}}',
             "timeout": "1",
         }
+        # The exporter's image has no numpy.
+        (tmp_path / "blocked").mkdir()
+        (tmp_path / "blocked" / "numpy.py").write_text("raise ImportError('numpy is blocked')")
         exporter = Process(
             "exporter",
             [*EXPORTER, "--port", str(port)],
-            env={f"LAB_EXPORTER_{name.upper()}": value for name, value in settings.items()},
+            env={f"LAB_EXPORTER_{name.upper()}": value for name, value in settings.items()}
+            | {"PYTHONPATH": str(tmp_path / "blocked")},
             url=f"http://127.0.0.1:{port}",
             health="/metrics",
         )
