@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 
 @task.short_circuit
-def look(name):
-    """What the training is to be told when one is asked for, else None, which skips the request."""
+def check(name):
+    """The configuration of the requested training run, or None when none is needed: then the request is skipped."""
     from mlops_lab.data.artifacts import ArtifactError
     from mlops_lab.data.database import StoreError
     from mlops_lab.errors import LabError, NoChampionError
@@ -29,7 +29,7 @@ def look(name):
     except NoChampionError as reason:
         raise AirflowSkipException(str(reason)) from None
     except (StoreError, ArtifactError):
-        raise  # a service that is away may be back at the next try
+        raise  # The service can be back at the next try.
     except LabError as error:
         raise AirflowFailException(str(error)) from error
     return {"reason": found.reason[:1000]} if found.retrain else None
@@ -46,8 +46,8 @@ with DAG(
     tags=["monitoring"],
 ) as monitoring:
     for use_case in sorted(read_use_cases(Settings().use_cases)[0]):
-        reason = "{{ ti.xcom_pull(task_ids='look_%s')['reason'] }}" % use_case  # noqa: UP031 (braces are Jinja's)
-        look.override(task_id=f"look_{use_case}")(use_case) >> TriggerDagRunOperator(
+        reason = "{{ ti.xcom_pull(task_ids='check_%s')['reason'] }}" % use_case  # noqa: UP031 (braces are Jinja's)
+        check.override(task_id=f"check_{use_case}")(use_case) >> TriggerDagRunOperator(
             task_id=f"train_{use_case}",
             trigger_dag_id=f"{use_case}_training",
             conf={"force": True, "reason": reason},

@@ -14,9 +14,9 @@ from mlops_lab.settings import Settings
 from mlops_lab.use_case import UseCase, read_use_cases
 
 log = logging.getLogger(__name__)
-# What the form of a manual run says about its two parameters.
-FORCE = "on the rows that are there; no batch is fetched"
-REASON = "why, for the batch's run"
+# Help texts of the two parameters in Airflow's form for a manual run.
+FORCE = "trains on the stored rows; no batch is requested from the Data API"
+REASON = "the reason, recorded in the batch's run"
 
 
 def step(kind=task, **options):
@@ -132,7 +132,7 @@ def training_dag(use_case: UseCase) -> DAG:
     with DAG(
         f"{name}_training",
         description=f"{use_case.title}: from the next batch to a served champion",
-        # The first run at boot; then by the clock, besides the runs that a batch with new rows triggers.
+        # The first run starts at boot. A batch with new rows triggers the next run at once; the schedule does the rest.
         schedule=CronTriggerTimetable(use_case.schedule, timezone="UTC", run_immediately=True),
         start_date=datetime(2024, 1, 1, tz="UTC"),
         catchup=False,
@@ -140,7 +140,7 @@ def training_dag(use_case: UseCase) -> DAG:
         default_args={"retries": 2, "retry_delay": duration(seconds=10)},
         params={
             "force": Param(False, type="boolean", title="Train now", description=FORCE),
-            "reason": Param("asked for by hand", type="string", maxLength=1000, description=REASON),
+            "reason": Param("requested by hand", type="string", maxLength=1000, description=REASON),
         },
         tags=["training", name],
     ) as dag:

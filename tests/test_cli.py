@@ -79,7 +79,7 @@ def test_the_loop_runs_to_the_end_of_the_data_and_can_be_asked_about(run, course
     assert "aren't JSON" in run("predict", "flats", "{area", status=1).stderr
 
     before = status["champion"]["version"]
-    assert "asked for by hand" in run("train", "flats", "--force").stdout
+    assert "requested by hand" in run("train", "flats", "--force").stdout
     after = json.loads(run("status", "flats", "--json").stdout)[0]["champion"]["version"]
     assert after > before
     assert f"version {before} is the champion" in run("rollback", "flats").stdout

@@ -24,7 +24,7 @@ class Decision:
 
 
 def decide(
-    lab: Lab, use_case: UseCase, batch_id: int, force: bool = False, why: str = "asked for by hand"
+    lab: Lab, use_case: UseCase, batch_id: int, force: bool = False, why: str = "requested by hand"
 ) -> Decision:
     """Whether this batch leads to a training, by the use case's policy; `force`: it does, for the reason `why`."""
     batch = lab.ledger.batch(batch_id)

@@ -1,4 +1,4 @@
-"""The monitoring DAG and the training that it asks for, on real Airflow (its own database, no scheduler)."""
+"""The monitoring DAG and the training that it requests, on real Airflow (its own database, no scheduler)."""
 
 import pytest
 
@@ -33,8 +33,8 @@ with lab.store.raw.begin() as db:
          "predicted_at": now(), "row": row, "prediction": 1.0} for _ in range(300)])
 runs["drifted"] = ran(monitoring.monitoring)
 with create_session() as session:
-    asked = select(DagRun.conf).where(DagRun.dag_id == "flats_training").order_by(DagRun.id.desc())
-    runs["conf"] = session.scalars(asked).first()
+    requested = select(DagRun.conf).where(DagRun.dag_id == "flats_training").order_by(DagRun.id.desc())
+    runs["conf"] = session.scalars(requested).first()
 versions = len(lab.registry.versions("flats"))
 runs["retrained"] = ran(training.flats_training, run_conf=runs["conf"])
 runs["new versions"] = len(lab.registry.versions("flats")) - versions
@@ -45,24 +45,24 @@ print("RESULT" + json.dumps(runs))
 
 
 @pytest.mark.timeout(600)
-def test_drift_of_what_is_asked_leads_to_a_training_on_the_rows_that_are_there(in_airflow, course):
+def test_drift_of_the_served_rows_leads_to_a_training_on_the_stored_rows(in_airflow, course):
     course.will_answer(batch(1, flats(400)), END)
     found = in_airflow(RUN)
-    # No champion yet, then nothing served: looked at, nothing asked for.
+    # First no champion, then no prediction: both runs succeed and request no training.
     assert found["before"] == {
         "state": "success",
-        "tasks": {"look_flats": "skipped", "train_flats": "skipped"},
+        "tasks": {"check_flats": "skipped", "train_flats": "skipped"},
     }
     assert found["quiet"] == {
         "state": "success",
-        "tasks": {"look_flats": "success", "train_flats": "skipped"},
+        "tasks": {"check_flats": "success", "train_flats": "skipped"},
     }
 
-    assert found["drifted"]["tasks"] == {"look_flats": "success", "train_flats": "success"}
+    assert found["drifted"]["tasks"] == {"check_flats": "success", "train_flats": "success"}
     assert found["conf"]["force"] is True
     assert "has drifted in the served rows" in found["conf"]["reason"]
 
-    # The Data API has no new batch: the newest stored one is learnt from again, and says why.
+    # The Data API has no new batch: the newest stored batch is trained on again, and its entry has the reason.
     assert found["retrained"]["state"] == "success"
     assert found["new versions"] == 2
     assert found["retrained"]["tasks"]["promote"] in ("success", "skipped")

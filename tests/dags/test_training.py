@@ -43,7 +43,7 @@ def states(run: dict) -> dict[str, set[str]]:
     return found
 
 
-def test_a_batch_trains_a_known_one_skips_and_the_end_is_no_failure(run, course):
+def test_a_new_batch_trains_known_rows_skip_and_the_end_of_the_data_is_no_failure(run, course):
     known = batch(2, flats(400)[:50])
     course.will_answer(batch(1, flats(400)), known, END)
     trained, skipped, ended = run(3)
@@ -55,7 +55,7 @@ def test_a_batch_trains_a_known_one_skips_and_the_end_is_no_failure(run, course)
     assert all(found == {"success"} for found in states(trained).values())
     assert len([task for task, _ in trained["tasks"] if task == "train"]) == 2
 
-    # Nothing new to learn: training is skipped, the batch is closed, the next one is asked for.
+    # No new groups: training is skipped, the batch is finished, the next run is triggered.
     assert skipped["state"] == "success"
     assert states(skipped)["decide"] == states(skipped)["train"] == states(skipped)["roll_out"] == {"skipped"}
     assert states(skipped)["finish"] == states(skipped)["next"] == {"success"}
@@ -65,7 +65,7 @@ def test_a_batch_trains_a_known_one_skips_and_the_end_is_no_failure(run, course)
     assert set().union(*states(ended).values()) == {"skipped"}
 
 
-def test_a_broken_batch_fails_its_run_at_once_and_stops_there(run, course):
+def test_a_broken_batch_fails_its_run_without_a_retry(run, course):
     course.will_answer({"batch_number": 1, "data": [[1, 2]]}, END)
     (failed,) = run()
     assert failed["state"] == "failed"
@@ -74,7 +74,7 @@ def test_a_broken_batch_fails_its_run_at_once_and_stops_there(run, course):
     assert all(states(failed)[task] == {"upstream_failed"} for task in after), states(failed)
 
 
-def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_brings_one(in_airflow, tmp_path):
+def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airflow, tmp_path):
     folder = tmp_path / "use_cases"
     folder.mkdir()
     (folder / "flats.py").write_text(FLATS)
