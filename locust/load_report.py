@@ -1,4 +1,4 @@
-"""What a load test found: a page, a picture, figures for programs and one line for people."""
+"""The report of a load test: Locust's HTML page, a plot, a JSON file and one line of text."""
 
 import json
 import os
@@ -15,7 +15,12 @@ COLOURS = ("#3b7dc4", "#d9783a")
 
 @dataclass(frozen=True)
 class Finding:
-    """Both searches. `held`: the most users that each held (0: none); `agree`: within one step of each other."""
+    """The result of both searches.
+
+    bound: milliseconds for the 95th percentile. held: the most users that each search held; 0: none. agree: the two
+    are at most one step apart. top: the most users that could be tried. in_time: both searches ended before the time
+    limit. steps: the measured steps of both searches.
+    """
 
     use_cases: list[str]
     bound: float
@@ -27,37 +32,39 @@ class Finding:
 
     @property
     def users(self) -> int | None:
-        """The most users that are held for sure: the smaller number of two that agree."""
+        """The smaller result of two searches that agree; else None."""
         return min(self.held) if self.agree and self.in_time else None
 
     @property
     def line(self) -> str:
-        """The finding as one sentence."""
-        rule = f"(95 % of the answers within {self.bound:g} ms, no error)"
+        """The result as one sentence."""
+        rule = f"(bound: 95 % of the answers within {self.bound:g} ms, no error)"
         pair = " and ".join(f"{users:,}" for users in self.held)
         if not self.in_time:
-            return f"Time was up before the second search ended: it held {pair} users so far {rule}."
+            return f"The time limit ended the test before both searches were complete: {pair} users so far {rule}."
         if not self.agree:
-            return f"The machine was too noisy to say: one search held {pair} users, more than a step apart {rule}."
+            return (
+                f"No result on a busy machine: the searches held {pair} users, more than a step apart {rule}."
+            )
         if not self.users:
             first = min(self.steps, key=lambda step: step["users"])
-            return f"Not even {first['users']} users are held {rule}: {first['broke']}."
+            return f"The API doesn't hold {first['users']} users, the fewest tried {rule}: {first['broke']}."
         least = "at least " if self.users == self.top else ""
         step = next(s for s in self.steps if s["users"] == self.users and not s["broke"])
         return (
-            f"{least}{self.users:,} users at once are held {rule}: {step['per_second']:,.0f} requests a second of "
-            f"{', '.join(self.use_cases)}; two searches found {pair}."
+            f"The API holds {least}{self.users:,} users at once {rule}: {step['per_second']:,.0f} requests a second "
+            f"for {', '.join(self.use_cases)}. The two searches found {pair}."
         )
 
     @property
     def limit(self) -> str:
-        """What broke the step above, once for each search."""
+        """Per search, the reason why the smallest failed step failed."""
         broke = {s["search"]: s["broke"] for s in sorted(self.steps, key=lambda s: -s["users"]) if s["broke"]}
         return "; ".join(f"search {number}: {why}" for number, why in sorted(broke.items()))
 
 
 def write(found: Finding, page: str, folder: Path) -> str:
-    """`report.html`, `report.png`, `report.json` and `line.txt` in the folder; returns the line.
+    """Writes `report.html`, `report.png`, `report.json` and `line.txt` into the folder. Returns the line.
 
     page: Locust's own report, as HTML.
     """
@@ -78,7 +85,7 @@ def write(found: Finding, page: str, folder: Path) -> str:
 
 
 def plot(found: Finding) -> Figure:
-    """Latency and requests a second over users; crosses are steps that broke."""
+    """Latency (ms) and requests a second by number of users. A cross is a failed step."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     latency, rate = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     for number in sorted({step["search"] for step in found.steps}):
@@ -105,9 +112,9 @@ def plot(found: Finding) -> Figure:
         latency.axvline(found.users, color="#2f8f5b", linewidth=1, label=f"{found.users:,} users held")
     latency.set_ylabel("milliseconds")
     latency.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    latency.set_title("Latency by users at once; x: a step that broke", fontsize=10, loc="left")
+    latency.set_title("Latency by number of users; x: a failed step", fontsize=10, loc="left")
     rate.set_ylabel("requests a second")
-    rate.set_xlabel("users at once, each asking about once a second")
+    rate.set_xlabel("users at once, each with about one request a second")
     for axes in (latency, rate):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)

@@ -1,4 +1,4 @@
-"""Rows that a caller may send, made from a contract alone: its example with a few fields changed."""
+"""Valid rows for `/predict`, made from a model's contract: the contract's example with some fields changed."""
 
 import math
 from random import Random
@@ -7,12 +7,14 @@ from typing import Any
 from mlops_lab.contract import Contract
 from mlops_lab.features import Boolean, Category, Feature, FieldError, Integer, Number
 
-CHANGED = 0.3  # of the fields, in each row
-FREQUENT = 50  # values of a category that are chosen from, the most frequent ones
+# The probability that a field is changed.
+CHANGED = 0.3
+# A category's new value is one of its 50 most frequent values.
+FREQUENT = 50
 
 
 def rows(contract: Contract, n: int, random: Random) -> list[dict[str, Any]]:
-    """n rows of JSON types that keep the contract."""
+    """n rows of JSON types that the contract accepts."""
     return [_row(contract, random) for _ in range(n)]
 
 
@@ -30,7 +32,7 @@ def _row(contract: Contract, random: Random) -> dict[str, Any]:
 
 
 def _another(feature: Feature, random: Random) -> Any:
-    """A value near the example; what may be left out sometimes is."""
+    """A value near the example, or sometimes null when the field isn't required."""
     if not feature.required and random.random() < 0.1:
         return None
     match feature:

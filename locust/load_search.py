@@ -1,7 +1,8 @@
-"""How many users the prediction API holds: the search itself, run by `load_test.py` in a process of its own.
+"""Searches for the number of users that the prediction API holds. `load_test.py` runs this file as a process.
 
-Users climb a ladder of steps a quarter apart: by leaps until a step breaks (an error, or too slow), then by
-halves between. The whole search is done twice, since one number from a busy machine means little.
+The numbers of users that are tried are steps, each 25 % above the one before. A step fails when a request fails or
+the answers are too slow. The search leaps upwards until a step fails, then bisects. It is done twice, because the
+result of one search on a busy machine isn't reliable.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-# Locust patches the sockets of everything that comes after it.
+# Locust patches the socket module, so it must be imported before modules that use sockets.
 import locustfile  # isort: skip
 import gevent
 import load_report
@@ -24,14 +25,21 @@ from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
 
 LADDER = sorted({round(5 * 1.25**rung) for rung in range(31)})  # 5, 6, 8, … 4,039 users
-FIRST, LEAP = 9, 3  # rungs: where a search begins, and twice as many users
-SETTLE = 2.0  # seconds of each step that are not measured
-BUSY = 0.9  # of one core: beyond, the load generator measures itself
+# Indexes of LADDER: a search begins at FIRST; LEAP steps are about twice as many users.
+FIRST, LEAP = 9, 3
+# Seconds at the beginning of each step that are not measured.
+SETTLE = 2.0
+# Share of one core. Above it the load generator itself may be what makes the answers slow.
+BUSY = 0.9
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step as it was measured. `broke`: why it didn't hold; empty when it did. Times in milliseconds."""
+    """One measured step.
+
+    median, p95: milliseconds. generator: CPU time of the load generator per second. broke: why the step failed; empty
+    when the API held it.
+    """
 
     search: int
     users: int
@@ -45,7 +53,7 @@ class Step:
 
 
 class Window:
-    """Answers between two moments."""
+    """The answers of one measurement: response times in milliseconds, and the number of failures by error text."""
 
     def __init__(self):
         self.times: list[float] = []
@@ -60,7 +68,7 @@ class Window:
 
 
 class Search:
-    """Climbs the ladder with Locust's users."""
+    """Runs Locust's users. bound: milliseconds. hold: seconds. deadline: a value of `time.monotonic`."""
 
     def __init__(
         self, environment: Environment, ladder: list[int], bound: float, hold: float, deadline: float
@@ -73,7 +81,7 @@ class Search:
         self._history = gevent.spawn(stats_history, self._runner)
 
     def run(self, number: int) -> int:
-        """The highest rung that held, or -1 when not even the first did. Stops early when time is up."""
+        """The index in the ladder of the highest step that held, or -1. At the deadline the search ends early."""
         held, broken, top = -1, len(self.ladder), len(self.ladder) - 1
         rung = min(FIRST, top)
         while held + 1 < broken and time.monotonic() < self._deadline:
@@ -95,7 +103,7 @@ class Search:
         return time.monotonic() < self._deadline
 
     def _set_users(self, users: int) -> None:
-        """Within a second: the rate counts for those that leave, too."""
+        """Changes the number of users within a second. Locust applies the spawn rate to users that stop, too."""
         self._runner.start(users, spawn_rate=max(users, self._runner.user_count, 100))
 
     def _measure(self, number: int, users: int) -> Step:
@@ -113,11 +121,11 @@ class Search:
             text, count = max(window.faults.items(), key=lambda pair: pair[1])
             broke = f"{counted(count, 'error')}: {text}"
         elif not times:
-            broke = "no answer came"
+            broke = "there was no answer"
         elif p95 > self._bound:
             broke = f"95 % of the answers took up to {p95:.3g} ms"
             if cpu / seconds > BUSY:
-                broke += "; the load generator itself had no time left"
+                broke += "; the load generator used a whole core and may be the reason"
         step = Step(
             search=number,
             users=users,
@@ -132,21 +140,21 @@ class Search:
         self.steps.append(step)
         print(
             f"  search {number}: {users:5,} users, {step.per_second:6,.0f} requests/s, "
-            f"p95 {p95:5.0f} ms  {'broke: ' + broke if broke else 'held'}",
+            f"p95 {p95:5.0f} ms  {'failed: ' + broke if broke else 'held'}",
             flush=True,
         )
         return step
 
 
 def main() -> int:
-    """Two searches and their report in the folder; 1 and one clear line when nothing can be measured."""
+    """Runs two searches and writes their report. Exit status 1, with one line on stderr, when no model is served."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--bound", type=float, required=True, help="milliseconds that 95 %% of the answers may take"
     )
-    parser.add_argument("--minutes", type=float, required=True, help="that both searches together may take")
-    parser.add_argument("--hold", type=float, required=True, help="seconds that each step is measured")
-    parser.add_argument("--most", type=int, required=True, help="users beyond which nothing is tried")
+    parser.add_argument("--minutes", type=float, required=True, help="time limit of both searches together")
+    parser.add_argument("--hold", type=float, required=True, help="seconds of measurement per step")
+    parser.add_argument("--most", type=int, required=True, help="largest number of users to try")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     arguments = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""`make load-test`: finds the prediction API, or boots a small lab for itself, and runs `load_search.py` against it."""
+"""`make load-test`: runs `load_search.py` against the running prediction API, or against a small lab that it boots."""
 
 import argparse
 import os
@@ -21,15 +21,15 @@ OPTIONS = ("bound", "minutes", "hold", "most", "out")
 
 
 class LoadTestError(LabError):
-    """There is nothing that may be loaded."""
+    """The address may not be load-tested."""
 
 
 def main() -> int:
-    """Exit status 0 when a report was written."""
+    """Exit status 0 when the report was written."""
     parser = argparse.ArgumentParser(prog="make load-test", description=__doc__)
-    parser.add_argument("--url", help="default: LAB_INFERENCE_URL, a running lab, or one of its own")
+    parser.add_argument("--url", help="default: LAB_INFERENCE_URL, else a running lab, else a small lab")
     parser.add_argument(
-        "--use-cases", nargs="+", default=["housing", "diabetes", "covertype"], help="of a lab of its own"
+        "--use-cases", nargs="+", default=["housing", "diabetes", "covertype"], help="of the small lab"
     )
     parser.add_argument(
         "--bound",
@@ -37,14 +37,10 @@ def main() -> int:
         default=100,
         help="milliseconds that 95 %% of the answers may take (%(default)s)",
     )
+    parser.add_argument("--minutes", type=float, default=5, help="time limit, without the boot (%(default)s)")
+    parser.add_argument("--hold", type=float, default=5, help="seconds of measurement per step (%(default)s)")
     parser.add_argument(
-        "--minutes", type=float, default=5, help="that the load itself may take (%(default)s)"
-    )
-    parser.add_argument(
-        "--hold", type=float, default=5, help="seconds that each step is measured (%(default)s)"
-    )
-    parser.add_argument(
-        "--most", type=int, default=4_000, help="users beyond which nothing is tried (%(default)s)"
+        "--most", type=int, default=4_000, help="largest number of users to try (%(default)s)"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("reports/load-test"), help="folder of the report (%(default)s)"
@@ -70,26 +66,26 @@ def main() -> int:
 
 @contextmanager
 def prediction_api(settings: Settings, url: str | None, use_cases: list[str]) -> Iterator[str]:
-    """The address to load: the given one, that of a lab that runs here, or that of a small lab for this block.
+    """The URL of the API to test: the given one, that of a running lab, or that of a small lab, booted for this block.
 
-    Raises `LoadTestError` for an address beyond this machine, and `ServiceAwayError` when nothing answers there.
+    Raises `LoadTestError` for a URL of another machine, and `ServiceAwayError` when no service answers at the URL.
     """
     usual = f"http://127.0.0.1:{settings.inference_port}"
     if url := url or settings.inference_url:
         if urlsplit(url).hostname not in HERE:
             raise LoadTestError(
-                f"{url} is beyond this machine; a load test only goes to 127.0.0.1 (LAB_INFERENCE_URL)"
+                f"{url} is not on this machine; a load test is only for 127.0.0.1: change LAB_INFERENCE_URL or --url"
             )
         InferenceClient(url).health()
     elif _answers(usual):
         url = usual
     if url:
-        print(f"loading {url}; its prediction log will hold the requests", flush=True)
+        print(f"load test of {url}; its requests are added to the prediction log", flush=True)
         yield url
         return
     from mlops_lab.local.small_lab import small_lab
 
-    print("no lab runs here", flush=True)
+    print("no running lab was found; a small one is booted", flush=True)
     with small_lab(use_cases, progress=lambda line: print(line, flush=True)) as settings:
         yield settings.inference_url
 

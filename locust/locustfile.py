@@ -1,7 +1,7 @@
 """Users of the prediction API, for `locust -f locust/locustfile.py` and for the search in `load_search.py`.
 
-Each user asks for a prediction about once a second: mostly a single row, sometimes a small batch, of any use case
-that is served. The address is LAB_INFERENCE_URL alone; a host that is typed into Locust's page has no effect.
+Each user requests a prediction about once a second, for one of the served use cases: usually of a single row, sometimes
+of a small batch. The address is always LAB_INFERENCE_URL; the field «Host» of Locust's page has no effect.
 """
 
 from random import Random
@@ -18,40 +18,43 @@ from mlops_lab.settings import Settings
 
 URL = (Settings().inference_url or "http://127.0.0.1:8085").rstrip("/")
 
-# Rows of a small batch, least and most.
+# The smallest and the largest number of rows of a small batch.
 BATCH = (2, 20)
 
-# Requests of a single row for each small batch.
+# Requests with a single row for each request with a small batch.
 SINGLE = 9
 
-DICE = Random()  # noqa: S311 - nothing secret comes of it
+DICE = Random()  # noqa: S311 - no secret is made with it
 _served: list[Contract] = []
 
 
 def learn() -> list[Contract]:
-    """Reads the contracts of the served models, which the users then ask. Raises `LabError` when there is none."""
+    """Reads and returns the contracts of the served models, for the users' requests.
+
+    Raises `NoChampionError` when no model is served, and `LabError` when the API can't be used.
+    """
     client = InferenceClient(URL)
     _served[:] = [client.contract(model.use_case) for model in client.models() if model.version]
     if not _served:
-        raise NoChampionError("no model is served yet; let a training run first (`make demo`, or `lab run`)")
+        raise NoChampionError("no model is served yet; train one first (`make demo`, or `lab run`)")
     return list(_served)
 
 
 @events.test_start.add_listener
 def _learn(environment, **_) -> None:
-    # The page shows this host.
+    # Locust's page shows this host.
     environment.host = URL
     try:
         learn()
     except LabError as error:
-        # Locust's page shows it under Failures; the users stop by themselves.
+        # Locust's page shows the error under Failures. Users without a contract stop in `on_start`.
         _served.clear()
         about = {"response_time": 0, "response_length": 0, "context": {}, "response": None}
         environment.events.request.fire(request_type="GET", name="/models", exception=error, **about)
 
 
 class LabUser(FastHttpUser):
-    """A user with a page open."""
+    """Sends about one prediction request a second."""
 
     wait_time = between(0.5, 1.5)
     host = URL
@@ -82,4 +85,4 @@ class LabUser(FastHttpUser):
             if reply.status_code != 200:
                 reply.failure(f"{reply.status_code}: {(reply.text or 'no answer')[:200]}")
             elif len(reply.json()["predictions"]) != n:
-                reply.failure(f"{n} rows were asked for, {len(reply.json()['predictions'])} answered")
+                reply.failure(f"{n} rows were sent, {len(reply.json()['predictions'])} predictions came back")

@@ -1,4 +1,4 @@
-"""The load test against the real prediction API: what it finds, and what it says when there is nothing to load."""
+"""The load test against the real prediction API: its report, and its message when it can't run."""
 
 import json
 import signal
@@ -39,7 +39,7 @@ def modules(monkeypatch):
 
 
 @pytest.mark.parametrize("use_case", ["housing", "diabetes", "covertype"])
-def test_rows_keep_the_contract_and_differ(modules, use_case):
+def test_the_contract_accepts_the_rows_and_they_differ(modules, use_case):
     contract = getattr(contracts, use_case)()
     made = modules[0].rows(contract, 300, Random(1))
     contract.read(made)
@@ -54,7 +54,7 @@ def test_the_report_names_the_users_held_for_every_use_case(inference, tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["users"] == 8
     assert report["held"] == [8, 8]
-    assert report["line"].startswith("at least 8 users at once are held")
+    assert report["line"].startswith("The API holds at least 8 users at once")
     assert report["line"] in done.stdout
     assert {"housing", "diabetes", "covertype"} <= set(report["use_cases"])
     assert all(step["requests"] and not step["failures"] for step in report["steps"])
@@ -66,7 +66,7 @@ def test_the_report_names_the_users_held_for_every_use_case(inference, tmp_path)
 
 
 @pytest.mark.process
-def test_without_a_lab_it_boots_its_own_and_leaves_nothing(tmp_path):
+def test_without_a_running_lab_a_small_one_is_booted_and_removed(tmp_path):
     own = {"LAB_INFERENCE_PORT": str(free_ports(1)[0]), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
     rules = f"LOAD_ARGS=--use-cases housing {' '.join(SHORT)} --bound 5000 --out {tmp_path / 'out'}"
@@ -80,14 +80,14 @@ def test_without_a_lab_it_boots_its_own_and_leaves_nothing(tmp_path):
         env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "no lab runs here" in done.stdout
+    assert "no running lab was found" in done.stdout
     assert json.loads((tmp_path / "out" / "report.json").read_text())["use_cases"] == ["housing"]
     assert left_behind(tmp_path) == []
     assert list((tmp_path / "tmp").glob("lab-*")) == []
 
 
 @pytest.mark.process
-def test_a_stop_in_the_middle_of_the_load_leaves_no_process(inference, tmp_path):
+def test_a_sigterm_during_the_load_leaves_no_process(inference, tmp_path):
     command = [sys.executable, str(FOLDER / "load_test.py"), "--url", inference.url]
     command += ["--hold", "60", "--out", str(tmp_path / "out")]
     environment = processes.environment()
@@ -106,7 +106,7 @@ def test_a_stop_in_the_middle_of_the_load_leaves_no_process(inference, tmp_path)
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Processes that have something in the folder in their command or as their lab."""
+    """The command lines of the processes whose arguments or LAB_HOME name the folder."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -119,21 +119,22 @@ def left_behind(folder: Path) -> list[str]:
 
 
 @pytest.mark.process
-def test_a_bound_that_nothing_keeps_says_what_broke(inference, tmp_path):
+def test_a_bound_that_no_step_holds_is_reported_with_the_reason(inference, tmp_path):
     done = load_test("--url", inference.url, *SHORT, "--bound", "0.001", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Not even 5 users are held (95 % of the answers within 0.001 ms, no error): 95 %" in done.stdout
+    rule = "(bound: 95 % of the answers within 0.001 ms, no error)"
+    assert f"The API doesn't hold 5 users, the fewest tried {rule}: 95 %" in done.stdout
     assert json.loads((tmp_path / "report.json").read_text())["users"] == 0
 
 
 @pytest.mark.parametrize(
     ("held", "in_time", "words"),
     [
-        ([100, 195], True, "too noisy to say: one search held 100 and 195 users"),
-        ([100, 122], False, "Time was up before the second search ended"),
+        ([100, 195], True, "No result on a busy machine: the searches held 100 and 195 users"),
+        ([100, 122], False, "The time limit ended the test before both searches were complete"),
     ],
 )
-def test_what_cannot_be_said_is_not_said(modules, held, in_time, words):
+def test_searches_that_disagree_or_are_incomplete_give_no_number_of_users(modules, held, in_time, words):
     step = {"search": 1, "users": 100, "broke": "", "per_second": 99.0}
     found = modules[1].Finding(["housing"], 100.0, held, abs(held[0] - held[1]) < 50, 4000, in_time, [step])
     assert found.users is None
@@ -144,11 +145,11 @@ def test_what_cannot_be_said_is_not_said(modules, held, in_time, words):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://192.0.2.7:8085", "is beyond this machine; a load test only goes to 127.0.0.1"),
+        ("http://192.0.2.7:8085", "is not on this machine; a load test is only for 127.0.0.1"),
         ("http://127.0.0.1:1", "doesn't answer"),
     ],
 )
-def test_nothing_to_load_is_one_line(url, words, tmp_path):
+def test_an_address_that_cannot_be_tested_is_one_line(url, words, tmp_path):
     done = load_test("--out", str(tmp_path), LAB_INFERENCE_URL=url)
     assert done.returncode == 1
     assert words in done.stderr
@@ -157,7 +158,7 @@ def test_nothing_to_load_is_one_line(url, words, tmp_path):
 
 
 @pytest.mark.process
-def test_no_model_yet_is_one_line(supervisor, tmp_path):
+def test_a_service_without_a_model_is_one_line(supervisor, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     empty = processes.started(supervisor, processes.inference("inference-nothing", home, "/health"))
@@ -166,13 +167,13 @@ def test_no_model_yet_is_one_line(supervisor, tmp_path):
     finally:
         supervisor.stop(empty)
     assert done.returncode == 1
-    assert done.stderr.strip().startswith("error: no model is served yet; let a training run first")
+    assert done.stderr.strip().startswith("error: no model is served yet; train one first")
     assert "Traceback" not in done.stderr
 
 
 @pytest.fixture
 def locust_page(supervisor, tmp_path):
-    """Locust's own page as the stack runs it."""
+    """Locust's own page, started as in the stack."""
     started = []
 
     def start(url: str) -> Process:
@@ -187,9 +188,9 @@ def locust_page(supervisor, tmp_path):
 
 
 def swarm(page: Process) -> dict:
-    """Two users for some seconds, told to go elsewhere; what Locust's page then shows."""
-    asked = {"user_count": 2, "spawn_rate": 2, "host": "http://127.0.0.1:1"}
-    assert httpx.post(f"{page.url}/swarm", data=asked, timeout=30).json()["success"]
+    """Two users for some seconds, with another host in the form. Returns the statistics of Locust's page."""
+    form = {"user_count": 2, "spawn_rate": 2, "host": "http://127.0.0.1:1"}
+    assert httpx.post(f"{page.url}/swarm", data=form, timeout=30).json()["success"]
     shown: dict = {}
     for _ in range(60):
         shown = httpx.get(f"{page.url}/stats/requests", timeout=30).json()
@@ -201,7 +202,7 @@ def swarm(page: Process) -> dict:
 
 
 @pytest.mark.process
-def test_locusts_page_loads_the_labs_api_and_nothing_else(locust_page, inference):
+def test_locusts_page_sends_requests_only_to_the_labs_api(locust_page, inference):
     shown = swarm(locust_page(inference.url))
     assert shown["errors"] == []
     assert {entry["name"].split(":")[0] for entry in shown["stats"][:-1]} <= set(
@@ -210,6 +211,6 @@ def test_locusts_page_loads_the_labs_api_and_nothing_else(locust_page, inference
 
 
 @pytest.mark.process
-def test_locusts_page_says_that_the_api_is_away(locust_page):
+def test_locusts_page_shows_that_the_api_is_unreachable(locust_page):
     shown = swarm(locust_page(processes.away()))
     assert "doesn't answer" in shown["errors"][0]["error"]
