@@ -10,7 +10,7 @@ from mlops_lab.serve import serve, serve_asgi
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until it is told to stop; its exit status."""
+    """Serves until a signal stops it; returns the exit status."""
     return serve("datos", "The Data API; settings are LAB_DATOS_*.", DatosSettings, _run, arguments)
 
 

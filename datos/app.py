@@ -55,7 +55,7 @@ Found = Annotated[Dataset, Depends(_find)]
 
 
 class _RefusedError(LabError):
-    """A call that is refused, with an HTTP status and one line."""
+    """A refused request, with an HTTP status and one line."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -119,7 +119,7 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
                 again = f"/{dataset}/restart_data_generation?group_number={group_number}"
                 raise _RefusedError(
                     400,
-                    f"end of the data: group {group_number} has had all {len(found.sizes)} batches "
+                    f"end of the data: group {group_number} has received all {len(found.sizes)} batches "
                     f"of {dataset}; "
                     f"GET {again}{'' if day is None else f'&day={day}'} starts again",
                 )
@@ -138,7 +138,7 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
 
     @app.get("/{dataset}/restart_data_generation")
     def restart(dataset: str, found: Found, group_number: Group, day: Day = None) -> dict[str, Any]:
-        """The group begins again with the first batch; with `day` only that day's reading does."""
+        """Resets the group's position to the first batch; with `day`, only the position of that day."""
         positions.restart(dataset, group_number, _day(day))
         reply = {"ok": True, "dataset": dataset, "group_number": group_number}
         return reply if day is None else reply | {"day": day}
@@ -157,11 +157,11 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
             Query(ge=1, description="Number of the batch; all batches without it"),
         ] = None,
     ) -> StreamingResponse:
-        """One batch, or everything, as CSV; no group's position moves."""
+        """One batch, or all batches, as CSV. No group's position changes."""
         if batch is not None and batch > len(found.sizes):
             raise _RefusedError(404, f"{dataset} has no batch {batch}; it has 1 to {len(found.sizes)}")
         numbers = range(1, len(found.sizes) + 1) if batch is None else [batch]
-        # Read before the headers go out, so that a file that broke meanwhile is still a clear error.
+        # The rows are read before the headers are sent, so that a file that was damaged meanwhile is still an error.
         first = found.read(numbers[0])
         name = dataset if batch is None else f"{dataset}-{batch}"
         return StreamingResponse(
@@ -218,7 +218,7 @@ def _answer_errors(app: FastAPI) -> None:
     def unknown(request: Request, error: UnknownDatasetError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 404)
 
-    # 503, not 400: to callers 400 is the end of the data, and a file may be in the middle of being copied.
+    # 503, not 400: for callers 400 is the end of the data, and an incomplete file may still be being copied.
     @app.exception_handler(DatasetError)
     def broken(request: Request, error: DatasetError) -> JSONResponse:
         logger.error("%s", error)
@@ -251,7 +251,7 @@ def _day(day: str | None) -> str | None:
         return known
     raise _RefusedError(
         422,
-        f"day: {day!r} is no day; give a weekday's name (Tuesday, martes) or a number from 1 to 31",
+        f"day: {day!r} is not a day; send a weekday's name (Tuesday, martes) or a number from 1 to 31",
     )
 
 

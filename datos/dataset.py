@@ -1,4 +1,4 @@
-"""What a data set of the Data API has, whatever it is made from."""
+"""The interface of a data set of the Data API, for files and synthetic data alike."""
 
 import re
 from typing import Any, Protocol
@@ -6,11 +6,11 @@ from typing import Any, Protocol
 from mlops_lab.errors import LabError
 
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-"""Text that is the same as a number. `007` isn't (a code), nor are the words `nan` and `inf`."""
+"""A text that is read as a number. `007` isn't one, because it is a code; nor are `nan` and `inf`."""
 
 
 class DatasetError(LabError):
-    """This one data set can't be served; the text says why and what to do, in one line."""
+    """This data set can't be served. The text is one line with the reason and what to do."""
 
 
 class Dataset(Protocol):

@@ -40,7 +40,7 @@ class Slicing(BaseModel):
 class CsvFile:
     """One CSV file as a data set; the rows stay on disk.
 
-    It is read once at the start, to count fields, find column types and remember where each batch begins.
+    It is read once at the start, to count fields, find column types and store the offset of each batch.
     Raises DatasetError naming the line when it isn't valid CSV.
     """
 
@@ -168,7 +168,7 @@ def _header(header: list[str], name: str) -> list[str]:
 
 
 def _band(text: str, cuts: list[float]) -> int:
-    # A row without a number goes to the last band: no row is lost, and the lab's validation sees it.
+    # A row without a number goes to the last band: no row is lost, and the lab's validation checks it.
     return bisect_left(cuts, float(text)) if NUMBER.fullmatch(text) else len(cuts)
 
 

@@ -1,4 +1,4 @@
-"""The batch that each group has reached, kept in a file so that it outlives a restart of the service."""
+"""The position of each group in a data set, stored in a file so that a restart of the service keeps it."""
 
 import json
 import os
@@ -20,7 +20,7 @@ class PositionsError(LabError):
 
 @dataclass
 class Turn:
-    """One call's turn: the batch it gets, or None at the end of the data."""
+    """The batch for one call, or None at the end of the data."""
 
     number: int | None
 
@@ -98,7 +98,9 @@ def _read(path: Path | None) -> dict[str, Position]:
             key: Position(batch=int(at["batch"]), since=float(at["since"])) for key, at in positions.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PositionsError(f"{path} holds no positions ({error}); remove it to begin again") from error
+        raise PositionsError(
+            f"{path} has no valid positions ({error}); remove it to start again with the first batches"
+        ) from error
 
 
 def _write(path: Path, positions: dict[str, Position]) -> None:
@@ -113,5 +115,5 @@ def _write(path: Path, positions: dict[str, Position]) -> None:
         beside.replace(path)
     except OSError as error:
         raise PositionsError(
-            f"positions can't be kept in {path}: {error.strerror}; free or change LAB_DATOS_STATE"
+            f"positions can't be written to {path}: {error.strerror}; free space or change LAB_DATOS_STATE"
         ) from error

@@ -30,7 +30,7 @@ class DatosSettings(LabSettings):
     interval: float = Field(
         0,
         ge=0,
-        description="Seconds for which the list variant repeats a batch; 0: each call moves on",
+        description="Seconds for which the list variant repeats a batch; 0: each call gets the next batch",
     )
     folder: Path | None = Field(None, description="Folder of CSV and CSV.gz files to serve")
     state: Path | None = Field(

@@ -1,4 +1,4 @@
-"""The command `lab`: the loop and its parts by hand."""
+"""The command `lab`: runs the loop or single steps, and reports on them."""
 
 import json
 import sys
@@ -84,9 +84,11 @@ def run(
 @app.command()
 def train(
     use_case: UseCaseName,
-    force: Annotated[bool, typer.Option("--force", help="train whatever the policy says")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="train, also when the policy decides against it")
+    ] = False,
 ) -> None:
-    """Trains on the stored rows; without --force only when the use case's policy asks for it."""
+    """Trains on the stored rows; without --force only when the use case's retrain policy requires it."""
     from mlops_lab.loop import train_now
 
     lab = _lab(Settings(), lambda line: out.print(line, soft_wrap=True))
@@ -199,12 +201,12 @@ def reset(
         raise typer.Exit(1)
     with data_api(settings, lambda _: None) as reachable:
         reset_use_case(_lab(reachable), definition)
-    out.print(f"{use_case} begins anew")
+    out.print(f"{use_case} was reset; its data starts again with the first batch")
 
 
 @app.command()
 def init() -> None:
-    """Makes the lab's own tables in RawData, where they don't exist."""
+    """Creates the tables of RawData that belong to no single use case, where they don't exist yet."""
     _lab(Settings()).store.create_tables()
 
 
@@ -245,7 +247,7 @@ def download(
     dataset: Annotated[str | None, typer.Argument(help="default: all data sets")] = None,
     folder: Annotated[Path | None, typer.Option(help="default: LAB_HOME/data")] = None,
 ) -> None:
-    """Fetches public data sets from their publishers, so that the Data API serves the real thing."""
+    """Downloads the public data sets from their publishers; the Data API then serves them instead of synthetic data."""
     from mlops_lab.data.download import DATASETS, download
 
     target = folder or Settings().home / "data"

@@ -74,7 +74,7 @@ class ExplainReply(_Reply):
 
 
 class ServedModel(_Reply):
-    """One use case that the service knows. `version`: the champion that it serves.
+    """One registered use case. version: the champion that is served.
 
     error: why the newest champion could not be loaded.
     """

@@ -1,4 +1,4 @@
-"""The errors that a person may meet: one clear line each, saying what to do next."""
+"""The errors that users see. The text of each one is a single line that says what to do next."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ class UseCaseError(LabError):
 
 
 class ContractError(LabError):
-    """Rows that don't keep the contract.
+    """Rows that break the contract.
 
-    `problems` holds one entry a fault: `{"row": int, "field": str, "rule": str, "message": str}`.
+    problems: one entry for each fault, `{"row": int, "field": str, "rule": str, "message": str}`.
     """
 
     def __init__(self, problems: list[dict[str, Any]]) -> None:

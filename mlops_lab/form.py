@@ -1,7 +1,7 @@
-"""What the Streamlit page and the Gradio page share: the order of the fields, the limits, the texts and the colours.
+"""Shared by the Streamlit page and the Gradio page: the order of the fields, the limits, the texts and the colours.
 
-Both pages are made from the same contract. This module says what they show. How a field, a bar or a message is drawn
-is the page's own business, so nothing here imports a page library or pandas.
+Both pages are made from the same contract. The content is here; each page draws the fields, bars and messages itself.
+So nothing here imports a page library or pandas.
 """
 
 import math
@@ -22,15 +22,15 @@ LEADING_FIELDS = 12
 # Values of a category that are sent to the browser. Streamlit offers a look-up for the others; Gradio searches in
 # the browser, so it can hold more.
 STREAMLIT_OPTIONS, GRADIO_OPTIONS = 2000, 5000
-# Fields with a bar of their own in the picture of an explanation. The other fields share one bar.
+# Fields with a bar of their own in the plot of an explanation. The other fields share one bar.
 EXPLAINED_FIELDS = 10
 
 UP, DOWN, NEUTRAL = "#3b7dc4", "#d9783a", "#8a8f98"
 OUTCOME_COLOURS = {"promoted": "#2f8f5b", "refused": "#b5543c", "not chosen": NEUTRAL}
 
-HINT = "Fill in what is known and press Predict. It starts as an example; an empty field means unknown."
+HINT = "Change the example and press Predict. An empty field means that the value is unknown."
 ROW_REFUSED = "**The model refuses this row:**"
-NO_EXPLANATION = "What moved it is not known:"
+NO_EXPLANATION = "There is no explanation of this prediction:"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def contributions(
 
 
 def explained(contract: Contract, explanation: ExplainReply) -> str:
-    """What the bars of an explanation add up to: the target, or the probability of one class."""
+    """The name of the sum of an explanation's bars: the target, or the probability of one class."""
     if contract.task == "regression":
         return label(contract.target)
     return f"Probability of {show(contract.target, explanation.class_ or 'true').lower()}"
@@ -144,27 +144,31 @@ def problems(error: ContractError, contract: Contract | None = None) -> str:
 
 
 def row_refused(contract: Contract, error: ContractError) -> str:
-    """The message for a row that the model doesn't take."""
+    """The message for a row that breaks the contract."""
     return f"{ROW_REFUSED}\n\n{problems(error, contract)}"
 
 
 def no_model(airflow_url: str | None = None) -> str:
-    """The message while no use case has a champion. airflow_url: linked, where the page knows it."""
+    """The message while no use case has a champion. airflow_url: a link, where the page has one."""
     airflow = f"[Airflow]({airflow_url})" if airflow_url else "Airflow"
     return (
-        f"**No model is served yet.** Let a training run in {airflow} (or `lab run`); as soon as its model is "
-        "promoted, this page shows it by itself."
+        f"**No model is served yet.** Run a training in {airflow} or with `lab run`. This page shows the model as soon "
+        "as it is promoted."
     )
 
 
 def away(why: str) -> str:
     """The message while a service doesn't answer."""
     return (
-        f"**A service is away:** {why[0].upper()}{why[1:]}. Start the lab (`make demo`, or `docker compose up`); "
-        "this page goes on by itself."
+        f"**A service is unavailable:** {why[0].upper()}{why[1:]}. Start the lab (`make demo` or `docker compose up`) "
+        "and this page updates without a reload."
     )
 
 
 def fault(error: LabError) -> str:
-    """The message for any error of a client: what the service refuses, or that it is away."""
-    return f"**The service answers:** {error}" if isinstance(error, RequestRefusedError) else away(str(error))
+    """The message for any error of a client: the service refuses the request, or it doesn't answer."""
+    return (
+        f"**The request was refused:** {error}"
+        if isinstance(error, RequestRefusedError)
+        else away(str(error))
+    )

@@ -12,7 +12,7 @@ from mlops_lab.use_case import UseCase
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The result of one turn of the loop. outcome: None when the batch led to no training. more: it brought rows."""
+    """The result of one turn of the loop. outcome: None when the batch led to no training. more: the batch had rows."""
 
     batch_number: int | None
     reason: str

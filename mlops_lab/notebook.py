@@ -39,7 +39,7 @@ def open_lab() -> Lab:
 
 
 def data_api(lab: Lab) -> DataApi:
-    """The Data API as another group sees it, so that a notebook takes no batch away from the pipeline."""
+    """A client of the Data API for group `EXPLORER`, so that a notebook takes no batch away from the pipeline."""
     url = lab.settings.data_api_url
     return DataApi(f"{url}{'&' if '?' in url else '?'}group_number={EXPLORER}", lab.settings.data_api_timeout)
 
@@ -72,7 +72,7 @@ def _batches(lab: Lab, use_case: UseCase) -> list[Batch]:
             ) from None
     if not batches:
         raise LabError(
-            f"{use_case.name} has no batch yet in {_place(lab.settings.raw_url)}; let one land first "
+            f"{use_case.name} has no batch yet in {_place(lab.settings.raw_url)}; run the loop first "
             f"(`make demo`, `lab run {use_case.name}`, or Airflow in the stack)"
         )
     return batches

@@ -1,4 +1,4 @@
-"""A promotion is complete when every replica serves it: each one is asked, by address, until it does or time is up."""
+"""The rollout of a promotion: every replica is polled, by its address, until it serves the version or time is up."""
 
 import math
 import socket
@@ -13,7 +13,7 @@ from mlops_lab.model.predictor import Predictor
 
 
 class RolloutError(LabError):
-    """A replica doesn't serve the promoted version, or predicts otherwise than the model."""
+    """A replica doesn't serve the promoted version, or its prediction differs from the model's."""
 
 
 def check_replicas(

@@ -22,7 +22,7 @@ S = TypeVar("S", bound=LabSettings)
 
 
 class PortError(LabError):
-    """The address can't be listened on."""
+    """The service can't listen on its address."""
 
 
 def serve(
@@ -32,7 +32,7 @@ def serve(
     run: Callable[[S, socket.socket], None],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Runs a service until it is told to stop; its exit status.
+    """Runs a service until a signal stops it; returns its exit status.
 
     A flag sets the field that `settings_class.flags` names, so it is checked as the variable is. `--host` and
     `--port` must be among them. run: gets the settings and a socket that listens on that address.
@@ -64,7 +64,7 @@ def serve_asgi(app: Any, listener: socket.socket, access_log: bool = False) -> N
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
-    # uvicorn raises the signal again after its shutdown. A stop that was asked for is a success.
+    # uvicorn raises the signal again after its shutdown. A requested stop is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listener])

@@ -1,8 +1,8 @@
 """The lab's settings: `LAB_*` variables, and files of the same names in the folder `LAB_SECRETS_DIR`.
 
 `LabSettings` is the base of every component's settings, and the only reader of the environment. `Settings` are those
-of the library: embedded, everything lives under `LAB_HOME`; in the full stack the same fields point at MySQL, MinIO
-and the other services. No step asks where it runs.
+of the library: embedded, all data is below `LAB_HOME`; in the full stack the same fields point to MySQL, MinIO
+and the other services. A step is the same in both.
 """
 
 import os

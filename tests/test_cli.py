@@ -85,7 +85,7 @@ def test_the_loop_runs_to_the_end_of_the_data_and_can_be_asked_about(run, course
     assert f"version {before} is the champion" in run("rollback", "flats").stdout
 
     course.will_answer((200, {"ok": True}))
-    assert "begins anew" in run("reset", "flats", "--yes").stdout
+    assert "was reset" in run("reset", "flats", "--yes").stdout
     assert json.loads(run("status", "flats", "--json").stdout)[0]["champion"] is None
 
 

@@ -55,9 +55,11 @@ def test_the_bars_of_an_explanation_add_up_and_the_strongest_is_first():
 
 
 def test_each_error_becomes_one_message():
-    assert fault(RequestRefusedError("no such use case", 404)) == "**The service answers:** no such use case"
+    assert (
+        fault(RequestRefusedError("no such use case", 404)) == "**The request was refused:** no such use case"
+    )
     assert fault(ServiceAwayError("it takes too long")).startswith(
-        "**A service is away:** It takes too long."
+        "**A service is unavailable:** It takes too long."
     )
     problems = [{"row": 0, "field": "bed", "rule": "maximum", "message": "must be at most 60"}]
     assert row_refused(contracts.housing(), ContractError(problems)).endswith("- Bedrooms must be at most 60")

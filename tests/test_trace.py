@@ -68,7 +68,7 @@ def test_a_prediction_leads_to_its_model_run_batch_and_payload(served):
     served.artifacts.delete("payloads/flats")  # a lost payload is named, not fatal
     [learnt] = trace.trace_prediction(served, PREDICTION)["batches"]
     assert learnt["payload_bytes"] is None
-    assert "can't give payloads/flats" in learnt["payload_fault"]
+    assert "can't read payloads/flats" in learnt["payload_fault"]
 
 
 @pytest.mark.process

@@ -10,7 +10,7 @@ class ArtifactError(LabError):
 
 
 class Artifacts:
-    """Whole objects by path. A reader sees a complete object or none."""
+    """Whole objects by path. A reader gets a complete object or none."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Artifacts:
             self._write(path + ".part", content)
             self._files.move(path + ".part", path)
         except OSError as error:
-            raise ArtifactError(f"the object store can't take {path}: {first_line(error)}") from error
+            raise ArtifactError(f"the object store can't store {path}: {first_line(error)}") from error
         return path
 
     def get(self, path: str) -> bytes:
@@ -57,7 +57,7 @@ class Artifacts:
             with self._files.open_input_stream(path) as stream:
                 return stream.read()
         except OSError as error:
-            raise ArtifactError(f"the object store can't give {path}: {first_line(error)}") from error
+            raise ArtifactError(f"the object store can't read {path}: {first_line(error)}") from error
 
     def list(self, folder: str) -> list[str]:
         """Paths of the complete objects in the folder."""

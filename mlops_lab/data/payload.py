@@ -109,5 +109,5 @@ def _layout(data: list[Any], use_case: UseCase) -> list[str] | None:
     width = widths.most_common(1)[0][0]
     if width not in layouts:
         known = " or ".join(str(size) for size in sorted(layouts))
-        raise BatchShapeError(f"rows have {width} values; {use_case.name} knows layouts of {known} columns")
+        raise BatchShapeError(f"rows have {width} values; {use_case.name} has layouts of {known} columns")
     return layouts[width]

@@ -31,10 +31,12 @@ def prepare(use_case: UseCase, typed: pd.DataFrame) -> Prepared:
     names = [*(feature.name for feature in use_case.features), target]
     clean = use_case.clean(typed[[column.name for column in use_case.columns]].copy())
     if missing := [name for name in names if name not in clean.columns]:
-        raise LabError(f"the clean function of {use_case.name} loses or doesn't make: {', '.join(missing)}")
+        raise LabError(
+            f"the clean function of {use_case.name} doesn't return the columns: {', '.join(missing)}"
+        )
     if not clean.index.isin(typed.index).all():
         raise LabError(
-            f"the clean function of {use_case.name} changes the frame's index; keep it as it comes"
+            f"the clean function of {use_case.name} changes the frame's index; it must keep the index"
         )
     clean = clean.loc[clean[target].notna(), names]
     groups = typed.loc[clean.index, ["group_hash", "split"]]

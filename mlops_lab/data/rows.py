@@ -13,6 +13,6 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(column: pd.Series) -> list[Any]:
-    # The stubs of pandas don't know that `where` takes None for an object column.
+    # pandas' type stubs refuse None in `where`, although it is valid for an object column.
     nothing: Any = None
     return column.astype(object).where(column.notna(), nothing).tolist()

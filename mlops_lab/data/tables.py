@@ -34,7 +34,7 @@ class Batch(_Table):
     id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True, init=False)
     use_case: Mapped[str] = mapped_column(String(40))
     batch_number: Mapped[int | None] = mapped_column(
-        default=None, comment="as the Data API says; null when the payload can't be read"
+        default=None, comment="the payload's own number; null when it can't be read"
     )
     digest: Mapped[str] = mapped_column(
         String(64), comment="sha256 of the whole payload; the same payload is one batch"
@@ -42,7 +42,7 @@ class Batch(_Table):
     payload: Mapped[str] = mapped_column(String(255), comment="path in the bucket api-artifacts")
     source: Mapped[str] = mapped_column(String(255))
     landed_at: Mapped[datetime] = mapped_column(default_factory=now)
-    gap: Mapped[int] = mapped_column(default=0, comment="batches that went missing before this one")
+    gap: Mapped[int] = mapped_column(default=0, comment="missing batches between the one before and this one")
     state: Mapped[str] = mapped_column(
         String(20), default="landed", comment="landed, stored, prepared, decided, done, broken"
     )
@@ -53,7 +53,9 @@ class Batch(_Table):
     quarantined: Mapped[int | None] = mapped_column(default=None)
     stored: Mapped[int | None] = mapped_column(default=None, comment="rows in <use_case>_raw")
     dropped: Mapped[int | None] = mapped_column(default=None, comment="by cleaning")
-    duplicates: Mapped[int | None] = mapped_column(default=None, comment="clean rows that were there before")
+    duplicates: Mapped[int | None] = mapped_column(
+        default=None, comment="clean rows that were already stored"
+    )
     clean: Mapped[int | None] = mapped_column(default=None, comment="new rows in <use_case>_clean")
     decision: Mapped[str | None] = mapped_column(String(10), default=None, comment="train or skip")
     reason: Mapped[str | None] = mapped_column(Text, default=None)
@@ -165,9 +167,11 @@ class Check(_Table):
         default=None, comment="on the test rows when it was trained"
     )
     passed: Mapped[bool] = mapped_column(comment="a bound was passed")
-    retrain: Mapped[bool] = mapped_column(default=False, comment="a training was asked for")
+    retrain: Mapped[bool] = mapped_column(default=False, comment="a training was requested")
     reason: Mapped[str] = mapped_column(Text)
-    batch_id: Mapped[int | None] = mapped_column(BigInteger, default=None, comment="the newest batch then")
+    batch_id: Mapped[int | None] = mapped_column(
+        BigInteger, default=None, comment="the newest batch at that time"
+    )
     run_id: Mapped[str | None] = mapped_column(
         "mlflow_run", String(32), default=None, comment="the MLflow run with the report"
     )

@@ -10,7 +10,7 @@ from mlops_lab.errors import LabError
 
 
 class AirflowError(LabError):
-    """Airflow refuses a request or doesn't know the DAG."""
+    """Airflow refuses a request, or has no such DAG."""
 
 
 class AirflowClient:
@@ -69,7 +69,7 @@ class AirflowClient:
         for line in reversed(lines):
             if isinstance(line, dict) and (details := line.get("error_detail")):
                 return f"{name}: {details[0]['exc_value']}"
-        return f"{name}; its log in Airflow says why"
+        return f"{name}; see its log in Airflow"
 
     def _ask(self, method: str, path: str, allow: tuple[int, ...] = (), **content: Any) -> httpx.Response:
         if "authorization" not in self._http.headers:

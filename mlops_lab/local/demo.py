@@ -52,7 +52,7 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
         if once:
             progress.line("the loop is over; stopping everything")
             return
-        progress.line("the lab is up; Ctrl-C stops it. A new batch is asked for every 15 minutes.")
+        progress.line("the lab is up; Ctrl-C stops it. Every 15 minutes the next batch is requested.")
         while True:
             supervisor.check()
             time.sleep(1)
@@ -62,7 +62,7 @@ def _report(loop: Loop) -> None:
     name, progress = loop.use_case.name, loop.progress
     version = loop.lab.registry.by_alias(name, CHAMPION)
     if version is None:
-        raise DemoError(f"the loop ended without a champion; `lab status {name}` says why")
+        raise DemoError(f"the loop ended without a champion; `lab status {name}` shows the reasons")
     champion = champion_status(loop.lab, version)
     loop.wait_for_prediction()
     progress.console.rule(f"{loop.use_case.title}: the loop is over")

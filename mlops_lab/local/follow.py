@@ -1,4 +1,4 @@
-"""The demo's view of the loop: Airflow's runs and the batch ledger, told line by line until the data ends."""
+"""The demo's view of the loop: it prints the progress of Airflow's runs and of the batches until the data ends."""
 
 import time
 from collections.abc import Callable

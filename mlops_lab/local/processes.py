@@ -42,7 +42,7 @@ class ProcessError(LabError):
 
 @dataclass(frozen=True)
 class Process:
-    """What to run, and how to know that it works.
+    """A command, and how its health is checked.
 
     env:          variables in addition to those of the supervisor.
     url:          where it listens, as `http://host:port`; empty for a process that listens nowhere.

@@ -1,4 +1,4 @@
-"""What moved a prediction: permutation SHAP values of any model, in the unit of the prediction.
+"""Explains a prediction: permutation SHAP values of any model, in the unit of the prediction.
 
 Interventional SHAP values of f at x against background rows B are averages, over orders of the features, of how
 f changes when the features of x replace those of a background row one after the other (Štrumbelj and Kononenko,

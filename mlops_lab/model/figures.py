@@ -1,4 +1,4 @@
-"""Pictures of a trained model on its test rows, of what moves its predictions, and of drift."""
+"""Plots of a trained model: its errors on the test rows, its SHAP values, and the drift of its inputs."""
 
 import warnings
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a contract learns from the training rows: vocabularies, an example, reference histograms, background rows."""
+"""Completes a contract from the training rows: vocabularies, an example, reference histograms, background rows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def fit_contract(use_case: UseCase, training: Sequence[Mapping[str, Any]]) -> Co
 
 
 def describe(contract: Contract, matrix: np.ndarray, truth: np.ndarray, seed: int) -> Contract:
-    """Adds what drift and explanations compare with.
+    """Adds the reference histograms for drift, and the background rows for explanations.
 
     matrix: encoded training rows, float32 (n, features). truth: their encoded target, (n,).
     """

@@ -144,11 +144,11 @@ class Registry:
         """The version's graph and contract in a subfolder, whole and checked against the digest.
 
         recorded: the digest in the lab's own database, where the caller can read it; it must agree too.
-        Raises `ModelError` when what arrives isn't what was registered.
+        Raises `ModelError` when the downloaded files differ from the registered ones.
         """
         if recorded and recorded != version.digest:
             raise ModelError(
-                f"{version.use_case} version {version.version}: the registry says digest "
+                f"{version.use_case} version {version.version}: the registry has digest "
                 f"{version.digest[:12] or 'none'}, the lab's database {recorded[:12]}; "
                 "one of them was changed, so it is not loaded"
             )

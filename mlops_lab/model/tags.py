@@ -1,6 +1,6 @@
 """The tags that the lab writes into MLflow, as typed records: one class for each kind of run, one for a version.
 
-This file is the only place that knows a tag's key. Steps write the records, pages and reports read them. It imports
+The keys of the tags are only in this file. Steps write the records, pages and reports read them. It imports
 neither MLflow nor pandas, so that a page can use it.
 """
 

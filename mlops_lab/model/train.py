@@ -49,7 +49,7 @@ class Trained:
         return self.contract.metrics
 
     def plot(self, folder: Path) -> list[Path]:
-        """Pictures of the test rows and of what moved their predictions, as PNG files in the folder."""
+        """Writes plots of the test rows and of their SHAP values, as PNG files, into the folder."""
         from mlops_lab.model.figures import draw
 
         return draw(self.contract, self.model, *self.holdout, folder)

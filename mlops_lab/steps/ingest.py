@@ -117,7 +117,7 @@ def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
 
 
 def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:
-    """Closes the batch. Returns whether it brought rows; if it did, the Data API can have another batch."""
+    """Marks the batch as done. Returns whether it has rows: if so, the Data API may have a further batch."""
     batch = lab.ledger.batch(batch_id)
     lab.ledger.note(batch_id, state="done")
     lab.tracking.end(batch.run)

@@ -1,4 +1,4 @@
-"""Which version is champion: promotion by comparison, the rollout to the service, and the roll-back."""
+"""Which version is champion: promotion by comparison, the rollout to the service, and the rollback."""
 
 import math
 from dataclasses import dataclass
@@ -35,7 +35,9 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     # A batch can be trained twice (a retry, `lab train --force`): each candidate's newest version counts.
     candidates = list({version.facts.candidate: version for version in versions}.values())
     if not candidates:
-        raise ModelError(f"no candidate of batch {batch.batch_number} is fit to serve; MLflow's runs say why")
+        raise ModelError(
+            f"no candidate of batch {batch.batch_number} can be served; MLflow's runs have the reasons"
+        )
     best = max(candidates, key=lambda version: _validation(use_case, version))
     lab.registry.set_alias(use_case.name, CHALLENGER, best.version)
 

@@ -45,7 +45,7 @@ def test_a_row_of_another_width_is_set_apart_and_the_others_are_kept(use_case):
         (b"<html>", "isn't JSON"),
         (body([1, 2]), 'no list "data"'),
         (body({"data": []}), 'no whole number "batch_number"'),
-        (body(batch(3, [[1, 2], [3, 4]])), "rows have 2 values; flats knows layouts of 6 columns"),
+        (body(batch(3, [[1, 2], [3, 4]])), "rows have 2 values; flats has layouts of 6 columns"),
         (body(batch(3, [{"area": 1}])), "columns are missing: floor, district, balcony, built, rent"),
         (body(batch(3, [1, 2])), "no row has the shape of a row"),
     ],

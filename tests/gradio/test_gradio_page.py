@@ -166,7 +166,7 @@ def test_no_model_yet_and_an_outage_are_one_message_and_end_by_themselves(
     empty = processes.inference("inference-empty", home, "/health")
     alone = start_page(empty.url)
     tab.goto(alone.url)
-    expect(tab.get_by_text("A service is away: The inference service")).to_be_visible()
+    expect(tab.get_by_text("A service is unavailable: The inference service")).to_be_visible()
     processes.started(supervisor, empty)
     expect(tab.get_by_text("No model is served yet.")).to_be_visible()
     tab.get_by_role("tab", name="Models").click()
@@ -180,7 +180,7 @@ def test_an_outage_keeps_the_form(tab, page, inference, supervisor):
     fill(tab, "Bedrooms", "9")
     supervisor.stop(inference)
     try:
-        expect(tab.locator("#notice").get_by_text("A service is away")).to_be_visible()
+        expect(tab.locator("#notice").get_by_text("A service is unavailable")).to_be_visible()
         tab.get_by_role("button", name="Predict").click()
         expect(tab.locator("#answer").get_by_text("doesn't answer")).to_be_visible()
         expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("9")

@@ -67,7 +67,7 @@ def test_database_comes_back_while_the_service_runs(lab, caplog):
     RAW.drop_all(lab.database)
     service = lab.serve()
     made = service.predict()["prediction_ids"]
-    service.wait(lambda: "the database takes no predictions" in caplog.text)
+    service.wait(lambda: "the database can't store predictions" in caplog.text)
     RAW.create_all(lab.database)
     service.wait(lambda: [p.id for p in lab.predictions()] == made)
 

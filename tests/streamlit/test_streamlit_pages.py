@@ -57,7 +57,7 @@ def choose(tab: Page, label: str, option: str) -> None:
 def predict(tab: Page) -> str:
     """Presses Predict and returns what is shown large."""
     tab.get_by_role("button", name="Predict", exact=True).click()
-    expect(tab.get_by_text("What moved it")).to_be_visible()
+    expect(tab.get_by_text("Explanation (SHAP values)")).to_be_visible()
     no_traceback(tab)
     return tab.get_by_test_id("stMetricValue").inner_text()
 
@@ -109,7 +109,8 @@ def test_a_new_value_of_an_open_category_is_taken_and_named(tab, pages):
     box.fill("Cit of nowhere")
     box.press("Enter")
     predict(tab)
-    expect(tab.get_by_text("“Cit of nowhere” is rare or new to the model. It knows City 000")).to_be_visible()
+    rare = "“Cit of nowhere” is rare or absent in the training rows. Similar frequent values: City 000"
+    expect(tab.get_by_text(rare)).to_be_visible()
 
 
 def test_a_long_form_shows_the_most_important_fields_and_folds_the_rest(tab, pages):
@@ -266,7 +267,7 @@ def test_an_outage_keeps_the_form(tab, pages, inference, supervisor):
     fill(tab, "Bedrooms", "9")
     supervisor.stop(inference)
     try:
-        expect(tab.get_by_text("Inference is away")).to_be_visible()
+        expect(tab.get_by_text("Inference is unavailable")).to_be_visible()
         expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("9")
         tab.get_by_role("button", name="Predict", exact=True).click()
         expect(tab.get_by_text("doesn't answer").first).to_be_visible()
