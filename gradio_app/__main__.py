@@ -20,7 +20,7 @@ CONCURRENCY = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves the page until it is told to stop; its exit status."""
+    """Serves the page until a signal stops it; returns the exit status."""
     return serve("gradio_app", "The Gradio page.", PageSettings, _run, arguments)
 
 

@@ -1,4 +1,4 @@
-"""What happens on the page: the handlers of its events. Each returns the new state of some components."""
+"""The handlers of the page's events. Each returns the new state of some components."""
 
 from functools import lru_cache
 from typing import Any
@@ -28,7 +28,7 @@ COLUMNS = ["Version", "Aliases", "Candidate", "Validation", "Test", "Baseline", 
 
 
 class Events:
-    """The handlers that ask the prediction API. The object holds no state of a visitor."""
+    """The handlers that call the prediction API. The object has no state of a visitor."""
 
     def __init__(self, client: InferenceClient):
         self._client = client
@@ -41,9 +41,9 @@ class Events:
     def probe(self, before: tuple, asked: str | None) -> tuple:
         """The list of use cases, the chosen one, what is served, and a notice when something is wrong.
 
-        While the service is away everything stays as it is, also the form with what was typed.
+        While the service doesn't answer, nothing changes; the form keeps the typed values.
 
-        before: what the service said at the last probe. asked: the use case in the page's address.
+        before: the service's reply at the last probe. asked: the use case in the page's address.
         """
         try:
             found = self._client.models()
@@ -71,7 +71,7 @@ class Events:
     ) -> None:
         """Renders the form of a served version and connects its events.
 
-        rows: what was typed, as one row for each use case; `typed` is the state that keeps it.
+        rows: the typed values, as one row for each use case; `typed` is the state that keeps them.
         """
         try:
             contract = self._contract(*served)
@@ -99,7 +99,7 @@ class Events:
         )
 
     def predict(self, contract: Contract, values: dict[str, Any]) -> tuple:
-        """The answer as text and the SHAP picture. A refusal names every field and its rule."""
+        """The answer as text and the SHAP plot. A refusal names every field and its rule."""
         nothing = gr.Plot(visible=False)
         try:
             reply = self._client.predict(contract.use_case, [values])
@@ -115,7 +115,7 @@ class Events:
         return text, gr.Plot(picture.waterfall(contract, values, explanation), visible=True)
 
     def history(self, served: tuple[str, int] | None) -> tuple:
-        """The versions of the chosen use case: a sentence, a picture and a table."""
+        """The versions of the chosen use case: a sentence, a plot and a table."""
         nothing = gr.Plot(visible=False), gr.Dataframe(visible=False)
         if not served:
             return "**No version to show yet.** The first training that ends registers one.", *nothing
@@ -130,7 +130,7 @@ class Events:
         return about, gr.Plot(figure, visible=True), gr.Dataframe(rows, visible=True)
 
     def _importance(self, served: tuple[str, int]) -> dict[str, float]:
-        """The importance of each field; the form keeps the contract's order while it isn't known."""
+        """The importance of each field; empty while there is none, then the form has the contract's order."""
         try:
             return self._weights(*served)
         except LabError:

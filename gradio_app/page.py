@@ -1,4 +1,4 @@
-"""The page: a form for the served champion, its prediction with the SHAP picture, and the history of versions."""
+"""The page: a form for the served champion, its prediction with the SHAP plot, and the history of versions."""
 
 from typing import Any
 
@@ -25,18 +25,18 @@ STYLE = """
 
 
 def build(client: InferenceClient, refresh: float) -> gr.Blocks:
-    """The page over one prediction API. refresh: seconds after which an open page asks for changes."""
+    """The page over one prediction API. refresh: seconds between two updates of an open page."""
     page = Events(client)
     with gr.Blocks(title="MLOps lab", analytics_enabled=False) as blocks:
         # The chosen use case. The box itself can't hold it: Gradio checks its value against an older list of choices.
         chosen = gr.State(None)
-        # What the service said at the last probe.
+        # The service's reply at the last probe.
         models = gr.State(())
         # (use case, version) that the form is made for.
         served = gr.State(None)
         # The use case in the address of a new page.
         asked = gr.State(None)
-        # Use case → row: what was typed is kept when a new champion comes or another use case is chosen.
+        # Use case → row: the typed values stay when a new champion is served or another use case is chosen.
         typed = gr.State({})
         with gr.Row(equal_height=True):
             with gr.Column(min_width=NARROW):
@@ -51,7 +51,7 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
                 place = gr.Column()
             with gr.Column(scale=2):
                 answer = gr.Markdown(HINT, elem_id="answer")
-                moved = gr.Plot(label="What moved it", show_label=False, visible=False, elem_id="moved")
+                moved = gr.Plot(label="Explanation", show_label=False, visible=False, elem_id="moved")
         with gr.Tab("Models"):
             about = gr.Markdown(elem_id="about")
             scores = gr.Plot(label="Test score by version", show_label=False, visible=False, elem_id="scores")

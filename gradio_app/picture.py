@@ -1,4 +1,4 @@
-"""The pictures of the page: what moved one prediction, and how the versions scored."""
+"""The plots of the page: the explanation of one prediction, and the scores of the versions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,7 +46,7 @@ def waterfall(contract: Contract, row: Mapping[str, Any], explanation: ExplainRe
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlabel(explained(contract, explanation), fontsize=9)
     axes.set_title(
-        f"What moved it (SHAP)\n{amount(contract, explanation.base_value)} on average, "
+        f"Explanation (SHAP values)\n{amount(contract, explanation.base_value)} on average, "
         f"{amount(contract, explanation.explained)} here",
         fontsize=10,
         loc="left",

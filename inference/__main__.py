@@ -10,7 +10,7 @@ from mlops_lab.serve import serve, serve_asgi
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the service until it is told to stop; its exit status."""
+    """Runs the service until a signal stops it; returns the exit status."""
     about = "Serves the champion of every use case."
     return serve("inference", about, InferenceSettings, _run, arguments)
 

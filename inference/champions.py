@@ -1,4 +1,4 @@
-"""The champions that are served: follows the registry's aliases and swaps models without a gap."""
+"""The served champions: polls the registry's aliases and replaces models without an interruption."""
 
 import logging
 import re
@@ -63,7 +63,7 @@ class Champion:
 
 @dataclass(frozen=True)
 class Status:
-    """What the service knows of one use case. `error`: why its newest champion isn't the one that is served."""
+    """The state of one use case. error: why its newest champion isn't the one that is served."""
 
     use_case: str
     champion: Champion | None
@@ -81,8 +81,8 @@ class _Failure:
 class Champions:
     """Every use case's champion, as the registry has it.
 
-    A version that can't be loaded or trusted never replaces the one that is served, and nor does a registry
-    that is away. A champion whose alias was taken away is served no longer.
+    The served version stays when a new one can't be loaded or has another digest than the recorded one, and while the
+    registry doesn't answer. A version that has lost the alias is no longer served.
     """
 
     def __init__(self, settings: InferenceSettings, database: Engine, metrics: Metrics):
@@ -199,7 +199,7 @@ class Champions:
         try:
             champion = self._load(version)
         except Exception as error:
-            # Whatever a broken file or a fault of the store raises, the old champion stays.
+            # A broken file or store may raise any error; the old champion stays.
             pause = min(failure.pause * 2, MAX_PAUSE) if failure else self._settings.inference_poll
             self._load_failed(name, version, error, pause)
             return
@@ -249,7 +249,7 @@ class Champions:
         recent.append(champion.label)
         if len(recent) > REMEMBERED_VERSIONS:
             self._metrics.forget(name, recent.popleft())
-        # The graph is in memory; older files would only fill the disk.
+        # The graph is in memory, so the files of older versions are deleted.
         for folder in self._settings.models.glob(f"{name}-*"):
             if folder.name.removeprefix(f"{name}-").isdigit() and folder.name != f"{name}-{champion.label}":
                 shutil.rmtree(folder, ignore_errors=True)
@@ -259,7 +259,7 @@ class Champions:
         if name in self._served:
             self._served = {key: champion for key, champion in self._served.items() if key != name}
             self.generation += 1
-            logger.warning("%s is served no longer: %s", name, why)
+            logger.warning("%s is no longer served: %s", name, why)
 
     def _load_failed(self, name: str, version: Version, error: Exception, pause: float) -> None:
         self._metrics.reload_failed(name)
@@ -268,7 +268,7 @@ class Champions:
         self._failures[name] = _Failure(version.version, text, time.monotonic() + pause, pause)
         if before is None or before.error != text:
             served = self._served.get(name)
-            goes_on = f"; version {served.label} goes on" if served else ""
+            goes_on = f"; version {served.label} is still served" if served else ""
             logger.error(
                 "%s %s%s", name, text, goes_on, exc_info=None if isinstance(error, ModelError) else error
             )
@@ -277,5 +277,5 @@ class Champions:
         self._metrics.reload_failed("registry")
         text = first_line(error)
         if self.registry_error is None:
-            logger.error("the model registry does not answer: %s; what is served goes on", text)
+            logger.error("the model registry does not answer: %s; the served models stay", text)
         self.registry_error = text

@@ -1,4 +1,4 @@
-"""What `/predict`, `/explain` and `/feedback` have in common: JSON in, JSON out, and every reply is counted.
+"""The base of `/predict`, `/explain` and `/feedback`: JSON in, JSON out, and every reply is counted.
 
 They are plain routes of Starlette, because FastAPI's own route costs more than a tenth of a prediction
 (docs/architecture.md has the figures). OpenAPI describes them from the contracts.
@@ -37,7 +37,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model answered. `content` becomes the JSON body; the rest is counted."""
+    """The model's answer. `content` becomes the JSON body; the other fields are for the metrics."""
 
     champion: Champion
     content: dict[str, Any]
@@ -69,7 +69,7 @@ def endpoint(
             else:
                 reply, body = await service.workers.run(answer, call)
         except ClientDisconnect:
-            # Nobody is left to answer.
+            # The client has closed the connection, so there is nobody to reply to.
             return Response()
         except Exception as error:
             response, rows = refusal(error), 0
@@ -88,7 +88,7 @@ def endpoint(
 
 
 def _labels(service: Service, use_case: str) -> tuple[str, str]:
-    """(use case, served version) as labels: what comes from outside must never become one."""
+    """(use case, served version) as labels. Text of a request must never become a label."""
     if champion := service.champions.find(use_case):
         return use_case, champion.label
     return service.champions.known(use_case) or UNKNOWN, ""

@@ -1,4 +1,4 @@
-"""What can be wrong with a request: typed errors, and the one place where an error becomes a reply."""
+"""The typed errors of requests, and the one place where an error becomes a reply."""
 
 from typing import Any, ClassVar
 
@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 
 from mlops_lab.errors import ContractError, LabError, NoChampionError
 
-# A large batch with every row wrong still gets a reply that a person can read.
+# The reply for a large batch with many wrong rows must stay short enough to read.
 MAX_PROBLEMS = 100
 
 
@@ -39,7 +39,7 @@ class RegistryAway(RequestError):
 
 
 class CannotStore(RequestError):
-    """The spool takes nothing."""
+    """The spool is full, or can't be written."""
 
     status, kind, headers = 503, "cannot_store", {"retry-after": "10"}
 
@@ -92,7 +92,7 @@ def kind_of(error: Exception) -> str:
 
 
 def refusal(error: Exception) -> Response:
-    """The reply to a request that raised this error. Of an unforeseen one it tells only that it happened."""
+    """The reply to a request that raised this error. For an unexpected error it has no details."""
     status, _, headers, content = _describe(error)
     return Response(orjson.dumps(content), status, headers, "application/json")
 
@@ -112,7 +112,7 @@ def _describe(error: Exception) -> tuple[int, str, dict[str, str], dict[str, Any
             return 503, "no_model", {"retry-after": "10"}, {"detail": str(error)}
         case RequestError():
             return error.status, error.kind, error.headers, {"detail": str(error)}
-    text = "the service failed on this request; its log says why, under the request's X-Request-ID"
+    text = "the service failed on this request; its log has the reason, under the request's X-Request-ID"
     return 500, "internal", {}, {"detail": text}
 
 

@@ -36,7 +36,7 @@ def respond(service: Service, call: Call) -> Reply:
 
 
 def _class(asked: str | None, contract: Contract, predicted: Any) -> str | None:
-    """The class whose probability is explained: the one asked for, else true (binary) or the predicted one."""
+    """The class whose probability is explained: the requested one, else true (binary) or the predicted one."""
     if contract.task == "regression":
         return None
     if asked:

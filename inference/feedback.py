@@ -65,7 +65,7 @@ def _actual(contract: Contract, body: dict[str, Any]) -> Any:
 
 
 def _group_key(key: Any) -> dict[str, Any] | None:
-    """Column name to value. Only the form is checked: the service doesn't know which columns the key has."""
+    """Column name to value. Only types and lengths are checked: the contract has no list of the key's columns."""
     if key is None:
         return None
     if not isinstance(key, dict) or not 0 < len(key) <= _MAX_KEYS:

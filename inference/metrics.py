@@ -23,7 +23,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._requests = Counter(
             "inference_requests",
-            "Requests that name a use case, by what was asked and the reply's status",
+            "Requests that name a use case, by route and the reply's status",
             ["use_case", "version", "kind", "status"],
             registry=self.registry,
         )
@@ -81,13 +81,13 @@ class Metrics:
         self._reload_failures.labels(use_case).inc()
 
     def forget(self, use_case: str, version: str) -> None:
-        """Drops the series of a version that was served long ago, so that they never pile up."""
+        """Drops the series of a version that was served long ago, so that their number stays bounded."""
         for key in [key for key in self._cached if key[:2] == (use_case, version)]:
             del self._cached[key]
             self._requests.remove(use_case, version, key[2], str(key[3]))
 
     def watch(self, champions: "Champions", log: "PredictionLog") -> None:
-        """Adds what is computed when Prometheus asks: served models, drift, the spool."""
+        """Adds the collectors that compute at each scrape: served models, drift, the spool."""
         self.registry.register(_Models(champions))
         self.registry.register(_SpoolSize(log))
 
@@ -97,7 +97,7 @@ class Metrics:
 
 
 class _Models:
-    """What is computed when Prometheus asks: the served models and their drift."""
+    """Computed at each scrape: the served models and their drift."""
 
     def __init__(self, champions: "Champions"):
         self._champions = champions
@@ -117,7 +117,7 @@ class _Models:
         )
         bound = GaugeMetricFamily(
             "feature_drift_bound",
-            "feature_drift_psi above which the use case's retrain policy asks for a training",
+            "feature_drift_psi above which the use case's retrain policy requires a training",
             labels=["use_case"],
         )
         rows = GaugeMetricFamily(
@@ -149,7 +149,7 @@ class _Models:
 
 
 class _SpoolSize:
-    """What is computed when Prometheus asks: the spool."""
+    """Computed at each scrape: the spool."""
 
     def __init__(self, log: "PredictionLog"):
         self._log = log

@@ -1,4 +1,4 @@
-"""The prediction log: what is logged of a prediction, and its way from the request into the database.
+"""The prediction log: the entry of each prediction, and its way from the request into the database.
 
 A request only appends to a queue in memory. One thread writes the queue to the spool on disk, at least twice a second;
 a second one moves the spool into the tables `predictions` and `feedback`. An entry carries its own id and is inserted
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("inference.log")
 
-# Seconds between two writes to the spool: what SIGKILL can lose.
+# Seconds between two writes to the spool. SIGKILL can lose the entries of this time.
 FLUSH_SECONDS = 0.5
-# This many entries in memory are written sooner.
+# With this many entries in memory, the write starts earlier.
 FLUSH_ENTRIES = 2000
-# Entries held in memory while the disk takes nothing; more are dropped.
+# Entries held in memory while the disk can't be written; further ones are dropped.
 MAX_WAITING = 200_000
 INSERT_ROWS = 500
-# Seconds between two tries of a database that is away.
+# Seconds between two tries of a database that doesn't answer.
 MAX_PAUSE = 30.0
 
 _TABLES = {
@@ -52,7 +52,7 @@ def prediction_entries(
     probabilities: list[dict[str, float]] | None,
     ids: list[str],
 ) -> list[dict[str, Any]]:
-    """What is logged of each predicted row: the typed row, the prediction, the model's version, the request."""
+    """The log's entry for each predicted row: the typed row, the prediction, the model's version, the request."""
     common = {
         "table": "predictions",
         "use_case": champion.use_case,
@@ -96,7 +96,7 @@ class PredictionLog:
     def add(self, entries: list[dict[str, Any]]) -> None:
         """Queues entries: JSON types and dates, each with its `table` and `id`."""
         if self._waiting_entries >= MAX_WAITING:
-            self._drop(len(entries), "the disk takes nothing")
+            self._drop(len(entries), "the disk can't be written")
             return
         with self._counting:
             self._waiting.append(entries)
@@ -110,13 +110,13 @@ class PredictionLog:
             self._spool.append([entry])
         except SpoolError as error:
             raise SpoolError(
-                "the spool is full, since the database has been away for long; try again later"
+                "the spool is full, because the database doesn't answer; try again later"
             ) from error
         except OSError as error:
             raise SpoolError(f"the spool can't be written ({error.strerror}); try again later") from error
 
     def flush(self) -> None:
-        """Writes what waits in memory to the spool. Raises `OSError` when the disk takes nothing."""
+        """Writes the entries in memory to the spool. Raises `OSError` when the disk can't be written."""
         with self._flushing:
             while self._waiting:
                 entries = self._waiting[0]
@@ -139,7 +139,7 @@ class PredictionLog:
         try:
             self.flush()
         except OSError as error:
-            logger.error("%d entries are lost, the disk takes nothing: %s", self._waiting_entries, error)
+            logger.error("%d entries are lost, the disk can't be written: %s", self._waiting_entries, error)
         if rows := self.spooled()[1]:
             logger.warning("%d entries stay in the spool until the next start", rows)
         self._spool.close()
@@ -177,7 +177,7 @@ class PredictionLog:
                 pause = min(pause * 2, MAX_PAUSE)
                 cause = first_line(error)
                 self._report(
-                    logging.WARNING, f"the database takes no predictions ({cause}); they stay in the spool"
+                    logging.WARNING, f"the database can't store predictions ({cause}); they stay in the spool"
                 )
             except Exception as error:
                 # An error of the disk or of a driver must not end this thread.
@@ -211,7 +211,7 @@ class PredictionLog:
         self.logged += taken
 
     def _insert(self, name: str, rows: list[dict[str, Any]]) -> int:
-        """Inserts rows; how many the database took. It refused the others for good. Raises when it is away."""
+        """Inserts rows and returns how many the database accepted; the others are at fault. Raises when it is down."""
         try:
             self._send(name, rows)
             return len(rows)

@@ -1,4 +1,4 @@
-"""`/models`, `/health`, `/ready`, `/reload`, `/metrics`: what is served, and whether."""
+"""`/models`, `/health`, `/ready`, `/reload`, `/metrics`: the served models and the state of the service."""
 
 import asyncio
 import hmac
@@ -50,13 +50,13 @@ def router(service: Service) -> APIRouter:
     def metrics() -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @routes.post("/reload", summary="Look at the aliases now; needs the reload token", tags=["service"])
+    @routes.post("/reload", summary="Check the aliases now; needs the reload token", tags=["service"])
     async def reload(authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
         token = service.settings.reload_token
-        # An empty secret would be one that anybody can guess.
+        # An empty token would let every caller in.
         if token is None or not token.get_secret_value():
             raise ReloadDisabled(
-                "POST /reload is off: no token is set (LAB_RELOAD_TOKEN); the service follows the aliases by itself"
+                "POST /reload is off: LAB_RELOAD_TOKEN isn't set; the aliases are checked every few seconds"
             )
         expected = f"Bearer {token.get_secret_value()}".encode()
         if not hmac.compare_digest(authorization.encode(), expected):
@@ -64,7 +64,7 @@ def router(service: Service) -> APIRouter:
         await asyncio.to_thread(champions.refresh, True)
         return _models(service)
 
-    @routes.get("/models", summary="Every registered use case and what of it is served", tags=["models"])
+    @routes.get("/models", summary="Every registered use case and its served version", tags=["models"])
     async def models() -> dict[str, Any]:
         return _models(service)
 

@@ -1,4 +1,4 @@
-"""What every route is given: the settings and the parts that the service is made of."""
+"""The object that every route gets: the settings and the parts of the service."""
 
 from dataclasses import dataclass
 

@@ -9,7 +9,7 @@ from mlops_lab.settings import Settings
 
 
 class InferenceSettings(Settings):
-    """The lab's settings and what only the service needs."""
+    """The lab's settings, and those of the service alone."""
 
     flags: ClassVar[dict[str, str]] = {
         "--host": "bind",

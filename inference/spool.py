@@ -1,7 +1,7 @@
 """Files on disk that hold log entries until the database has taken them.
 
 Each replica writes to a subfolder of its own, which it holds by a file lock. At its start it also moves the segments
-of subfolders that nobody holds, that is of dead replicas, into its own.
+of subfolders without a lock, that is of replicas that have ended, into its own.
 """
 
 import fcntl
@@ -21,14 +21,14 @@ MAX_REPLICAS = 1000
 
 
 class SpoolError(LabError):
-    """The spool's folder can't be used, or takes no more entries."""
+    """The spool's folder can't be used, or the spool is full."""
 
 
 class Spool:
     """One replica's segments: files of JSON lines, the oldest is moved first. Threads may share it."""
 
     def __init__(self, folder: Path, limit: int):
-        """folder: of all replicas. limit: bytes on disk beyond which `append` takes nothing.
+        """folder: of all replicas. limit: bytes on disk beyond which `append` refuses entries.
 
         Raises `SpoolError` when the folder can't be used.
         """
@@ -47,12 +47,12 @@ class Spool:
             return sum(size for size, _ in sizes), sum(rows for _, rows in sizes)
 
     def append(self, entries: list[dict[str, Any]]) -> None:
-        """Writes the entries. Raises `SpoolError` when the spool is full, `OSError` when the disk takes nothing."""
+        """Writes the entries. Raises `SpoolError` when the spool is full, `OSError` when the disk can't be written."""
         with self._lock:
             if self.size()[0] > self._limit:
                 raise SpoolError("the spool is full")
             if self._open is None:
-                # The names sort by time. Buffering would hide how much of a block the disk took.
+                # The names sort by time. With buffering, the number of written bytes would be unknown.
                 name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers)}.jsonl"
                 self._open = (self._folder / name).open("ab", buffering=0)
             path = Path(self._open.name)
@@ -62,7 +62,7 @@ class Spool:
                 while block:
                     block = block[self._open.write(block) :]
             except OSError:
-                # Half an entry would spoil the next one.
+                # Half an entry would damage the next one.
                 self._open.truncate(size)
                 raise
             self._segments[path] = (self._open.tell(), rows + len(entries))
@@ -78,18 +78,18 @@ class Spool:
             return path
 
     def remove(self, segment: Path) -> int:
-        """Deletes a segment; how many rows it had."""
+        """Deletes a segment and returns its number of rows."""
         with self._lock:
             segment.unlink(missing_ok=True)
             return self._segments.pop(segment)[1]
 
     def keep_refused(self, entry: dict[str, Any]) -> None:
-        """Appends an entry that the database will never take to the file `refused`, for a person to look at."""
+        """Appends an entry that the database can never accept to the file `refused`, for inspection by hand."""
         with (self._folder / "refused").open("ab") as file:
             file.write(line(entry))
 
     def close(self) -> None:
-        """Gives the subfolder up; what it holds is taken over at the next start."""
+        """Releases the subfolder's lock; the next start takes over its segments."""
         with self._lock:
             self._close_segment()
         os.close(self._claim)
@@ -118,11 +118,11 @@ def _narrow(value: Any) -> Any:
 
 
 def _claim(folder: Path) -> tuple[Path, int]:
-    """A subfolder for this replica and the lock on it; segments of subfolders that nobody holds are moved there."""
+    """A subfolder for this replica, and its lock. Segments of subfolders without a lock are moved there."""
     try:
         mine = _first_free(folder)
         if mine is None:
-            raise SpoolError(f"every subfolder of the spool {folder} is held by another replica")
+            raise SpoolError(f"every subfolder of the spool {folder} is locked by another replica")
         others = [path for path in folder.iterdir() if path.name.isdigit() and path != mine[0]]
         for other in others:
             if (lock := _try_lock(other)) is not None:

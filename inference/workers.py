@@ -10,7 +10,7 @@ from inference.errors import Busy
 
 T = TypeVar("T")
 
-# More threads would only share the same processor among more bodies in memory.
+# More threads would hold more bodies in memory without a gain in speed.
 THREADS = 2
 MAX_WAITING = 64
 

@@ -9,7 +9,7 @@ from mlops_lab.errors import LabError
 
 
 class AlertsError(LabError):
-    """Alertmanager doesn't answer, or another service answers in its place."""
+    """Alertmanager doesn't answer, or another service answers at its address."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _prefill(contract: Contract) -> None:
     """
     keys = {f.name: key_of(contract.use_case, f) for f in contract.features}
     draft = st.session_state.get(_draft(contract))
-    # A new session begins after a reload, or with a link that somebody sent.
+    # A new session begins after a reload, or when the page's address is opened elsewhere.
     if draft is None:
         draft = {name: st.query_params[key] or None for name, key in keys.items() if key in st.query_params}
     draft = draft | {name: st.session_state[key] for name, key in keys.items() if key in st.session_state}
@@ -140,6 +140,6 @@ def _range(feature: Number) -> dict[str, Any]:
 def _help(feature: Feature) -> str | None:
     parts = [explanation_of(feature)]
     if isinstance(feature, Category) and feature.allow_unknown:
-        parts.append("Any text; a value that the model never saw counts as rare.")
+        parts.append("Any text; a value without training rows counts as rare.")
     parts.append("Must be given." if feature.required else "Empty means unknown.")
     return " ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""What every page needs: the clients, the chosen use case, and one friendly message for each fault."""
+"""Shared by every page: the clients, the chosen use case, and one message for each fault."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from mlops_lab.form import away, fault, no_model, problems, title_of
 
 # The session's key of the chosen use case, and its name in the page's address.
 CHOSEN = "use_case"
-# Streamlit leaves a third of a laptop's screen empty around a wide page.
+# By default Streamlit's wide layout has large margins on a laptop's screen.
 # Its figures are too large for a row of names.
 STYLE = """<style>
 .stMainBlockContainer {padding: 2.5rem 2.5rem 3rem}
@@ -32,7 +32,7 @@ class Fault(NamedTuple):
 
 
 class News(NamedTuple):
-    """What the services said at the last probe."""
+    """The services' replies at the last probe."""
 
     models: tuple[ServedModel, ...]
     use_cases: tuple[str, ...]
@@ -82,7 +82,7 @@ def chosen() -> str | None:
 
 
 def served(use_case: str) -> ServedModel:
-    """The last reply of the service about the use case, also while it is away. Raises `LabError` without one."""
+    """The last reply of the service about the use case, also while it doesn't answer. Raises `LabError` without one."""
     known = st.session_state.get(_SERVED, {}).get(use_case)
     if known:
         return known
@@ -94,7 +94,7 @@ def served(use_case: str) -> ServedModel:
 
 @contextmanager
 def friendly() -> Iterator[None]:
-    """Turns an error of a service into one message that says what to do. The rest of the page goes on."""
+    """Turns an error of a service into one message that says what to do. The rest of the page is still drawn."""
     try:
         yield
     except NoChampionError:
@@ -133,7 +133,7 @@ def _first(use_cases: list[str]) -> str:
 
 
 def _probe() -> News:
-    """Asks both services. Two results are equal as long as nothing changed."""
+    """Probes both services. Two results are equal as long as nothing changed."""
     models, names, faults = [], [], []
     try:
         models = inference().models()
@@ -145,7 +145,7 @@ def _probe() -> News:
         names = tracking().use_cases()
     except LabError as error:
         faults.append(Fault("MLflow", str(error)))
-    # While a service is away its use cases stay in the list, and so does the form with what was typed.
+    # While a service doesn't answer, its use cases stay in the list, and the form keeps the typed values.
     known = st.session_state.get(_KNOWN, []) if faults else []
     st.session_state[_KNOWN] = sorted({*known, *names, *(model.use_case for model in models)})
     return News(tuple(models), tuple(names), tuple(faults))
@@ -166,7 +166,7 @@ def _watch() -> None:
         if model.error:
             st.caption(f":orange[●] {title}: {model.error}")
     for fault_ in news.faults:
-        st.caption(f":orange[●] {fault_.service} is away")
+        st.caption(f":orange[●] {fault_.service} is unavailable")
 
 
 def _title(use_case: str) -> str:

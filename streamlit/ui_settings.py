@@ -1,4 +1,4 @@
-"""Where the pages find the services: `LAB_*` variables, or files of the same names in `LAB_SECRETS_DIR`."""
+"""The addresses of the services: `LAB_*` variables, or files of the same names in `LAB_SECRETS_DIR`."""
 
 from functools import cache
 
@@ -15,7 +15,7 @@ class PageSettings(LabSettings):
     mlflow_username: str | None = None
     mlflow_password: SecretStr | None = None
 
-    airflow_url: str | None = Field(None, description="link only; the pages never call Airflow")
+    airflow_url: str | None = Field(None, description="only a link; the pages never call Airflow")
     inference_public_url: str | None = Field(None, description="default: inference_url")
     mlflow_public_url: str | None = Field(None, description="default: mlflow_url")
     alertmanager_url: str | None = Field(

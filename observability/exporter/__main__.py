@@ -15,7 +15,7 @@ from observability.exporter.settings import ExporterSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until it is told to stop; its exit status."""
+    """Serves until a signal stops it; returns the exit status."""
     about = "Prometheus metrics of services that have none; settings are LAB_EXPORTER_*."
     return serve("observability.exporter", about, ExporterSettings, _run, arguments)
 

@@ -30,8 +30,8 @@ def page() -> None:
         runs = ui_frame.tracking().runs(use_case, BatchTags)
         if not runs:
             ui_frame.say_empty(
-                "**No batch has landed yet.** Each run of the training DAG takes one from the Data API; "
-                "it appears here by itself."
+                "**No batch has landed yet.** Each run of the training DAG requests one from the Data API. "
+                "This page shows it without a reload."
             )
             return
         frame = pd.DataFrame([_row(run) for run in runs])
@@ -64,7 +64,7 @@ def _totals(frame: pd.DataFrame) -> None:
     cells[3].metric("Quarantined", fraction, border=True)
     if gap := int(frame["gap"].fillna(0).sum()):
         st.warning(
-            f"{counted(gap, 'batch', 'batches')} went missing between those that landed.",
+            f"{counted(gap, 'batch', 'batches')} between the landed ones never arrived.",
             icon=":material/warning:",
         )
 
@@ -198,7 +198,7 @@ def _quarantine(run: Run) -> None:
     try:
         records = _quarantined(run.id)
     except NotFoundError:
-        st.caption("This run holds no quarantine table (yet).")
+        st.caption("This run has no quarantine table (yet).")
         return
     except ValueError:
         st.caption("The quarantine table in MLflow can't be read.")

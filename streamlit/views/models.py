@@ -28,7 +28,7 @@ def page() -> None:
         if not versions:
             ui_frame.say_empty(
                 "**No version is registered yet.** The first training that ends registers one; "
-                "this page shows it by itself."
+                "this page shows it without a reload."
             )
             return
         candidates = {run.id: run for run in ui_frame.tracking().runs(use_case, CandidateTags)}
@@ -140,9 +140,7 @@ def _details(use_case: str, versions: list[ModelVersion], candidates: dict[str, 
         st.markdown(f"**{tags.outcome.capitalize() or 'Outcome'}:** {tags.reason}")
     run = candidates.get(version.run_id)
     if not run:
-        ui_frame.say_empty(
-            "**The run of this version is gone from MLflow**, and its scores and plots with it."
-        )
+        ui_frame.say_empty("**The run of this version was deleted from MLflow**, with its scores and plots.")
         return
     facts = [] if tags.batch_number is None else [f"Trained after batch {tags.batch_number}"]
     facts += [f"digest `{tags.digest[:12]}`"] if tags.digest else []

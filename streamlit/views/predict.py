@@ -63,7 +63,7 @@ def _ask(contract: Contract, row: dict) -> None:
         ui_frame.say_fault(error)
         return
     try:
-        with st.spinner("Finding what moved it"):
+        with st.spinner("Computing the explanation"):
             explanation = ui_frame.inference().explain(contract.use_case, row)
     except LabError as error:
         explanation = str(error)
@@ -89,7 +89,7 @@ def _answer(contract: Contract, row: dict) -> None:
 def _prediction(contract: Contract, reply: PredictReply) -> None:
     target = contract.target
     st.metric(label(target), show(target, reply.predictions[0]), border=True)
-    # It says what the classes mean where they are numbers.
+    # Where classes are numbers, the description explains them.
     if target.description:
         st.caption(target.description)
     if reply.probabilities:
@@ -118,21 +118,21 @@ def _classes(shares: dict[str, float]) -> None:
 
 
 def _rare_values(contract: Contract, row: dict) -> None:
-    """Names the values that the model never saw, beside similar values that it knows."""
+    """Names the values that have no code in the vocabulary, with similar values that have one."""
     for feature in contract.features:
         value = row[feature.name]
         if isinstance(feature, Category) and not feature.knows(value if value is None else str(value)):
-            text = f"{feature.title} “{value}” is rare or new to the model."
+            text = f"{feature.title} “{value}” is rare or absent in the training rows."
             try:
                 similar = ui_frame.inference().values(contract.use_case, feature.name, str(value)[:3])
             except LabError:
                 similar = []
-            st.caption(text + (f" It knows {', '.join(similar[:5])}." if similar else ""))
+            st.caption(text + (f" Similar frequent values: {', '.join(similar[:5])}." if similar else ""))
 
 
 def _explanation(contract: Contract, row: dict, explanation: ExplainReply) -> None:
-    """Bars of what moved the prediction: one for each of the strongest fields, one for the rest."""
-    st.markdown("#### What moved it")
+    """The bars of the explanation: one for each of the strongest fields, one for the rest."""
+    st.markdown("#### Explanation (SHAP values)")
     frame = pd.DataFrame(
         {"field": bar.label, "moved": bar.value} for bar in contributions(contract, row, explanation)
     )
@@ -164,9 +164,9 @@ def _feedback(contract: Contract, reply: PredictReply) -> None:
                 return
             with ui_frame.friendly():
                 ui_frame.inference().feedback(contract.use_case, prediction, actual)
-                st.success("Thank you: it is kept with this prediction.")
+                st.success("The ground truth is stored with this prediction.")
         st.caption(
-            "It measures the model. To teach it as well, send it to `POST /feedback` with its group key."
+            "It is used for the live error. To train on it as well, send it to `POST /feedback` with its group key."
         )
 
 
@@ -198,7 +198,7 @@ def _take(key: str, value: str) -> None:
 
 
 def _weights(use_case: str, version: int) -> dict[str, float]:
-    """The importance of each field; the form keeps the contract's order while it isn't known."""
+    """The importance of each field; empty while there is none, then the form has the contract's order."""
     try:
         return _example_weights(use_case, version)
     except LabError:

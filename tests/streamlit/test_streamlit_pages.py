@@ -160,7 +160,7 @@ def test_ground_truth_reaches_the_database(tab, pages, folder):
     tab.get_by_text("Send the ground truth").click()
     fill(tab, "Price (USD)", "398765")
     tab.get_by_role("button", name="Send").click()
-    expect(tab.get_by_text("it is kept with this prediction")).to_be_visible()
+    expect(tab.get_by_text("The ground truth is stored with this prediction")).to_be_visible()
     engine = connect(f"sqlite:///{folder / 'home' / 'RawData.db'}")
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
