@@ -1,7 +1,6 @@
 """The served champions: polls the registry's aliases and replaces models without an interruption."""
 
 import logging
-import re
 import shutil
 import threading
 import time
@@ -17,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from inference.errors import RegistryAway, UnknownUseCase
 from inference.metrics import Metrics
 from inference.settings import InferenceSettings
-from mlops_lab.contract import Contract
+from mlops_lab.contract import USE_CASE_NAME, Contract
 from mlops_lab.data.tables import Model
 from mlops_lab.errors import ModelError, NoChampionError, first_line
 from mlops_lab.model.drift import DriftCounter
@@ -28,8 +27,6 @@ logger = logging.getLogger("inference.champions")
 
 # Versions of each use case whose request counts stay in the metrics.
 REMEMBERED_VERSIONS = 5
-# The name of a use case becomes a path and a label. Other models in the registry are not the lab's.
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # Seconds between two tries of a version that can't be loaded.
 MAX_PAUSE = 60.0
 
@@ -117,8 +114,7 @@ class Champions:
             )
         if use_case == self._settings.default_use_case:
             raise NoChampionError(f"{use_case} has no model yet; try again after its training")
-        names = ", ".join(sorted(self._known)) or "none yet"
-        raise UnknownUseCase(f"there is no use case {use_case[:40]!r}; there are: {names}")
+        raise self._unknown(use_case)
 
     def find(self, use_case: str) -> Champion | None:
         """The served champion, if any."""
@@ -141,8 +137,7 @@ class Champions:
         """Every version in the registry, newest first. Raises `UnknownUseCase`, `RegistryAway`."""
         try:
             if use_case not in self._known and use_case not in self._registry.use_cases():
-                names = ", ".join(sorted(self._known)) or "none yet"
-                raise UnknownUseCase(f"there is no use case {use_case[:40]!r}; there are: {names}")
+                raise self._unknown(use_case)
             return self._registry.versions(use_case)
         except UnknownUseCase:
             raise
@@ -158,7 +153,8 @@ class Champions:
         """
         with self._lock:
             try:
-                names = [name for name in self._registry.use_cases() if NAME.fullmatch(name)]
+                # Models of other names in the registry are not the lab's.
+                names = [name for name in self._registry.use_cases() if USE_CASE_NAME.fullmatch(name)]
                 wanted = {name: self._registry.by_alias(name, CHAMPION) for name in names}
             except Exception as error:
                 # MLflow, its HTTP client and its database raise errors of their own.
@@ -173,6 +169,10 @@ class Champions:
                 self._withdraw(name, "its registered model was deleted")
             self._known = frozenset(names)
             self.looked = True
+
+    def _unknown(self, use_case: str) -> UnknownUseCase:
+        names = ", ".join(sorted(self._known)) or "none yet"
+        return UnknownUseCase(f"there is no use case {use_case[:40]!r}; there are: {names}")
 
     @cached_property
     def _registry(self) -> Registry:

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from inference.errors import ReloadDisabled, UnknownFeature, WrongToken
 from inference.service import Service
 from mlops_lab.errors import NoChampionError
-from mlops_lab.features import SCHEMA_VALUES, Category
+from mlops_lab.features import SCHEMA_VALUES, TEXT_LIMIT, Category
 
 # Fields that only training needs.
 _BULK = {"background", "reference"}
@@ -83,7 +83,7 @@ def router(service: Service) -> APIRouter:
         "/models/{use_case}/features/{feature}", summary="Look up values of a category", tags=["models"]
     )
     async def values(
-        use_case: str, feature: str, q: Annotated[str, Query(max_length=255)] = ""
+        use_case: str, feature: str, q: Annotated[str, Query(max_length=TEXT_LIMIT)] = ""
     ) -> dict[str, Any]:
         contract = champions.get(use_case).contract
         categories = {f.name: f for f in [*contract.features, contract.target] if isinstance(f, Category)}

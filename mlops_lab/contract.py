@@ -5,6 +5,7 @@ Pure pydantic and numpy. A use case declares features; training completes them i
 `Contract.encode` is the only way from rows to the model's input.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -18,6 +19,8 @@ from mlops_lab.errors import ContractError
 from mlops_lab.features import Category, Feature, FieldError
 from mlops_lab.metrics import Task
 
+# The name of a use case becomes a table, a registered model, a DAG, a path and a label in metrics.
+USE_CASE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "model.onnx"
 # From this many rows on, each distinct value of a column is encoded only once, which is much faster.
@@ -118,6 +121,16 @@ class Contract(BaseModel):
     def example(self) -> dict[str, Any]:
         """One row that `POST /predict` accepts, as JSON types."""
         return {f.name: f.example for f in self.features}
+
+    @property
+    def test_score(self) -> float | None:
+        """The use case's metric on the test rows; None when there are none, or when it isn't defined on them."""
+        return self.metrics.get("test", {}).get(self.metric)
+
+    @property
+    def baseline_score(self) -> float | None:
+        """The same metric of the naive baseline on the test rows, or None."""
+        return self.baseline.get("test", {}).get(self.metric)
 
     def read(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Raw rows (JSON types) as typed and checked rows, with the features in order.

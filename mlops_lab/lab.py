@@ -78,9 +78,7 @@ class Lab:
     @cached_property
     def tracking(self) -> Tracking:
         served = self.settings.tracking_uri.startswith("http")
-        return Tracking(
-            self.registry, None if served else str(self.settings.home.resolve() / "mlflow-artifacts")
-        )
+        return Tracking(self.registry, None if served else str(self.settings.mlflow_artifacts))
 
     @property
     def cache(self) -> Path:

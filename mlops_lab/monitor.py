@@ -89,7 +89,7 @@ def _compare(
     policy = contract.retrain
     drift = feature_drift(contract, matrix) if len(matrix) >= policy.min_drift_rows else {}
     worst = max(drift, key=lambda name: drift[name], default=None)
-    test = contract.metrics.get("test", {}).get(contract.metric)
+    test = contract.test_score
     truth, output = _outcomes(contract, labelled)
     live = _score(contract, truth, output) if len(truth) >= MIN_LABELLED else None
 

@@ -118,7 +118,17 @@ class Settings(LabSettings):
 
     @cached_property
     def tracking_uri(self) -> str:
-        return self.mlflow_url or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+        return self.mlflow_url or self.mlflow_database
+
+    @property
+    def mlflow_database(self) -> str:
+        """URL of the database of an MLflow on this machine."""
+        return f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """The folder of its runs' files and models."""
+        return self.home.resolve() / "mlflow-artifacts"
 
     def _database(self, url: SecretStr | None, name: str) -> str:
         return url.get_secret_value() if url else f"sqlite:///{self.home.resolve() / name}.db"

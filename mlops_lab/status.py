@@ -1,7 +1,5 @@
 """What the lab has for one use case: the champion with its scores, the number of versions, the batches."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,18 +52,13 @@ def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
         version=champion.version,
         candidate=lineage.candidate,
         metric=contract.metric,
-        test=_defined(contract.metrics, contract.metric),
-        baseline=_defined(contract.baseline, contract.metric),
+        test=contract.test_score,
+        baseline=contract.baseline_score,
         rows=lineage.rows["train"],
         batches=len(lineage.batches),
         run_id=champion.run_id,
         reason=VersionTags.from_mlflow(champion.tags).reason,
     )
-
-
-def _defined(scores: Mapping[str, Mapping[str, float]], metric: str) -> float | None:
-    score = scores.get("test", {}).get(metric, math.nan)
-    return None if math.isnan(score) else score
 
 
 def status(lab: Lab, name: str) -> dict[str, Any]:

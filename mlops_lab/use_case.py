@@ -5,14 +5,13 @@ from it. The folder is read at run time, so a new file needs no rebuild.
 """
 
 import importlib.util
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_lab.contract import RetrainPolicy
+from mlops_lab.contract import USE_CASE_NAME, RetrainPolicy
 from mlops_lab.errors import UseCaseError, first_line
 from mlops_lab.features import Boolean, Category, Date, Feature
 from mlops_lab.metrics import Metric, Task
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 # The lab's own columns in the tables of a use case.
 RESERVED = {"batch_id", "row_index", "row_hash", "group_hash", "split"}
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class UseCase:
     schedule: str = "*/15 * * * *"
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
+        if not USE_CASE_NAME.fullmatch(self.name):
             raise UseCaseError(f"use case name {self.name!r}: lower-case letters, digits and _ only")
         names = [f.name for f in self.features]
         if twice := {name for name in names if names.count(name) > 1}:

@@ -200,7 +200,7 @@ class Store:
         with self.raw.begin() as db:
             for split, _ in SHARES:
                 if f"{use_case.name}_{split}" not in views:
-                    # A view takes no parameters. Both names are safe: `NAME` restricts one, SHARES lists the other.
+                    # A view takes no parameters. Both names are safe: USE_CASE_NAME and SHARES restrict them.
                     rows_of = f"SELECT * FROM {raw.name} WHERE split = '{split}'"  # noqa: S608
                     db.execute(text(f"CREATE VIEW {use_case.name}_{split} AS {rows_of}"))
 

@@ -38,13 +38,13 @@ def secret(settings: Settings, name: str, size: int = 32) -> str:
 
 def mlflow(settings: Settings) -> Process:
     """The tracking server and registry, on SQLite and a folder."""
-    home, port = settings.home.resolve(), settings.mlflow_port
+    port = settings.mlflow_port
     options = {
         "host": settings.bind,
         "port": port,
         "workers": 1,
-        "backend-store-uri": f"sqlite:///{home / 'mlflow.db'}",
-        "default-artifact-root": home / "mlflow-artifacts",
+        "backend-store-uri": settings.mlflow_database,
+        "default-artifact-root": settings.mlflow_artifacts,
         "allowed-hosts": ",".join(f"{host}:{port}" for host in ("127.0.0.1", "localhost", settings.bind)),
     }
     command = [*_tool("mlflow"), "server", *(f"--{name}={value}" for name, value in options.items())]

@@ -13,6 +13,7 @@ from onnx import ModelProto
 from mlops_lab.candidates import Candidate
 from mlops_lab.contract import Contract
 from mlops_lab.data.rows import rows
+from mlops_lab.data.split import SHARES
 from mlops_lab.errors import ModelError
 from mlops_lab.features import Number
 from mlops_lab.metrics import Metric, best_threshold, score
@@ -21,7 +22,7 @@ from mlops_lab.model.fit_contract import describe, fit_contract
 from mlops_lab.model.onnx_graph import OnnxGraph
 from mlops_lab.use_case import UseCase
 
-SPLITS = ("train", "validation", "test")
+SPLITS = tuple(split for split, _ in SHARES)
 
 # An array for each split: encoded rows, ground truth, or outputs.
 Parts = dict[str, np.ndarray]

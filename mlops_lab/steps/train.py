@@ -95,8 +95,8 @@ def _register(
             candidate=candidate,
             metric=chosen,
             validation=contract.metrics["validation"][chosen],
-            test=contract.metrics.get("test", {}).get(chosen),
-            baseline=contract.baseline.get("test", {}).get(chosen),
+            test=contract.test_score,
+            baseline=contract.baseline_score,
             batch_id=batch.id,
             batch_number=batch.batch_number,
         )
