@@ -1,4 +1,4 @@
-"""What tests of several folders need: an own lab in an empty folder, a small use case, a Data API to script."""
+"""Fixtures for several folders: a lab in an empty folder, a small use case, a scripted Data API."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ pytest_plugins = ["tests.support.marks", "tests.support.pages"]
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What tests measured by `record_property`: docs/stack.md, docs/cluster.md and the runbooks have it from here."""
+    """Prints the values of `record_property`. docs/stack.md, docs/cluster.md and the runbooks quote them."""
     passed = terminalreporter.stats.get("passed", [])
     figures = [(report.location[2], *figure) for report in passed for figure in report.user_properties]
     if figures:
@@ -56,7 +56,7 @@ def templates(tmp_path_factory, flats_folder) -> Templates:
 
 @pytest.fixture
 def lab(tmp_path, course, templates, flats_folder) -> Lab:
-    """A lab of its own with the small use case, a scripted Data API, and nothing learnt yet."""
+    """A lab with the small use case and a scripted Data API, before its first batch."""
     home = tmp_path / "lab"
     templates.copy_empty(home)
     return Lab(Settings(home=home, use_cases=flats_folder, data_api_url=course.url), progress=lambda _: None)

@@ -1,4 +1,4 @@
-"""The command `lab`: what it prints and its exit status. In this process, but for the tests of a real process."""
+"""The command `lab`: its output and exit status. Most tests call it in this process, some start a real one."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def run(environment):
 
 
 @pytest.mark.slow
-def test_the_loop_runs_to_the_end_of_the_data_and_can_be_asked_about(run, course, tmp_path):
+def test_the_loop_runs_to_the_end_of_the_data_and_its_results_can_be_read(run, course, tmp_path):
     course.will_answer(batch(1, flats(400)), batch(2, flats(400, seed=1)), END)
     printed = run("run", "flats").stdout
     for words in ("batch 1 landed", "400 rows received", "promoted", "no further batch: all batches are out"):
@@ -119,7 +119,7 @@ def test_a_wrong_setting_is_one_line_and_status_2(run, monkeypatch):
         assert errors[0].startswith("error: setting LAB_DATA_API_TIMEOUT: ")
 
 
-def test_a_broken_use_case_file_is_named_and_the_others_go_on(run, use_cases):
+def test_a_broken_use_case_file_is_named_and_the_others_are_listed(run, use_cases):
     (use_cases / "broken.py").write_text("import nothing_like_this\n")
     (use_cases / "empty.py").write_text("x = 1\n")
     done = run("use-cases")

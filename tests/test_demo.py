@@ -1,4 +1,4 @@
-"""`make demo`, for real: every service, the whole loop on Airflow, and nothing left behind."""
+"""`make demo` with every service and the whole loop on Airflow. Afterwards no process is left."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def env(use_cases):
 
 @pytest.fixture(scope="module")
 def said(env) -> str:
-    """What one whole `make demo ONCE=1 GRADIO=1` prints."""
+    """The output of one whole `make demo ONCE=1 GRADIO=1`."""
     command = ["make", "-s", "demo", "ONCE=1", "GRADIO=1"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1400)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -87,7 +87,7 @@ def status(env, said) -> dict:
     return json.loads(done.stdout)[0]
 
 
-def test_it_tells_what_it_does_and_reports(said, env):
+def test_it_prints_its_progress_and_a_report(said, env):
     for words in (
         "Airflow is up",
         "batch 1: train, there is no champion yet",
@@ -115,7 +115,7 @@ def test_the_champion_beats_the_naive_baseline(status):
     assert status["champion"]["test"] < 0.5 * status["champion"]["baseline"]
 
 
-def test_a_second_start_goes_on_and_a_new_file_becomes_a_use_case_while_it_runs(
+def test_a_second_start_continues_and_a_new_file_becomes_a_use_case_while_it_runs(
     said, env, use_cases, tmp_path, request
 ):
     output = tmp_path / "out.txt"

@@ -1,4 +1,4 @@
-"""What the README and the docs promise: its example runs as written, its paths exist."""
+"""The README and the docs are right: the example runs as written, and the named paths exist."""
 
 import os
 import re
@@ -74,7 +74,7 @@ def _is_ours(path: str) -> bool:
     return (REPOSITORY / first).is_dir() if "/" in path else (REPOSITORY / path).exists()
 
 
-def test_every_row_of_what_came_before_names_a_path_or_a_reason():
+def test_every_row_of_the_seeds_page_names_a_path_or_a_reason():
     page = REPOSITORY / "docs" / "seeds.md"
     rows = [line for line in page.read_text().splitlines() if line.startswith("| ")][1:]
     assert len(rows) >= 55
@@ -100,7 +100,7 @@ def test_a_row_without_a_path_or_a_reason_is_found(place):
 
 
 def _has_its_place(row: str) -> bool:
-    """Whether the last cell names only existing paths, at least one; or says why the thing is not needed."""
+    """Whether the last cell names only existing paths, at least one, or has the reason why there is none."""
     place = row.strip("| ").split("|")[-1].strip()
     if "open issue" in place:
         return False

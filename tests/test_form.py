@@ -1,4 +1,4 @@
-"""What both pages take from a contract: the order of the fields, the bars of an explanation, the messages."""
+"""The part that both pages share: the order of the fields, the bars of an explanation, the messages."""
 
 import pytest
 

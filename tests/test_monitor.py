@@ -1,4 +1,4 @@
-"""Monitoring over the log that the service itself writes: drift, live error, and when a training is asked for."""
+"""Monitoring of a log that the real service writes: drift, live error, and when a training is requested."""
 
 import itertools
 import json
@@ -57,7 +57,7 @@ def rows(n: int, seed: int) -> list[dict]:
 
 
 def palaces(n: int, seed: int) -> list[dict]:
-    """Like `rows`, but three times as large as what the model has learnt from."""
+    """Like `rows`, but with areas three times as large as in the training rows."""
     return [row | {"area": row["area"] * 3} for row in rows(n, seed)]
 
 
@@ -72,7 +72,7 @@ def report(lab, run_id: str) -> dict:
     return json.loads(Path(lab.registry.client.download_artifacts(run_id, "report.json")).read_text())
 
 
-def test_drift_of_what_is_asked_is_seen_and_a_training_asked_for_once_a_batch(lab, use_case, service):
+def test_drift_of_the_served_rows_requests_one_training_per_batch(lab, use_case, service):
     service.serve(rows(150, seed=1))
     # The bounds are those of the champion's contract, as for the gauge and the alert, not newer ones of the file.
     few = monitor(lab, replace(use_case, retrain=RetrainPolicy(psi=0.0, min_drift_rows=10)))
@@ -116,7 +116,7 @@ def test_drift_of_what_is_asked_is_seen_and_a_training_asked_for_once_a_batch(la
     assert monitor(lab, use_case).check.retrain
 
 
-def test_the_live_error_counts_once_enough_ground_truth_came(lab, use_case, service):
+def test_the_live_error_needs_enough_ground_truth(lab, use_case, service):
     service.serve(rows(60, seed=1), actual=lambda rent: rent)
     few = monitor(lab, use_case).check
     assert (few.labelled, few.live_score, few.passed) == (60, None, False)
@@ -135,7 +135,7 @@ def test_the_live_error_counts_once_enough_ground_truth_came(lab, use_case, serv
     assert bad.live_score > 2 * bad.test_score
 
 
-def test_one_odd_ground_truth_is_no_reason_to_train(lab, use_case, service):
+def test_one_outlier_requests_no_training(lab, use_case, service):
     # One odd value: more than a third of the resamples don't hold it.
     answered = itertools.count()
     service.serve(rows(400, seed=2), actual=lambda rent: rent * (20 if next(answered) == 7 else 1))
@@ -144,7 +144,7 @@ def test_one_odd_ground_truth_is_no_reason_to_train(lab, use_case, service):
     assert not found.passed
 
 
-def test_the_odd_ground_truth_of_one_group_is_no_reason_to_train(lab, use_case, service):
+def test_the_outliers_of_one_group_request_no_training(lab, use_case, service):
     """30 wrong answers about one property: row by row nearly every resample would hold enough of them."""
     service.serve(rows(400, seed=2), actual=lambda rent: rent)
     service.serve(rows(30, seed=3), actual=lambda rent: rent * 2, group_key={"area": 1, "floor": 1})
@@ -153,7 +153,7 @@ def test_the_odd_ground_truth_of_one_group_is_no_reason_to_train(lab, use_case, 
     assert not found.passed
 
 
-def test_rows_that_the_present_version_does_not_take_are_left_out(lab, use_case, service):
+def test_rows_that_the_present_version_refuses_are_left_out(lab, use_case, service):
     found = rows(300, seed=1)
     service.serve(found)
     with lab.store.raw.begin() as db:
@@ -166,7 +166,7 @@ def test_without_a_champion_there_is_nothing_to_compare_with(lab, use_case):
         monitor(lab, use_case)
 
 
-def test_a_training_that_is_asked_for_learns_from_the_stored_rows_and_says_why(lab, use_case, service):
+def test_a_requested_training_uses_the_stored_rows_and_records_the_reason(lab, use_case, service):
     entry = newest(lab, use_case)
     decide(lab, use_case, entry.id, force=True, why="area has drifted")
     assert lab.ledger.batch(entry.id).reason == "area has drifted"

@@ -1,4 +1,4 @@
-"""`open_lab()` of the notebooks: it opens the lab of the environment, or says in one line what is wrong."""
+"""`open_lab()` of the notebooks: it opens the lab of the environment, or fails with one line."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -42,7 +42,7 @@ def refusing():
     server.server_close()
 
 
-def test_it_opens_the_lab_and_says_where_its_data_is(environment, capsys):
+def test_it_opens_the_lab_and_prints_its_addresses(environment, capsys):
     lab = open_lab()
     assert [batch.batch_number for batch in lab.ledger.batches("flats")] == [1]
     assert "Rent of a flat: 600 raw rows in sqlite:///" in capsys.readouterr().out

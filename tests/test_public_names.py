@@ -1,4 +1,4 @@
-"""The names that a use case imports from `mlops_lab`, and what the import costs."""
+"""The names that a use case imports from `mlops_lab`, and the modules that the import loads."""
 
 import ast
 import subprocess

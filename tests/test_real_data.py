@@ -47,7 +47,7 @@ def serve(tmp_path, real_data):
     ],
     ids=["realtor-half", "realtor-p4", "diabetes", "covertype"],
 )
-def test_a_real_batch_goes_round_the_loop(serve, use_case, file, bound):
+def test_a_real_batch_leads_to_a_champion(serve, use_case, file, bound):
     lab = serve(file)
     case = lab.use_case(use_case)
     assert run_batch(lab, case).outcome.promoted

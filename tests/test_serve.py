@@ -19,7 +19,7 @@ PORTS = {
 
 @pytest.fixture
 def start(tmp_path, monkeypatch, capfd):
-    """Calls a service's main in this process; its exit status and what it says on stderr."""
+    """Calls a service's main in this process; returns its exit status and its text on stderr."""
     for name in [name for name in os.environ if name.startswith("LAB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LAB_HOME", str(tmp_path))
@@ -83,7 +83,7 @@ def test_a_taken_port_is_one_line_and_status_1(start, module, taken):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_help_is_printed_without_a_look_at_the_settings(start, module, capfd):
+def test_help_is_printed_without_reading_the_settings(start, module, capfd):
     with pytest.raises(SystemExit) as ended:
         start(module, "--help", LAB_SECRETS_DIR="/", **{PORTS[module]: "x"})
     assert ended.value.code == 0

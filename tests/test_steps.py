@@ -96,7 +96,7 @@ def test_a_group_is_in_one_split_only(trained, use_case, course):
         assert set(splits) == {1}
 
 
-def test_bad_rows_go_to_quarantine_and_good_ones_on(lab, use_case, course):
+def test_bad_rows_go_to_quarantine_and_good_ones_are_stored(lab, use_case, course):
     rows = flats(300)
     rows[7][0], rows[9] = "wide", [1, 2]
     course.will_answer(batch(1, rows), END)
@@ -114,7 +114,7 @@ def test_bad_rows_go_to_quarantine_and_good_ones_on(lab, use_case, course):
     assert {record["column"] for record in json.loads(table.read_text())} == {"area", "(row)"}
 
 
-def test_a_broken_payload_is_kept_and_named_and_the_next_batch_goes_on(trained, use_case, course):
+def test_a_broken_payload_is_kept_and_named_and_the_next_batch_follows(trained, use_case, course):
     course.will_answer((200, b"<html>busy</html>"), batch(2, flats(50, seed=5)), END)
     with pytest.raises(BatchShapeError, match=r"isn't JSON.*the payload is kept as payloads/flats/"):
         run_batch(trained, use_case)
@@ -259,7 +259,7 @@ def test_of_two_promotions_at_once_the_second_compares_again(trained, use_case, 
     assert trained.registry.by_alias("flats", CHAMPION).version == history[2].challenger
 
 
-def test_a_model_that_was_changed_after_registration_is_not_trusted(trained, use_case):
+def test_a_model_that_was_changed_after_registration_is_not_loaded(trained, use_case):
     champion = trained.registry.by_alias("flats", CHAMPION)
     client = trained.registry.client
     graph = Path(client.get_run(champion.run_id).info.artifact_uri) / "model" / "model.onnx"

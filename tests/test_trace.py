@@ -1,4 +1,4 @@
-"""`lab trace`: a served prediction walked back, over the log that the service itself writes."""
+"""`lab trace`: from a served prediction back to its payloads, with the log that the real service writes."""
 
 import json
 import os

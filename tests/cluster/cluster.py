@@ -1,4 +1,4 @@
-"""The lab on a real three-node Kubernetes: does what docs/cluster.md tells a person to do."""
+"""The lab on a real three-node Kubernetes: runs the commands of docs/cluster.md."""
 
 import json
 import os
@@ -41,7 +41,7 @@ class Cluster:
 
     @property
     def running(self) -> bool:
-        """Whether its API answers: the files of a cluster that was killed are still there."""
+        """Whether its API answers. Files alone are no proof, because those of a killed cluster stay."""
         return self.kubectl("get", "--raw", "/readyz", "--request-timeout=5s", check=False).strip() == "ok"
 
     @property

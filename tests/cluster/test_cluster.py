@@ -27,7 +27,7 @@ JOBS = sorted(rendered(SMALL).all("Job"))
 
 @pytest.fixture
 def export(tmp_path) -> Path:
-    """A copy of what the export is made of, for a test to change."""
+    """A copy of the export's sources, which a test may change."""
     for folder in ("k8s-export", *FOLDERS):
         shutil.copytree(REPOSITORY / folder, tmp_path / folder)
     shutil.copy2(REPOSITORY / "Makefile", tmp_path)
@@ -88,7 +88,7 @@ def test_predictions_come_through_every_nodes_port_and_are_logged(cluster):
     assert httpx.get(f"{cluster.url(30300)}/api/health", timeout=60).status_code == 200
 
 
-def test_mlflow_asks_for_a_login(cluster):
+def test_mlflow_requires_a_login(cluster):
     path = f"{cluster.url(30500)}/api/2.0/mlflow/registered-models/alias?name=housing&alias=champion"
     assert httpx.get(path, timeout=60).status_code == 401
     assert httpx.get(path, auth=cluster.logins["MLflow reader"], timeout=60).status_code == 200
@@ -97,7 +97,7 @@ def test_mlflow_asks_for_a_login(cluster):
     assert reply.status_code == 403
 
 
-def test_networks_hold(cluster):
+def test_network_policies_separate_the_services(cluster):
     program = (
         "import socket, sys\n"
         "for target in sys.argv[1:]:\n"
@@ -122,7 +122,7 @@ def test_networks_hold(cluster):
     assert shut_in == {"kubernetes.default.svc:443": "shut", "mysql:3306": "shut", "postgres:5432": "open"}
 
 
-def test_tools_that_are_off_start_when_somebody_scales_them(cluster):
+def test_a_tool_without_replicas_starts_when_it_is_scaled(cluster):
     assert not cluster.pods("notebooks") + cluster.pods("locust")
     build_and_load(cluster, "notebooks", "locust")
     cluster.lab("scale", "deployment/notebooks", "deployment/locust", "--replicas=1")
@@ -130,15 +130,15 @@ def test_tools_that_are_off_start_when_somebody_scales_them(cluster):
         eventually(lambda name=name: cluster.ready(name), f"{name} ready", PATIENCE, 5)
     page = f"{cluster.url(30880)}/api/contents"
     # A node's port follows a pod's readiness by a moment.
-    eventually(lambda: httpx.get(page, timeout=60).status_code == 403, "JupyterLab asking for its token", 60)
+    eventually(lambda: httpx.get(page, timeout=60).status_code == 403, "JupyterLab requiring its token", 60)
     token = {"Authorization": f"token {cluster.logins['JupyterLab token'][1]}"}
     found = httpx.get(page, headers=token, timeout=60).json()["content"]
     assert "04_experiments.ipynb" in {entry["name"] for entry in found}
     cluster.lab("scale", "deployment/notebooks", "deployment/locust", "--replicas=0")
 
 
-def test_a_use_case_of_ones_own_needs_no_image(cluster, export, record_property):
-    """As docs/cluster.md says: `make k8s-use-cases`."""
+def test_a_new_use_case_needs_no_new_image(cluster, export, record_property):
+    """`make k8s-use-cases`, as in docs/cluster.md."""
     (export / "use_cases" / "flats.py").write_text(FLATS)
     cluster.make(export, "k8s-use-cases")
     started = time.monotonic()
@@ -146,7 +146,7 @@ def test_a_use_case_of_ones_own_needs_no_image(cluster, export, record_property)
     record_property("seconds until its DAG", round(time.monotonic() - started))
 
 
-def test_volumes_outlive_their_pods(cluster):
+def test_volumes_keep_their_data_when_a_pod_is_replaced(cluster):
     before = int(cluster.sql("SELECT COUNT(*) FROM RawData.housing_raw"))
     old = cluster.pods("mysql")[0]["metadata"]["name"]
     cluster.lab("delete", "pod", old)
@@ -171,7 +171,7 @@ def test_a_new_image_rolls_out_and_back_without_a_failed_prediction(cluster, exp
         cluster.apply()
         cluster.lab("rollout", "status", "deployment/inference", "--timeout=900s", timeout=960)
     assert _images(cluster) == {old}
-    record_property("predictions during the roll-out and back", callers.answered)
+    record_property("predictions during the rollout and back", callers.answered)
     assert callers.answered > 20
     assert callers.failures == []
 
@@ -180,14 +180,14 @@ def _images(cluster) -> set[str]:
     return {pod["spec"]["containers"][0]["image"] for pod in cluster.ready("inference")}
 
 
-def test_load_brings_replicas(cluster, record_property):
+def test_load_adds_replicas(cluster, record_property):
     started = time.monotonic()
     with Callers(cluster, count=4, path="explain"):  # costs a hundred predictions, and logs none
         eventually(lambda: len(cluster.pods("inference")) > 2, "a third replica by the autoscaler", 600, 5)
     record_property("seconds until a third replica", round(time.monotonic() - started))
 
 
-def test_a_lost_node_takes_no_service_that_can_move(cluster, record_property):
+def test_services_of_a_lost_node_move_to_another(cluster, record_property):
     """server3 fails: pages and inference move, services with data there wait for it, and no data is lost."""
     cluster.stop_node("vm3")
     stopped = time.monotonic()
@@ -205,7 +205,7 @@ def test_a_lost_node_takes_no_service_that_can_move(cluster, record_property):
         eventually(lambda: cluster.predict("vm1").status_code == 200, "a prediction without vm3", 300)
         page = cluster.url(30860)  # a node's port follows a pod's readiness by a moment
         eventually(lambda: httpx.get(page, timeout=60).status_code == 200, "the page without vm3", 60)
-        record_property("seconds until what can move has moved", round(time.monotonic() - stopped))
+        record_property("seconds until pages and inference have moved", round(time.monotonic() - stopped))
     finally:
         cluster.start_node("vm3")
     for service in ("data-api", "prometheus", "grafana"):

@@ -1,4 +1,4 @@
-"""An Airflow with a migrated database that knows the lab's DAGs: made once, copied for each test."""
+"""An Airflow with a migrated database and the lab's DAGs: made once, copied for each test."""
 
 import json
 import os
@@ -37,9 +37,9 @@ def airflow(tmp_path_factory, flats_folder) -> dict[str, str]:
 
 @pytest.fixture
 def in_airflow(airflow, templates, tmp_path, course) -> Callable:
-    """Runs code in a process with an Airflow and an empty lab of its own; returns what it printed after RESULT.
+    """Runs code in a process with an Airflow and an empty lab of its own; returns the JSON that it prints after RESULT.
 
-    A process of its own, since Airflow reads its environment when it is imported.
+    It is a separate process, because Airflow reads its environment when it is imported.
     """
     home = tmp_path / "airflow"
     shutil.copytree(airflow["AIRFLOW_HOME"], home)

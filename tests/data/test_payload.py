@@ -1,4 +1,4 @@
-"""A payload becomes rows of the declared columns; what can't be used is named."""
+"""A payload becomes rows of the declared columns; errors name rows and columns that can't be used."""
 
 import json
 
@@ -19,7 +19,7 @@ def test_lists_and_objects_give_the_same_rows(use_case):
     assert parse(body(batch(1, lists)), use_case).rows == parse(body(batch(1, objects)), use_case).rows
 
 
-def test_columns_that_nobody_asked_for_are_named_and_left_out(use_case):
+def test_undeclared_columns_are_named_and_left_out(use_case):
     names = [column.name for column in use_case.columns]
     row = dict(zip(names, flats(1)[0], strict=True)) | {"landlord": "x"}
     parsed = parse(body(batch(1, [row])), use_case)

@@ -1,4 +1,4 @@
-"""From the payload to RawData to CleanData: nothing is lost on the way through the database's texts."""
+"""From the payload to RawData to CleanData: a value is the same after it was stored as a text."""
 
 import json
 import math

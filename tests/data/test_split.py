@@ -1,4 +1,4 @@
-"""A group is in one split for good, whatever comes before or after it."""
+"""A group is always in the same split, independent of other rows."""
 
 import pandas as pd
 from hypothesis import given
@@ -17,7 +17,7 @@ def test_the_same_group_has_the_same_split_on_every_machine():
 
 
 @given(st.lists(st.tuples(st.integers(), st.text()), min_size=1, max_size=50), st.randoms())
-def test_order_and_company_change_nothing(groups, random):
+def test_a_hash_depends_neither_on_the_order_nor_on_other_rows(groups, random):
     frame = pd.DataFrame(groups, columns=["a", "b"]).astype({"a": "object"})
     alone = {row: hashes(frame.iloc[[place]], ["a", "b"])[0] for place, row in enumerate(groups)}
     shuffled = groups.copy()

@@ -1,4 +1,4 @@
-"""The Data API over HTTP: both API variants, positions, the end of the data and what happens to bad requests."""
+"""The Data API over HTTP: both API variants, positions, the end of the data, bad requests."""
 
 import csv
 import io
@@ -63,7 +63,7 @@ def test_whole_numbers_stay_whole_in_the_object_variant(serve):
 
 
 @pytest.mark.parametrize("day", ["", "&day=martes"])
-def test_each_call_moves_on_until_the_end(serve, day):
+def test_each_call_gets_the_next_batch_until_the_end(serve, day):
     api = serve()
     numbers = [api.get(f"/realtor/data?group_number=1{day}").json()["batch_number"] for _ in range(6)]
     assert numbers == [1, 2, 3, 4, 5, 6]
@@ -252,7 +252,7 @@ def test_log_lines_are_json_with_the_requests_id(tmp_path, supervisor):
 
 @pytest.mark.process
 @pytest.mark.timeout(120)
-def test_a_killed_service_goes_on_where_it_was(tmp_path, supervisor):
+def test_a_killed_service_continues_from_its_position(tmp_path, supervisor):
     api = data_api(state=tmp_path / "deep" / "positions.json", scale=0.005)
     handle = supervisor.start(api)
     supervisor.wait(api)

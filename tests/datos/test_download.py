@@ -246,7 +246,7 @@ def test_covertype_becomes_the_courses_columns(publisher, tmp_path, real_file):
         assert list(csv.reader(file)) == [header, *rows]
 
 
-def test_what_was_downloaded_is_served(publisher, tmp_path, serve):
+def test_a_downloaded_file_is_served(publisher, tmp_path, serve):
     fetch(publisher, serve.folder)
     api = serve()
     assert DatosSettings().folder is None

@@ -1,4 +1,4 @@
-"""Files in the Data API's folder: found while it runs, sliced, passed on untouched, refused one by one."""
+"""Files in the Data API's folder: found at run time, cut into batches, served unchanged, refused one by one."""
 
 import csv
 import gzip
@@ -77,7 +77,7 @@ def test_a_file_is_cut_by_price(serve):
     assert batches == [["100", "300"], ["50"], ["500", "300.5"], ["", "call"], ["900"]]
 
 
-def test_a_file_that_appears_changes_and_goes_is_seen(serve):
+def test_an_added_changed_or_removed_file_counts_at_once(serve):
     api = serve()
     assert ask(api, "late").status_code == 404
     (serve.folder / "late.csv").write_bytes(b"a\n1\n2\n")
@@ -110,7 +110,7 @@ def test_a_real_file_takes_the_place_of_the_synthetic_one(serve):
         ("broken.csv.gz", gzip.compress(as_csv(ROWS * 50), mtime=0)[:-20], "CSV"),
     ],
 )
-def test_a_bad_file_is_one_clear_error_and_the_others_go_on(serve, name, content, word):
+def test_a_bad_file_is_one_clear_error_and_the_others_are_served(serve, name, content, word):
     (serve.folder / name).write_bytes(content)
     (serve.folder / "good.csv").write_bytes(b"a\n1\n")
     api = serve()

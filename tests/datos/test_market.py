@@ -1,4 +1,4 @@
-"""The synthetic market: the same everywhere, shaped like the real one, and as hard as it says."""
+"""The synthetic market: the same on every machine, shaped like the real one, with the computed best score."""
 
 import hashlib
 import json
@@ -144,7 +144,7 @@ def test_bad_rows_are_few_and_known(market, served):
 
 
 @pytest.mark.parametrize("batches", [(1,), (1, 2), (5,), (1, 2, 3, 4), (1, 2, 3, 4, 5), BATCHES])
-def test_the_best_prediction_scores_what_is_promised(market, listings, batches):
+def test_the_best_prediction_has_the_computed_score(market, listings, batches):
     rows = listings[listings["batch"].isin(batches)]
     log_price = np.log(rows["price_number"])
     best = market.best_rmse_log(rows, batches)

@@ -10,7 +10,7 @@ from tests.support import processes
 
 @pytest.fixture(scope="session")
 def start_page(supervisor, folder):
-    """Starts the page as a person would, against any prediction API."""
+    """Starts the page with its own command, against any prediction API."""
     numbers = count()
 
     def start(inference_url: str) -> Process:

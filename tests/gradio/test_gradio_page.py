@@ -28,7 +28,7 @@ def fill(tab: Page, label: str, text: str) -> None:
 
 
 def predict(tab: Page) -> str:
-    """Presses Predict and returns what is shown large, once the picture is there, too."""
+    """Presses Predict, waits for the plot, and returns the large text of the answer."""
     tab.get_by_role("button", name="Predict").click()
     expect(tab.locator("#moved img")).to_be_visible()
     return tab.locator("#answer h2").inner_text()
@@ -81,7 +81,7 @@ def test_on_a_phone_each_field_has_its_row_and_nothing_is_beyond_the_edge(tab, p
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_another_use_case_brings_its_form_and_takes_the_answer_away(tab, page):
+def test_another_use_case_shows_its_form_and_removes_the_answer(tab, page):
     open_page(tab, page)
     predict(tab)
     choose(tab, "Forest cover")
@@ -102,7 +102,7 @@ def test_a_category_with_thousands_of_values_is_searched(tab, page):
     expect(tab.get_by_text(re.compile(r"Probability \d+\.\d%; yes from 11.0% on"))).to_be_visible()
 
 
-def test_a_value_of_hundreds_is_found_and_a_new_one_is_taken(tab, page):
+def test_a_value_of_hundreds_is_found_and_a_new_one_is_accepted(tab, page):
     open_page(tab, page)
     box = tab.get_by_label("City", exact=True).first
     search(box, "City 29")
@@ -140,7 +140,7 @@ def test_the_history_of_models_shows_scores_and_reasons(tab, page):
     expect(table.get_by_role("gridcell", name="0.335", exact=True)).to_be_visible()
 
 
-def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_what_was_typed(tab, page, past):
+def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_the_typed_values(tab, page, past):
     first = contracts.covertype().model_copy(update={"use_case": "twin", "title": "Twin"})
     past.promote(first)
     open_page(tab, page)
@@ -158,9 +158,7 @@ def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_what_w
     expect(tab.get_by_text("By version 2 of twin.")).to_be_visible()
 
 
-def test_no_model_yet_and_an_outage_are_one_message_and_end_by_themselves(
-    tab, start_page, supervisor, folder
-):
+def test_no_model_and_an_outage_are_one_message_until_they_end(tab, start_page, supervisor, folder):
     home = folder / "empty"
     home.mkdir()
     empty = processes.inference("inference-empty", home, "/health")
@@ -191,7 +189,7 @@ def test_an_outage_keeps_the_form(tab, page, inference, supervisor):
     assert "Traceback" not in supervisor.log(page.name).read_text()
 
 
-def test_the_page_takes_no_upload_and_tells_no_api(page):
+def test_the_page_accepts_no_upload_and_publishes_no_api(page):
     reply = httpx.post(f"{page.url}/gradio_api/upload", files={"files": ("a.txt", b"x" * 10_000)}, timeout=30)
     assert reply.status_code >= 400
     assert httpx.get(f"{page.url}/gradio_api/info", timeout=30).json()["named_endpoints"] == {}

@@ -32,7 +32,7 @@ EXAMPLE = {f.name: f.example for f in models.FEATURES}
 
 @dataclass
 class Served:
-    """A running service and how a test asks it."""
+    """A running service, with the HTTP client for tests."""
 
     http: Any
 

@@ -1,4 +1,4 @@
-"""The served champion follows the registry: swapped without a gap, never replaced by what can't be trusted."""
+"""The served champion follows the registry: replaced without an interruption, and only by a version that is valid."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def test_alias_moves_back_and_forth_under_load_without_a_failed_request(lab):
     assert seen == {1, 2}
 
 
-def test_tampered_artifact_is_refused_and_the_old_champion_goes_on(lab, caplog):
+def test_a_tampered_artifact_is_refused_and_the_old_champion_stays(lab, caplog):
     lab.publish("houses")
     service = lab.serve()
     second = lab.publish("houses", scale=2.0, champion=False)
@@ -105,7 +105,7 @@ def test_registry_and_database_must_agree_on_the_digest(lab):
     assert _error(service) is None
 
 
-def test_database_away_is_a_warning_not_an_outage(lab, tmp_path, caplog):
+def test_an_unreachable_database_is_a_warning_and_no_outage(lab, tmp_path, caplog):
     lab.publish("houses")
     service = lab.serve(raw_db_url=f"sqlite:///{tmp_path}/nowhere/RawData.db")
     assert _version(service) == 1
@@ -197,7 +197,7 @@ def mlflow(tmp_path):
 
 
 @pytest.mark.process
-def test_mlflow_server_hangs_comes_back_and_goes_away(lab, mlflow, monkeypatch):
+def test_the_champion_is_served_while_mlflow_hangs_or_is_killed(lab, mlflow, monkeypatch):
     url, server = mlflow
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     over_http = ServingLab(lab.home, lab.built, Registry(url), lab.database)

@@ -1,4 +1,4 @@
-"""Prediction over HTTP: replies, and every way to send something wrong."""
+"""Prediction over HTTP: replies, and each kind of wrong request."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_values_are_read_as_the_pipeline_reads_them(service):
     assert service.predict(missing)["predictions"] == service.predict(EXAMPLE | {"area": None})["predictions"]
 
 
-def test_unknown_value_of_an_open_category_is_taken_and_counted(service):
+def test_an_unknown_value_of_an_open_category_is_accepted_and_counted(service):
     def unknown() -> float:
         return service.metric("feature_unknown_values_total", use_case="houses", feature="state")
 
@@ -101,19 +101,19 @@ def test_bad_field_is_named_with_its_rule(service, change, field, rule):
     assert "\n" not in problem["message"]
 
 
-def test_closed_category_names_what_is_allowed(service):
+def test_a_closed_category_names_the_allowed_values(service):
     reply = service.http.post("/predict/houses", json=EXAMPLE | {"kind": "castle"})
     assert "flat, house" in reply.json()["detail"][0]["message"]
 
 
-def test_every_fault_of_a_batch_is_told_with_its_row(service):
+def test_every_fault_of_a_batch_is_reported_with_its_row(service):
     rows = [EXAMPLE, EXAMPLE | {"area": -1, "rooms": "many"}, EXAMPLE, EXAMPLE | {"kind": "x"}]
     reply = service.http.post("/predict/houses", json={"rows": rows})
     told = {(p["row"], p["field"]) for p in reply.json()["detail"]}
     assert told == {(1, "area"), (1, "rooms"), (3, "kind")}
 
 
-def test_a_reply_to_a_hopeless_batch_stays_short(service):
+def test_the_reply_to_a_batch_of_wrong_rows_is_short(service):
     reply = service.http.post("/predict/houses", json={"rows": [{}] * 2000})
     assert reply.status_code == 422
     assert len(reply.json()["detail"]) == 100

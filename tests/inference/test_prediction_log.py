@@ -1,4 +1,4 @@
-"""The prediction log: every prediction once in the database, whatever dies or is away meanwhile."""
+"""The prediction log: every prediction is in the database once, also after a kill or an outage."""
 
 import time
 
@@ -42,8 +42,8 @@ def test_refused_rows_are_not_logged(lab):
 
 
 @pytest.mark.process
-def test_spool_survives_sigkill_and_a_database_that_is_away(lab):
-    """What was logged a second before the kill, with the database away, arrives at the next start."""
+def test_the_spool_survives_sigkill_and_an_unreachable_database(lab):
+    """Entries from the second before the kill, while the database was down, are stored after the next start."""
     lab.publish("houses")
     RAW.drop_all(lab.database)
     service = lab.start()
@@ -73,7 +73,7 @@ def test_database_comes_back_while_the_service_runs(lab, caplog):
 
 
 @pytest.mark.process
-def test_two_replicas_share_a_spool_folder_and_a_dead_ones_entries_are_taken_over(lab):
+def test_two_replicas_share_a_spool_folder_and_take_over_a_killed_ones_entries(lab):
     lab.publish("houses")
     RAW.drop_all(lab.database)
     one, two = lab.start(), lab.start()
@@ -115,7 +115,7 @@ def _ids(database) -> list[int]:
 
 
 def _left(folder, *lines: bytes, suffix: str = ".jsonl") -> None:
-    """What a killed replica left behind."""
+    """The segment of a killed replica."""
     (folder / "0").mkdir(parents=True)
     (folder / "0" / f"00000000000000000001-1-1{suffix}").write_bytes(b"".join(lines))
 
@@ -185,13 +185,13 @@ def test_numbers_beyond_64_bits_are_logged(tmp_path, database):
     assert _ids(database) == [1]
 
 
-def test_a_spool_that_cannot_be_used_is_told_at_the_start(tmp_path, database):
+def test_an_unusable_spool_is_an_error_at_the_start(tmp_path, database):
     (tmp_path / "spool").write_text("a file")
     with pytest.raises(SpoolError, match="LAB_INFERENCE_SPOOL"):
         PredictionLog(tmp_path / "spool", database, 2**20)
 
 
-def test_large_logs_arrive_whole(tmp_path, database):
+def test_large_logs_are_stored_completely(tmp_path, database):
     log = PredictionLog(tmp_path / "spool", database, 2**26)
     log.start()
     for start in range(0, 12_000, 3000):

@@ -67,7 +67,7 @@ def test_log_lines_are_json_and_access_is_not_logged(stopped):
     assert not any("/predict" in line["message"] for line in lines)
 
 
-def test_an_unforeseen_fault_is_a_500_without_a_traceback_and_a_log_line_with_one(lab, caplog):
+def test_an_unexpected_fault_is_a_500_without_a_traceback_and_a_log_line_with_one(lab, caplog):
     """A graph that fails on some rows only, and so passes every check at loading."""
     folder = lab.home / "fragile"
     models.build(folder)

@@ -1,4 +1,4 @@
-"""What the service says about its models: /models, the contract, look-ups, versions, OpenAPI, readiness, metrics."""
+"""The routes about the models: /models, the contract, look-ups, versions, OpenAPI, readiness, metrics."""
 
 from urllib.parse import urlsplit
 
@@ -77,7 +77,7 @@ def test_openapi_describes_every_field(service):
 
 @pytest.mark.process
 @pytest.mark.browser
-def test_the_page_docs_predicts_and_asks_nobody_else(shared, tab):
+def test_the_page_docs_predicts_and_loads_nothing_from_elsewhere(shared, tab):
     service = shared.start()
     asked = set()
     tab.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
@@ -103,7 +103,7 @@ def test_a_use_case_trained_later_appears_without_a_restart(lab):
 
 
 def test_ready_only_when_every_champion_was_loaded(shared):
-    """Kubernetes sends a new replica requests for all of them as soon as it says ready."""
+    """Kubernetes sends a new replica requests for all of them as soon as it is ready."""
     service = shared.serve(ready=False)
     while (reply := service.http.get("/ready")).status_code == 503:
         assert "not loaded yet" in reply.json()["detail"]
@@ -126,7 +126,7 @@ def test_no_model_yet_is_503_and_not_ready(lab):
     assert "no champion" in service.http.post("/predict", json=EXAMPLE).json()["detail"]
 
 
-def test_metrics_have_the_promised_names(service):
+def test_metrics_have_the_documented_names(service):
     service.predict()
     service.http.post("/predict/houses", json={})
     text = service.http.get("/metrics").text
@@ -204,7 +204,7 @@ def test_reload_without_a_configured_token_is_off(lab):
         assert "LAB_RELOAD_TOKEN" in reply.json()["detail"]
 
 
-def test_bad_parameters_are_told_in_the_same_form(service):
+def test_bad_parameters_are_reported_in_the_same_form(service):
     reply = service.http.get("/models/houses?full=perhaps")
     assert reply.status_code == 422
     assert reply.json()["detail"][0]["field"] == "full"

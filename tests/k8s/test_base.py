@@ -1,4 +1,4 @@
-"""k8s-export/base is what `make k8s-export` makes of the compose files, and no copy of any other file."""
+"""k8s-export/base equals the output of `make k8s-export`, and has no copy of any other file."""
 
 import filecmp
 import hashlib

@@ -103,7 +103,7 @@ def test_a_second_run_changes_no_value_and_makes_what_was_lost(first, cluster):
     assert kept(cluster) == kept(first)
 
 
-def test_mlflow_knows_the_logins_that_its_readers_have(cluster):
+def test_mlflow_has_the_logins_that_its_readers_have(cluster):
     secrets = kept(cluster)
     assert secrets["secrets-airflow-worker"]["lab_mlflow_username"] == "pipeline"
     assert (

@@ -1,4 +1,4 @@
-"""Airflow by its chart has what the exported pods have: the values against the rendered manifests."""
+"""Airflow's Helm chart gives the same pods as the export: its values are compared with the rendered manifests."""
 
 import yaml
 

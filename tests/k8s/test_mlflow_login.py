@@ -56,7 +56,7 @@ def ask(server: str, login: str | None, method: str, path: str, **options) -> ht
     return httpx.request(method, f"{server}/api/2.0/mlflow/{path}", auth=auth, timeout=60, **options)
 
 
-def test_who_may_do_what(server, monkeypatch):
+def test_each_login_has_only_its_rights(server, monkeypatch):
     assert httpx.get(server, timeout=60).status_code == 401
     assert ask(server, None, "GET", "experiments/get?experiment_id=0").status_code == 401
     wrong = httpx.get(f"{server}/api/2.0/mlflow/experiments/get?experiment_id=0", auth=("admin", "password"))
@@ -97,7 +97,7 @@ def test_who_may_do_what(server, monkeypatch):
     )
 
 
-def test_a_rotated_password_arrives(tmp_path):
+def test_a_rotated_password_is_valid(tmp_path):
     (tmp_path / "backend-url").write_text(f"sqlite:///{tmp_path}/mlflow.db")
     for password in ("the first password", "the second password"):
         for name in PASSWORDS:

@@ -1,4 +1,4 @@
-"""A new file in use_cases/ needs nothing else: every check here stays green, and the cluster gets it by a list."""
+"""A new file in use_cases/ needs no other change: every check here passes, and the cluster gets it by a list."""
 
 import shutil
 import subprocess
@@ -41,7 +41,7 @@ def tree(tmp_path_factory) -> Path:
     return tree
 
 
-def test_the_checks_of_the_export_stay_green_and_say_that_the_cluster_has_yet_to_get_it(tree):
+def test_the_checks_of_the_export_pass_and_say_that_the_cluster_does_not_have_it_yet(tree):
     tests = [f"tests/k8s/test_{name}.py" for name in ("parity", "networks", "base", "helm_values")]
     command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=280, check=False)
@@ -49,7 +49,7 @@ def test_the_checks_of_the_export_stay_green_and_say_that_the_cluster_has_yet_to
     assert "the cluster does not have wine.py yet" in done.stdout
 
 
-def test_the_list_of_files_brings_it_into_the_one_config_map_and_changes_nothing_else(tree):
+def test_the_list_of_files_adds_it_to_the_one_config_map_and_changes_nothing_else(tree):
     before = {
         _key(found): found
         for found in yaml.safe_load_all(rendered_text().replace(f":{tag()}\n", f":{TAG}\n"))

@@ -41,7 +41,7 @@ def test_every_service_has_its_workload():
     assert not rendered().all("Pod")
 
 
-def test_what_is_off_stands_at_no_replica():
+def test_services_that_are_off_have_no_replica():
     found = {name: found["spec"].get("replicas") for name, found in rendered().all("Deployment").items()}
     assert found.pop("inference") is None, "the autoscaler sets the number"
     assert found == {name: 0 if name in OFF else 1 for name in found}
@@ -50,7 +50,7 @@ def test_what_is_off_stands_at_no_replica():
 
 @pytest.mark.parametrize("name", in_cluster())
 def test_the_service_is_as_compose_has_it(name):
-    """Asks every question below about one service, and names all that fail."""
+    """Runs every check below on one service, and names all that fail."""
     questions = (program, rights, environment, ports, volumes, health_check, limits, placement, networks)
     faults = []
     for question in questions:
@@ -227,7 +227,7 @@ def networks(name):
     assert found == dict.fromkeys(services()[name]["networks"], "true"), RUN
 
 
-def test_no_claim_is_without_a_user():
+def test_every_volume_claim_is_used():
     used = {
         volume["persistentVolumeClaim"]["claimName"]
         for name in in_cluster()

@@ -1,4 +1,4 @@
-"""What `kubectl apply -k k8s-export` sends is valid, passes Pod Security "restricted", and holds no secret.
+"""The manifests of `kubectl apply -k k8s-export` are valid, pass Pod Security "restricted", and hold no secret.
 
 checkov and kube-score check the same manifests in `make k8s-check`.
 """

@@ -22,7 +22,7 @@ def test_every_module_of_the_list_is_imported():
 
 
 @pytest.mark.process
-def test_streamlit_listens_where_it_is_told_and_has_the_other_options_from_its_file(tmp_path):
+def test_streamlit_listens_on_the_given_port_and_has_the_other_options_from_its_file(tmp_path):
     settings = Settings(home=tmp_path, streamlit_port=free_ports(1)[0])
     page = embedded.streamlit(settings)
     with Supervisor(tmp_path / "logs", without("LAB_", "STREAMLIT_")) as supervisor:

@@ -25,8 +25,8 @@ def test_rows_of_one_group_are_drawn_together():
     assert times.max() > 1
 
 
-def test_of_rows_that_are_groups_of_their_own_it_is_the_usual_bootstrap():
-    """The standard error of a mean is the standard deviation by √n."""
+def test_with_one_group_per_row_it_is_the_usual_bootstrap():
+    """The standard error of a mean is the standard deviation divided by √n."""
     values = RANDOM.normal(size=400)
     means = resample(np.arange(400), lambda picked: values[picked].mean())
     assert means.std() == pytest.approx(values.std() / 20, rel=0.15)
@@ -44,7 +44,7 @@ def test_rows_that_resemble_each_other_give_a_wider_interval_as_groups():
     assert width(groups) > 3.5 * width(np.arange(len(groups)))
 
 
-def test_what_is_not_defined_is_left_out_and_nothing_comes_of_no_rows():
+def test_undefined_resamples_are_left_out_and_no_rows_give_none():
     found = resample(["a", "b"], lambda picked: float("nan") if len(set(picked)) < 2 else 1.0)
     assert 0 < len(found) < RESAMPLES
     assert len(resample([], lambda picked: 1.0)) == 0

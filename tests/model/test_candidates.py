@@ -1,4 +1,4 @@
-"""Every factory learns, converts, and stays equal in ONNX, on each task that it is for."""
+"""Every factory trains and converts to an equal ONNX graph, on each of its tasks."""
 
 import numpy as np
 import pytest

@@ -75,7 +75,7 @@ def test_the_better_model_wins_with_an_interval_of_its_gain(trained, linear, hol
 
 
 def test_rows_of_one_group_count_together(trained, linear, holdouts):
-    """Each row ten times: as groups of ten, they say no more than the rows themselves."""
+    """Each row ten times: as groups of ten, they carry no more information than the rows themselves."""
     holdout, trees = holdouts["regression"], predictor(trained["regression"])
     ten = holdout.loc[np.repeat(holdout.index, 10)]
     use_case = small_case("regression", retrain=POLICY)
@@ -89,7 +89,7 @@ def test_rows_of_one_group_count_together(trained, linear, holdouts):
     assert width(apart) < 0.5 * width(ten)
 
 
-def test_a_challenger_that_loses_by_the_gate_is_refused(trained, holdouts):
+def test_a_challenger_that_fails_the_gate_is_refused(trained, holdouts):
     """Ranks alone don't count: probabilities that are too large have the same AUC and a worse Brier score."""
     model = trained["binary"]
 

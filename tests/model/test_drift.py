@@ -34,7 +34,7 @@ def test_any_column_has_a_reference_that_it_fits(column):
         assert psi(found, column) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_constant_column_sees_values_on_either_side():
+def test_a_constant_column_has_bins_on_either_side():
     found = reference(np.full(100, 3.0))
     assert psi(found, np.full(100, 2.9)) > 1
     assert psi(found, np.full(100, 3.1)) > 1
@@ -53,7 +53,7 @@ def test_psi_is_the_formula():
     assert found == pytest.approx(-0.3 * math.log(0.4) + 0.3 * math.log(1.6))
 
 
-def test_psi_tells_noise_from_drift():
+def test_psi_distinguishes_noise_from_drift():
     training = RNG.normal(size=5000)
     found = reference(training)
     assert psi(found, RNG.normal(size=500)) < 0.1
@@ -93,7 +93,7 @@ def test_counter_reports_from_the_contracts_own_number_of_rows_on(tmp_path):
         assert counter.report()
 
 
-def test_counter_forgets_what_is_long_ago(tmp_path):
+def test_the_counter_drops_old_rows(tmp_path):
     contract = _contract(tmp_path)
     usual = contract.encode(contract.read(models.raw_rows(600, seed=2)))
     drifted = usual.copy()

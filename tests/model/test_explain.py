@@ -1,4 +1,4 @@
-"""Permutation SHAP: exact where it can be known, additive always, and what the shap library says."""
+"""Permutation SHAP: exact for known models, always additive, and equal to the shap library."""
 
 import numpy as np
 import pytest

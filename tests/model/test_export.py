@@ -1,4 +1,4 @@
-"""The graph equals the pipeline; what doesn't is refused."""
+"""The graph equals the pipeline; a graph that differs is refused."""
 
 import lightgbm
 import numpy as np
@@ -35,7 +35,7 @@ def test_the_graph_has_one_input_and_one_output():
 
 
 def test_a_split_between_neighbouring_floats_sends_each_row_its_way():
-    """Rounded to the nearest float32, such a split would swallow the value above it."""
+    """Rounded to the nearest float32, such a split would also include the value above it."""
     low = RANDOM.uniform(1, 8, 100).astype(np.float32)
     high = np.nextafter(low, np.float32(np.inf))
     x = np.sort(np.concatenate([low, high]))[:, None]

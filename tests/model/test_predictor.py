@@ -1,4 +1,4 @@
-"""A loaded model: predictions by its contract, and refusal of everything that doesn't fit."""
+"""A loaded model: it predicts by its contract, and refuses rows and files that don't fit."""
 
 import json
 
@@ -178,7 +178,7 @@ def test_any_json_row_is_refused_or_encoded_as_finite_or_missing(row):
         }
     )
 )
-def test_rows_that_keep_the_contract_are_taken_and_reading_again_changes_nothing(row):
+def test_rows_that_keep_the_contract_are_accepted_and_reading_again_changes_nothing(row):
     typed = _CONTRACT.read([row])
     again = _CONTRACT.read(typed)
     assert again == typed

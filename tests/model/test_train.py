@@ -49,7 +49,7 @@ def test_a_closed_category_allows_what_the_training_rows_hold():
     assert contract.features[0].vocabulary == ["gas"]
 
 
-def test_an_example_goes_together():
+def test_the_values_of_an_example_fit_together():
     raw = [{"state": "A", "city": "a1", "size": 1.0}] * 40 + [{"state": "B", "city": "b1", "size": 9.0}] * 100
     raw += [{"state": "A", "city": f"a{n}", "size": 5.0} for n in range(2, 80)]
     raw += [{"state": "A", "city": "a1", "size": 2.0}] * 60
@@ -129,7 +129,7 @@ def test_the_same_seed_gives_the_same_model(frames):
     assert np.array_equal(one.holdout[2], two.holdout[2])
 
 
-def test_what_is_saved_serves(tmp_path, trained):
+def test_a_saved_model_serves(tmp_path, trained):
     found, folder = trained["multiclass"], tmp_path / "model"
     contract = found.contract.model_copy(update={"description": "with lineage"})
     export.save(found.model, contract, folder)
@@ -190,7 +190,7 @@ def test_validation_rows_that_do_not_define_the_metric_are_too_few(frames):
         train(small_case("binary"), logistic_regression((1.0,)), one_class)
 
 
-def test_too_little_to_learn_from_is_said(frames):
+def test_rows_that_do_not_suffice_for_training_are_refused(frames):
     frame = frames["binary"]
     candidate = logistic_regression()
     with pytest.raises(ModelError, match="no validation rows yet"):

@@ -71,7 +71,7 @@ def test_experiments_are_in_an_experiment_of_their_own_and_register_nothing(exec
     assert {version.version for version in lab.registry.versions("housing")} == set(made)
 
 
-def test_exploring_takes_no_batch_away_from_the_pipeline(executed, settings):
+def test_exploring_takes_no_batch_from_the_pipeline(executed, settings):
     url = settings.data_api_url.replace("{dataset}", "realtor")
     assert httpx.get(f"{url}/data", params={"group_number": 1}, timeout=60).json()["batch_number"] == 3
     answers = settings.home / "answers" / "housing"
@@ -97,7 +97,7 @@ def test_a_changed_clean_row_stops_the_verification(runner, executed, settings, 
 
 
 def test_an_error_of_the_first_cell_is_one_line_and_no_traceback(runner, settings, tmp_path):
-    """What `open_lab` says for each fault is asked in tests/test_notebook.py, without a kernel."""
+    """tests/test_notebook.py checks the text for each fault, without a kernel."""
     (tmp_path / "empty").mkdir()
     whole = nbformat.read(runner.NOTEBOOKS[0], as_version=4)
     first = nbformat.v4.new_notebook(cells=[cell for cell in whole.cells if cell.cell_type == "code"][:1])

@@ -25,7 +25,7 @@ FIRING = [
 
 @pytest.fixture
 def system(monkeypatch):
-    """The page, as a function of what Alertmanager replies (None: it is away)."""
+    """The page, as a function of Alertmanager's reply (None: it doesn't answer)."""
     servers = []
 
     def show(reply: bytes | None) -> AppTest:
@@ -64,7 +64,7 @@ def system(monkeypatch):
     ui_settings.settings.cache_clear()
 
 
-def test_what_fires_stands_first_with_its_runbook(system):
+def test_firing_alerts_are_first_and_link_to_their_runbooks(system):
     page = system(json.dumps(FIRING).encode())
     assert not page.exception
     assert "No replica answers" in page.error[0].value
@@ -79,7 +79,7 @@ def test_nothing_fires(system):
 @pytest.mark.parametrize(
     ("reply", "words"), [(None, "Alertmanager doesn't answer"), (b"<html>", "isn't an Alertmanager")]
 )
-def test_an_alertmanager_that_is_away_is_one_clear_line(system, reply, words):
+def test_an_unreachable_alertmanager_is_one_clear_line(system, reply, words):
     page = system(reply)
     assert not page.exception
     assert words in page.warning[0].value

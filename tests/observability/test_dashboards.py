@@ -21,7 +21,7 @@ def test_the_files_are_current():
     assert committed == render.files(), "run `make dashboards` and commit what changes"
 
 
-def test_each_dashboard_is_found_by_its_own_uid_and_takes_its_source_and_use_case_by_variable():
+def test_each_dashboard_has_its_own_uid_and_variables_for_source_and_use_case():
     assert len({page["uid"] for page in PAGES.values()}) == len(PAGES)
     for page in PAGES.values():
         variables = {variable["name"]: variable for variable in page["templating"]["list"]}
@@ -49,7 +49,7 @@ def test_a_panel_with_an_unknown_key_or_a_wrong_type_is_refused(panel):
 
 
 @pytest.mark.parametrize(("name", "panel"), PANELS, ids=IDS)
-def test_each_panel_says_what_it_shows(name, panel):
+def test_each_panel_has_a_description(name, panel):
     assert panel["title"]
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]

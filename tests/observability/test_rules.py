@@ -1,4 +1,4 @@
-"""Rules, their tests and the runbooks hold together; `promtool` runs the rule tests where it is found."""
+"""Rules, their tests and the runbooks agree; `promtool` runs the rule tests where it is installed."""
 
 import re
 import shutil
@@ -38,7 +38,7 @@ def test_each_alert_has_a_case_that_fires_and_one_that_does_not():
     assert {name: found for name, found in cases().items() if found != {True, False}} == {}
 
 
-def test_each_alert_says_what_it_is_and_opens_its_runbook():
+def test_each_alert_has_texts_and_a_link_to_its_runbook():
     text = (REPOSITORY / "docs" / "runbooks.md").read_text()
     sections = re.findall(r"^## (\w+)$", text, re.MULTILINE)
     assert sorted(sections) == sorted(ALERTS)
@@ -74,7 +74,7 @@ def test_the_runbook_shows_the_bound_of_the_live_error():
     assert in_words(MAX_ERROR_INCREASE, "percentunit") in section("MonitoringBoundPassed")
 
 
-def test_a_bound_stands_in_no_annotation():
+def test_no_annotation_repeats_a_bound():
     for name, rule in ALERTS.items():
         shown = re.findall(r"\d+(?:\.\d+)? (?:%|s|hours)\b", " ".join(rule["annotations"].values()))
         assert not shown, f"{name}: the expression has the bound; {shown} would be a second place"

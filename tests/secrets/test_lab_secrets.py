@@ -1,4 +1,4 @@
-"""The script that makes the stack's secrets, run as it is, on a folder."""
+"""The script that makes the stack's secrets, run unchanged on a temporary folder."""
 
 import base64
 import hashlib
@@ -85,7 +85,7 @@ def test_a_reader_that_lost_its_volume_gets_the_same_again(volumes):
     assert contents(volumes) == before
 
 
-def test_rotation_changes_all_and_remembers_what_the_servers_still_have(volumes):
+def test_rotation_changes_all_and_keeps_the_passwords_that_servers_still_have(volumes):
     roots, fernet = [contents(volumes)["mysql/root-password"]], contents(volumes)["airflow-init/fernet-key"]
     before = contents(volumes)
     for _ in range(2):

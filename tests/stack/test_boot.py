@@ -1,4 +1,4 @@
-"""What the booted compose file promises: health, hardening, secrets, networks, memory.
+"""The booted stack: health, hardening, secrets, networks, memory.
 
 The modules of this folder run on one stack, in the order of their names: boot, loop, observability, operation. A test
 may use the results of earlier ones.

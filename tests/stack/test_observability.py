@@ -122,7 +122,7 @@ def champion(stack) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def traffic(stack, champion) -> tuple[float, list[str]]:
-    """Rows as nobody sent them before, a wrong row, feedback, two monitoring runs: since when, and prediction ids."""
+    """Sends drifted rows, a wrong row and feedback; monitoring runs twice. Returns the start and the prediction ids."""
     began = time.time()
     odd = ask(stack, 60)
     wrong = stack.example | {"nonsense": 1}
@@ -177,7 +177,7 @@ def test_a_failed_run_is_an_alert(stack, lost, record_property):
     becomes_an_alert(stack, "DagFailed", seconds(failed[-1]), record_property, dag_id=lost)
 
 
-def test_drift_is_an_alert_and_asks_for_a_training(stack, traffic, record_property):
+def test_drift_is_an_alert_and_requests_a_training(stack, traffic, record_property):
     # A champion that was promoted just before the pause may be loaded now and begin a new count: the traffic continues.
     becomes_an_alert(stack, "InputDrift", traffic[0], record_property, lambda: ask(stack, 10))
     asked = "SELECT passed, mlflow_run FROM RawData.checks WHERE use_case = 'housing' AND retrain ORDER BY id LIMIT 1"
@@ -282,7 +282,7 @@ def read_by(stack, expression: str) -> set[str]:
     return found
 
 
-def test_no_series_is_named_by_a_caller(stack, traffic):
+def test_a_caller_cannot_add_series(stack, traffic):
     def series_after(requests: int) -> int:
         for _ in range(requests):
             httpx.post(f"{stack.url('inference')}/predict/{uuid.uuid4().hex}", json={}, timeout=30)
@@ -295,7 +295,7 @@ def test_no_series_is_named_by_a_caller(stack, traffic):
     assert series_after(50) <= first
 
 
-def test_no_series_of_airflow_is_named_by_a_run_or_a_file(stack, traffic):
+def test_no_label_of_airflow_is_a_run_or_a_file(stack, traffic):
     reply = httpx.get(
         f"{stack.url('prometheus')}/api/v1/labels", params={"match[]": '{__name__=~"airflow_.+"}'}, timeout=30
     )

@@ -32,7 +32,7 @@ def test_a_second_up_changes_nothing(stack):
     assert stack.logins() == logins
 
 
-def test_the_workers_health_is_that_it_consumes(stack):
+def test_a_worker_that_does_not_consume_is_unhealthy(stack):
     command = stack.containers("airflow-worker")[0]["Config"]["Healthcheck"]["Test"][1:]
 
     def healthy() -> bool:

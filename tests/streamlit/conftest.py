@@ -11,7 +11,7 @@ from tests.support import processes
 
 @pytest.fixture(scope="session")
 def start_pages(supervisor, folder):
-    """Starts Streamlit as a person would, against any services."""
+    """Starts Streamlit with its own command, against any services."""
     numbers = count()
 
     def start(inference_url: str, mlflow_url: str) -> Process:

@@ -1,4 +1,4 @@
-"""The two HTTP clients of the pages against the real services: what they return, and what they say when refused."""
+"""The two HTTP clients of the pages against the real services: their results and their errors."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_predicts_explains_and_looks_up(api):
     assert {"housing", "diabetes", "covertype"} <= {model.use_case for model in api.models()}
 
 
-def test_reads_versions_with_their_facts(api):
+def test_reads_versions_with_their_tags(api):
     versions = api.versions("housing")
     assert [version.version for version in versions] == [6, 5, 4, 3, 2, 1]
     assert [version.aliases for version in versions if version.aliases] == [("challenger",), ("champion",)]
@@ -72,7 +72,7 @@ def test_no_model_yet_is_not_an_outage(api):
         api.contract("newcomer")
 
 
-def test_a_service_that_is_away_or_another_says_so_in_one_line(mlflow):
+def test_an_unreachable_or_wrong_service_is_one_clear_line(mlflow):
     with pytest.raises(ServiceAwayError, match="doesn't answer") as refused:
         InferenceClient(away()).models()
     assert "\n" not in str(refused.value)
@@ -93,7 +93,7 @@ def test_reads_runs_and_artifacts(tracking, api):
     assert len(json.loads(tracking.artifact(batches[0].id, "quarantine.json"))) == 19
 
 
-def test_what_mlflow_doesnt_have_is_empty_or_named(tracking, ui_tracking):
+def test_missing_runs_are_empty_and_missing_files_are_named(tracking, ui_tracking):
     assert tracking.runs("castles", BatchTags) == []
     run = tracking.runs("housing", BatchTags)[0].id
     assert tracking.artifacts(run, "plots") == []
@@ -101,6 +101,6 @@ def test_what_mlflow_doesnt_have_is_empty_or_named(tracking, ui_tracking):
         tracking.artifact(run, "nothing.json")
 
 
-def test_mlflow_away_says_so_in_one_line(ui_tracking):
+def test_an_unreachable_mlflow_is_one_clear_line(ui_tracking):
     with pytest.raises(ui_tracking.TrackingAwayError, match="doesn't answer"):
         ui_tracking.Tracking(away()).use_cases()

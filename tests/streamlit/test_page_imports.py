@@ -1,4 +1,4 @@
-"""What the two pages may import of the lab. Import-linter can't see `streamlit/`, which is a folder and no package."""
+"""The imports of the two pages. Import-linter can't check `streamlit/`, because it is a folder and no package."""
 
 import ast
 

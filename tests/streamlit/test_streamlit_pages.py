@@ -37,7 +37,7 @@ def fill(tab: Page, label: str, text: str) -> None:
 
 
 def no_run(tab: Page) -> None:
-    """Waits until the page has taken in what was done."""
+    """Waits until the page has processed the last input."""
     expect(tab.locator('[data-test-script-state="running"]')).to_have_count(0)
 
 
@@ -55,7 +55,7 @@ def choose(tab: Page, label: str, option: str) -> None:
 
 
 def predict(tab: Page) -> str:
-    """Presses Predict and returns what is shown large."""
+    """Presses Predict and returns the large text of the answer."""
     tab.get_by_role("button", name="Predict", exact=True).click()
     expect(tab.get_by_text("Explanation (SHAP values)")).to_be_visible()
     no_traceback(tab)
@@ -86,7 +86,7 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, pages, infe
     expect(tab.get_by_text("Lot size = unknown")).to_be_visible()
 
 
-def test_a_reload_and_another_page_keep_what_was_typed(tab, pages):
+def test_a_reload_and_another_page_keep_the_typed_values(tab, pages):
     open_page(tab, pages)
     expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("3")
     fill(tab, "Bedrooms", "7")
@@ -103,7 +103,7 @@ def test_a_reload_and_another_page_keep_what_was_typed(tab, pages):
     expect(tab.get_by_label("Bathrooms", exact=True)).to_have_value("")
 
 
-def test_a_new_value_of_an_open_category_is_taken_and_named(tab, pages):
+def test_a_new_value_of_an_open_category_is_accepted_and_named(tab, pages):
     open_page(tab, pages)
     box = tab.get_by_label("City", exact=True)
     box.fill("Cit of nowhere")
@@ -188,7 +188,7 @@ def test_models_shows_scores_reasons_and_plots(tab, pages):
     no_traceback(tab)
 
 
-def test_a_metric_of_which_more_is_better_is_read_that_way(tab, pages):
+def test_a_metric_of_which_more_is_better_is_shown_that_way(tab, pages):
     open_page(tab, pages, "models", use_case="covertype")
     expect(tab.get_by_text("80% better")).to_be_visible()
     expect(tab.get_by_text("higher is better")).to_be_visible()
@@ -212,7 +212,7 @@ def test_system_shows_what_is_served(tab, pages):
     expect(tab.get_by_text("healthy,")).to_be_visible()
 
 
-def test_a_use_case_without_a_model_says_what_comes_next(tab, pages):
+def test_a_use_case_without_a_model_has_a_message_on_each_page(tab, pages):
     open_page(tab, pages, use_case="newcomer")
     expect(tab.get_by_text("No model is served yet.")).to_be_visible()
     open_page(tab, pages, "models", use_case="newcomer")
@@ -223,13 +223,13 @@ def test_a_use_case_without_a_model_says_what_comes_next(tab, pages):
 
 
 @pytest.mark.parametrize("name", ["", "models", "data", "system"])
-def test_services_away_give_one_message(tab, lonely_pages, name):
+def test_unreachable_services_are_one_message(tab, lonely_pages, name):
     open_page(tab, lonely_pages, name)
     expect(tab.get_by_text("doesn't answer").first).to_be_visible()
     no_traceback(tab)
 
 
-def test_a_use_case_trained_later_appears_by_itself(tab, pages, past):
+def test_a_use_case_trained_later_appears_without_a_reload(tab, pages, past):
     open_page(tab, pages)
     late = contracts.covertype().model_copy(update={"use_case": "late", "title": "Came later"})
     past.promote(late)

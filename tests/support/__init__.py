@@ -1,1 +1,1 @@
-"""What the tests share: labs, models, processes, a scripted Data API."""
+"""Shared by the tests: labs, models, processes, a scripted Data API."""

@@ -59,7 +59,7 @@ def housing() -> Contract:
 
 
 def diabetes() -> Contract:
-    """47 fields, so that the long form is seen; one field whose values a page can't hold."""
+    """47 fields, so that the form is a long one; one field has more values than a page can hold."""
     measures = [
         Integer(f"count_{n}", f"Number of visits {n}", minimum=0, maximum=120, example=n % 7)
         for n in range(10)
@@ -131,7 +131,7 @@ def covertype() -> Contract:
 
 
 def with_features(contract: Contract, features: list) -> Contract:
-    """The same use case, learnt anew with other features."""
+    """The same use case, trained again with other features."""
     fields = {name: getattr(contract, name) for name in Contract.model_fields}
     del fields["background"], fields["lineage"], fields["format"], fields["target_reference"]
     return _contract(**fields | {"features": features}, target_scale=contract.target_reference["std"])

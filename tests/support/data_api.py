@@ -1,4 +1,4 @@
-"""A stub of a Data API: it replies what the test tells it, as either API variant."""
+"""A stub of a Data API: it gives the scripted replies, in either API variant."""
 
 import json
 import threading

@@ -45,5 +45,5 @@ def flats(n: int, seed: int = 0, level: float = 10.0) -> list[list]:
 
 
 def batch(number: int, rows: list) -> dict:
-    """A payload of the first dialect."""
+    """A payload of the first API variant."""
     return {"group_number": 1, "batch_number": number, "data": rows}

@@ -1,4 +1,4 @@
-"""A small lab's past in a real MLflow store: batches, candidates, versions and plots, as the loop records them."""
+"""The history of a small lab in a real MLflow store: batches, candidates, versions, plots, as the loop records them."""
 
 import hashlib
 import struct
@@ -22,7 +22,7 @@ PSI_BOUND = 0.25
 
 
 class History:
-    """Writes a past into one MLflow store, through the same classes and records as the steps.
+    """Writes a history into one MLflow store, with the same classes and records as the steps.
 
     folder: of the models, plots and artifacts.
     """
@@ -151,7 +151,7 @@ class History:
 
 
 def _payload(use_case: str, number: int) -> dict[str, str]:
-    """Where `land` keeps a batch, and its digest."""
+    """The path at which `land` stores a batch, and its digest."""
     digest = hashlib.sha256(f"{use_case} {number}".encode()).hexdigest()
     return {"payload": f"payloads/{use_case}/{digest}.json", "digest": digest}
 

@@ -1,4 +1,4 @@
-"""How tests are grouped for the workers, and what the mark `process` promises: without it a test starts none."""
+"""How tests are grouped for the workers, and a check of the mark `process`: a test without it starts no process."""
 
 import os
 import sys
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session):
-    """Without groups each worker would boot the services anew, and nothing would say so."""
+    """Without groups each worker would boot its own services, and no test would fail."""
     if session.config.getoption("loadgroup", False) and session.items and "@" not in session.items[0].nodeid:
         pytest.exit("pytest-xdist doesn't group this pytest's tests; see pyproject.toml", returncode=4)
 

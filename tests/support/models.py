@@ -110,7 +110,7 @@ def _fitted(use_case: str, scale: float) -> tuple[Contract, bytes]:
 
 
 def linear(folder: Path) -> Contract:
-    """A model whose explanation can be written down: y = 2 area + 3 rooms."""
+    """A model with a known explanation: y = 2 area + 3 rooms."""
     contract = build(folder)
     numbers = [f for f in FEATURES if f.name in ("area", "rooms")]
     contract = contract.model_copy(
@@ -124,7 +124,7 @@ def linear(folder: Path) -> Contract:
 
 
 def graph(model, width: int) -> bytes:
-    """A fitted pipeline as the graph that a contract promises: input x, output y."""
+    """A fitted pipeline as a graph with the input x and the output y."""
     last = model[-1]
     options = {id(last): {"zipmap": False}} if hasattr(last, "predict_proba") else None
     made = to_onnx(

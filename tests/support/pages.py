@@ -1,4 +1,4 @@
-"""What the pages' tests share: a lab with a past, the inference service on it, MLflow's server, and a browser."""
+"""Fixtures of the pages' tests: a lab with a history, its inference service, MLflow's server, and a browser."""
 
 import os
 import shutil
@@ -91,7 +91,7 @@ def tab(browser, folder, request) -> Iterator[Page]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Tells the fixtures of a test whether it failed."""
+    """Stores on each test whether it failed, for its fixtures."""
     report = yield
     if report.failed:
         item.stash[FAILED] = True

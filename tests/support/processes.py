@@ -25,7 +25,7 @@ def server(name: str, command: list[str], folder: Path, health: str, **variables
 
 
 def inference(name: str, home: Path, health: str = "/ready") -> Process:
-    """The inference service of the lab in `home`, which looks for a new champion every second."""
+    """The inference service of the lab in `home`; it checks for a new champion every second."""
     command = ["-m", "inference", "--host", "127.0.0.1", "--port", "{port}"]
     return server(name, command, home, health, LAB_HOME=str(home), LAB_INFERENCE_POLL="1")
 

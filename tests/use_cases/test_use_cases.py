@@ -1,4 +1,4 @@
-"""The three use cases: on what the Data API makes, and on the real files where they are."""
+"""The three use cases: on the Data API's synthetic data, and on the real files where they exist."""
 
 import csv
 import gzip
@@ -81,7 +81,7 @@ def test_diabetes_on_invented_patients():
     assert best.metrics["test"]["recall"] > 0.2
 
 
-def test_diabetes_keeps_none_apart_from_missing_and_leaves_out_who_cannot_come_back():
+def test_diabetes_separates_none_from_missing_and_leaves_out_deaths_and_hospices():
     raw = made(Clinic(), [1])[:400]
     frame = clean_rows(DIABETES, raw)
     assert {"None"} < set(frame["A1Cresult"].dropna())
@@ -136,7 +136,7 @@ def test_housing_on_real_listings(real_data):
 
 
 def test_a_raw_row_and_its_clean_row_are_predicted_alike():
-    """A row as the Data API sends it, through the contract, equals what training saw of it."""
+    """A raw row of the Data API, encoded by the contract, equals the row that training used."""
     for use_case, source in ((HOUSING, Market()), (DIABETES, Clinic()), (COVERTYPE, Forest())):
         raw = made(source, [1])[:2000]
         typed = validate(RawBatch(1, raw, list(range(len(raw))), [], []), use_case).typed
