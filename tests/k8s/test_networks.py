@@ -1,4 +1,4 @@
-"""Compose's networks are network policies; people come in by node ports, and nobody else does."""
+"""Each network of compose is a network policy. From outside only the node ports are reachable."""
 
 from tests.k8s.export import compose, in_cluster, rendered, services
 
@@ -19,7 +19,7 @@ NODE_PORTS = {
 def test_each_network_is_a_policy_and_nothing_else_is_let_in():
     used = {network for name in in_cluster() for network in services()[name]["networks"]}
     policies = rendered().all("NetworkPolicy")
-    doors = {"nobody-else"}
+    doors = {"default-deny"}
     for network in used:
         own = {"matchLabels": {f"io.kompose.network/{compose()['name']}-{network}": "true"}}
         assert policies[f"{compose()['name']}-{network}"]["spec"] == {
@@ -39,7 +39,7 @@ def test_each_network_is_a_policy_and_nothing_else_is_let_in():
         name for name, policy in policies.items() if "Egress" not in policy["spec"].get("policyTypes", [])
     }
     assert ingress == doors
-    assert policies["nobody-else"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    assert policies["default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
 
 
 def test_a_service_on_internal_networks_alone_has_no_way_out():
@@ -61,7 +61,7 @@ def test_a_service_on_internal_networks_alone_has_no_way_out():
     assert len(policy["egress"]) == 2
 
 
-def test_people_reach_each_page_by_its_node_port():
+def test_each_page_is_reachable_by_its_node_port():
     found = {}
     for service in rendered().all("Service").values():
         if service["spec"].get("type") == "NodePort":
