@@ -124,7 +124,7 @@ CMD ["python", "-m", "gradio_app", "--host", "0.0.0.0", "--port", "8087"]
 # JupyterLab with the lab's notebooks and its library.
 FROM packages AS notebooks-packages
 RUN --mount=type=cache,target=/var/cache/uv packages steps notebooks
-# JupyterLab would ask a server on the internet for its news.
+# JupyterLab would fetch its news from a server on the internet.
 RUN mkdir -p /opt/venv/etc/jupyter/labconfig \
  && echo '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}' \
       >/opt/venv/etc/jupyter/labconfig/page_config.json

@@ -15,7 +15,7 @@ WORKERS ?= 2
 ALERTS ?=
 
 .PHONY: help
-help: ## what there is
+help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 # Set-up
@@ -59,7 +59,7 @@ dashboards: setup ## Grafana's dashboards as JSON, from observability/dashboards
 # The familiar tools
 
 .PHONY: load-test
-load-test: setup ## how many users the prediction API holds; of a running lab, or of one of its own; LOAD_ARGS=…
+load-test: setup ## measures how many users the prediction API holds, of a running lab or of a small one; LOAD_ARGS=…
 	@$(BIN)/python locust/load_test.py $(LOAD_ARGS)
 
 .PHONY: notebooks
@@ -74,7 +74,7 @@ jupyter: setup ## JupyterLab with the notebooks, for the lab in .lab; its addres
 # Checks
 
 .PHONY: bench
-bench: setup ## what one prediction over HTTP costs, beside a service that only answers a constant
+bench: setup ## measures the cost of a prediction over HTTP, beside a service that only returns a constant
 	@$(BIN)/python bench/serving.py
 
 .PHONY: lint

@@ -1,12 +1,13 @@
-"""What one prediction over HTTP costs: the service as shipped against a FastAPI route that returns a constant.
+"""The cost of one prediction over HTTP: the service as shipped against a FastAPI route that returns a constant.
 
-`python bench/serving.py` starts these servers, one process each, and asks them in turns over one kept connection:
+`python bench/serving.py` starts these servers, one process each, and sends them requests in turns, over one connection
+to each:
 - service: the service as shipped. The rows are logged, counted and compared with the training rows for drift.
 - fastapi: the same, with FastAPI's own routes instead of Starlette's for `/predict`, `/explain` and `/feedback`.
 - constant: a FastAPI route that returns a constant.
 It prints medians of the server's own CPU time and of the time to the reply, in microseconds a request.
 
-What counting costs (requests, latencies, rows, drift) is less than the difference between two starts of one server. So
+The cost of counting (requests, latencies, rows, drift) is less than the difference between two starts of one server. So
 a fourth server measures the time of those calls themselves, inside the running service.
 """
 

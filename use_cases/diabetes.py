@@ -13,7 +13,7 @@ from mlops_lab import (
     select_k_best,
 )
 
-# Of UCI's 23 drugs nobody got two: examide and citoglipton.
+# Two of UCI's 23 drugs are left out, because no patient got them: examide and citoglipton.
 DRUGS = [
     "metformin", "repaglinide", "nateglinide", "chlorpropamide", "glimepiride", "acetohexamide", "glipizide",
     "glyburide", "tolbutamide", "pioglitazone", "rosiglitazone", "acarbose", "miglitol", "troglitazone", "tolazamide",

@@ -1,4 +1,4 @@
-"""The price of a house or a piece of land in the United States, from what a listing says."""
+"""The price of a house or a piece of land in the United States, from its listing."""
 
 from mlops_lab import (
     RMSE_LOG,

@@ -38,7 +38,7 @@ class Collector:
         for service, future in asked.items():
             try:
                 metrics, seconds = future.result(timeout=max(0.01, deadline - time.monotonic()))
-            # Whatever the driver raises, the service doesn't answer.
+            # Any error of the driver means that the service doesn't answer.
             except Exception as error:
                 up.add_metric([service], 0)
                 self._log(service, first_line(error, with_class=True))

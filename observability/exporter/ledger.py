@@ -1,4 +1,4 @@
-"""What the loop wrote into RawData, as metrics: batches, versions, promotions, and the checks of the monitoring DAG."""
+"""The records of the loop in RawData, as metrics: batches, versions, promotions, monitoring checks."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

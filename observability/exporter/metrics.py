@@ -12,7 +12,7 @@ def gauge(name: str, about: str, labels: Sequence[str], rows: Iterable[Sequence[
 
 
 def counter(name: str, about: str, labels: Sequence[str], rows: Iterable[Sequence[Any]]) -> Metric:
-    """A counter with one sample for each row. Prometheus sees its name with `_total`."""
+    """A counter with one sample for each row. Prometheus gets its name with `_total`."""
     return _filled(CounterMetricFamily(name, about, labels=labels), rows)
 
 
@@ -20,7 +20,7 @@ def _filled(
     family: GaugeMetricFamily | CounterMetricFamily, rows: Iterable[Sequence[Any]]
 ) -> GaugeMetricFamily | CounterMetricFamily:
     for *labels, value in rows:
-        # A value that isn't there yet, as the score of a model without labelled predictions, has no sample.
+        # None gives no sample, for example the score of a model without labelled predictions.
         if value is not None:
             family.add_metric(labels, float(value))
     return family

@@ -1,4 +1,4 @@
-"""A probe asks one service a real question and returns its metrics. A failed probe raises; then `lab_up` is 0."""
+"""A probe sends one real request to a service and returns its metrics. A failed probe raises; then `lab_up` is 0."""
 
 import shutil
 from collections.abc import Callable
@@ -117,5 +117,5 @@ def _connections(service: str, used: int, limit: int) -> list[Metric]:
 
 
 def _engine(url: str, seconds: float) -> Engine:
-    # Each probe opens a connection of its own: whether the server accepts one is part of the question.
+    # Each probe opens a connection of its own: whether the server accepts one is part of the probe.
     return connect(url, connect_timeout=seconds, statement_timeout=seconds, poolclass=NullPool)

@@ -1,4 +1,4 @@
-"""What the exporter probes: `LAB_EXPORTER_*` variables, or files of the same names in `LAB_SECRETS_DIR`."""
+"""The exporter's settings: `LAB_EXPORTER_*` variables, or files of the same names in `LAB_SECRETS_DIR`."""
 
 from pathlib import Path
 from typing import ClassVar

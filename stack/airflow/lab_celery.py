@@ -81,6 +81,6 @@ def _send(app) -> None:
                     elif _waiting_since is None:
                         _waiting_since = time.monotonic()
                     time.sleep(INTERVAL)
-        except Exception as error:  # the next attempt may succeed; until then nobody touches the file
+        except Exception as error:  # the next attempt may succeed; until then the file isn't touched
             log.warning("the broker can't be reached: %s", error)
             time.sleep(INTERVAL)

@@ -1,7 +1,7 @@
 #!/usr/local/bin/python3 -IS
-"""lab-check, the health check of the lab's own images: asks a service in the same container over HTTP.
+"""lab-check, the health check of the lab's own images: sends an HTTP request to a service in the same container.
 
-The exit status is 0 when the service answers 200 within 8 seconds and, where a value is asked for, its JSON reply has
+The exit status is 0 when the service answers 200 within 8 seconds and, where a value is given, its JSON reply has
 that value. Otherwise it is 1, with the reason on stderr.
 """
 
