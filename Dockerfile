@@ -10,7 +10,7 @@ COPY requirements.txt pyproject.toml ./
 COPY --chmod=0555 stack/images/packages /usr/local/bin/packages
 RUN sed -n '/^uv==/,/# via/p' requirements.txt >uv.txt && pip install --require-hashes -r uv.txt
 
-# What every image has. The published Python has no byte code, and a read-only root could not keep it.
+# The base of every image. The published Python has no byte code, and a read-only root could not keep it.
 FROM python:3.13-slim-trixie AS base
 RUN python -m compileall -q -x 'idlelib|site-packages|/tests?/' /usr/local/lib/python3.13
 COPY --chmod=0555 stack/images/lab_check.py /usr/local/bin/lab-check

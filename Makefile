@@ -36,7 +36,7 @@ setup: .venv/installed ## the environment .venv from the lock
 	@touch $@
 
 .PHONY: lock
-lock: .venv/uv ## requirements.txt anew from pyproject.toml
+lock: .venv/uv ## resolves requirements.txt again from pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --custom-compile-command "make lock" -q -o requirements.txt
 
@@ -50,7 +50,7 @@ lock: .venv/uv ## requirements.txt anew from pyproject.toml
 demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it, USE_CASE=… BATCHES=… GRADIO=1 choose
 	@exec $(BIN)/lab demo $(USE_CASE) $(if $(ONCE),--once) $(if $(BATCHES),--batches $(BATCHES)) $(if $(GRADIO),--gradio)
 
-# What is generated
+# Generated files
 
 .PHONY: dashboards
 dashboards: setup ## Grafana's dashboards as JSON, from observability/dashboards
@@ -115,7 +115,7 @@ browser: # Chromium for the page tests, where it is missing and can be installed
 # The stack
 
 RIG := ../shared/rig
-# Where no image registry can be reached, a neighbouring folder may bring an engine and stubs for the images.
+# On a machine that reaches no image registry, a neighbouring folder may have a container engine and stubs of the images.
 ENGINE = if [ -x $(RIG)/engine ]; then eval "$$($(RIG)/engine up)" && $(RIG)/images; fi
 COMPOSE = $(ENGINE) && docker compose
 
@@ -132,7 +132,7 @@ passwords: ## the stack's logins
 	@$(COMPOSE) run --rm --no-deps secrets-init show
 
 .PHONY: rotate-secrets
-rotate-secrets: ## every secret of the stack anew; restarts its services
+rotate-secrets: ## replaces every secret of the stack and restarts its services
 	@$(ENGINE) && scripts/rotate-secrets
 
 .PHONY: stack-test
@@ -162,7 +162,7 @@ TAG ?=
 REGISTRY ?= localhost:32000/mlops-lab
 
 .PHONY: k8s-export
-k8s-export: k8s-files ## the cluster's manifests anew from the compose files, by kompose
+k8s-export: k8s-files ## makes the cluster's manifests from the compose files, by kompose
 	@k8s-export/generate k8s-export/base
 
 .PHONY: k8s-files
@@ -192,7 +192,7 @@ lint: k8s-check
 test: k8s-tools
 
 .PHONY: k8s-secrets
-k8s-secrets: ## the cluster's secrets, what is missing; COMMAND=show prints the logins, COMMAND=rotate makes all anew
+k8s-secrets: ## makes missing secrets of the cluster; COMMAND=show prints the logins, COMMAND=rotate replaces all
 	@KUBECTL="$(KUBECTL)" k8s-export/secrets $(or $(COMMAND),init)
 
 .PHONY: k8s-images

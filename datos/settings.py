@@ -11,7 +11,7 @@ from mlops_lab.settings import LabSettings, Port
 
 
 class DatosSettings(LabSettings):
-    """What the Data API serves and where it keeps its positions."""
+    """The Data API's address, data sets and file of positions."""
 
     model_config = SettingsConfigDict(env_prefix="LAB_DATOS_", env_ignore_empty=True)
 

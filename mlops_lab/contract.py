@@ -39,7 +39,7 @@ class Reference(BaseModel):
 
 
 class Lineage(BaseModel):
-    """Where a model comes from. It leads from a prediction back to the stored payloads."""
+    """The origin of a model. It leads from a prediction back to the stored payloads."""
 
     run_id: str
     candidate: str

@@ -82,7 +82,7 @@ class Lab:
 
     @property
     def cache(self) -> Path:
-        """Where downloaded models are kept, each checked against its digest again before it is used."""
+        """The folder of downloaded models. Each one is checked against its digest again before it is used."""
         return self.settings.home / "models"
 
     def predictor(self, version: Version) -> Predictor:

@@ -15,7 +15,7 @@ from mlops_lab.errors import UseCaseError
 
 Task = Literal["regression", "binary", "multiclass"]
 
-# What numpy gives for a number.
+# The type of a numpy function's result: numpy's own float or Python's.
 Score = float | np.floating[Any]
 
 # The smallest probability that log loss accepts, as in scikit-learn.

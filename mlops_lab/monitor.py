@@ -35,7 +35,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class MonitoringResult:
-    """What one comparison found.
+    """The result of one comparison.
 
     check: the record that the ledger stores. When nothing was served since the last check, it is that one with another
            reason and without a run, and isn't stored again.
@@ -55,7 +55,7 @@ class MonitoringResult:
 def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
     """Compares the newest predictions and their ground truth with the champion, and stores report and result.
 
-    A training is requested once for each batch: a second one would learn from the same rows.
+    A training is requested once for each batch: a second one would use the same rows.
     Raises `NoChampionError` when no champion is served yet.
     """
     lab.store.prepare_tables(use_case)
@@ -122,7 +122,7 @@ def _compare(
 
 
 def _obstacle(lab: Lab, use_case: UseCase) -> str | None:
-    """Why no training is requested: there is no batch, or one was requested since the newest batch."""
+    """The reason why no training is requested: there is no batch, or one was requested since the newest batch."""
     try:
         batch = newest(lab, use_case)
     except LabError:

@@ -59,7 +59,7 @@ def _replicas(url: str) -> list[str]:
 def _fault(
     replica: str, use_case: str, version: int, example: dict[str, Any], expected: Any, token: str
 ) -> str | None:
-    """What is wrong with a replica; None when it serves the version and predicts as the model does."""
+    """The fault of a replica; None when it serves the version and predicts as the model does."""
     try:
         with httpx.Client(base_url=replica, timeout=10) as http:
             http.post("/reload", headers={"Authorization": f"Bearer {token}"})

@@ -1,4 +1,4 @@
-"""What the lab has for one use case: the champion with its scores, the number of versions, the batches."""
+"""The state of one use case: the champion with its scores, the number of versions, the batches."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,7 +38,7 @@ class ChampionStatus:
 
     @property
     def origin(self) -> str:
-        """What the champion was trained on, in words."""
+        """The numbers of rows and batches of the champion's training, in words."""
         return f"trained on {self.rows:,} rows of {counted(self.batches, 'batch', 'batches')}"
 
 
@@ -47,7 +47,7 @@ def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
     contract = lab.predictor(champion).contract
     lineage = contract.lineage
     if lineage is None:
-        raise ModelError(f"version {champion.version} of {champion.use_case} carries no lineage")
+        raise ModelError(f"version {champion.version} of {champion.use_case} has no lineage")
     return ChampionStatus(
         version=champion.version,
         candidate=lineage.candidate,

@@ -35,7 +35,7 @@ def trace_prediction(lab: Lab, prediction_id: str) -> dict[str, Any]:
     contract = lab.predictor(version).contract
     lineage = contract.lineage
     if lineage is None:
-        raise ModelError(f"version {found.version} of {found.use_case} carries no lineage")
+        raise ModelError(f"version {found.version} of {found.use_case} has no lineage")
     champion = lab.registry.by_alias(found.use_case, CHAMPION)
     return {
         "prediction": {

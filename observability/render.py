@@ -2,7 +2,7 @@
 
 A YAML file is one dashboard: `uid`, `title`, `about`, and `panels` from left to right, top to bottom. The first key of
 a panel is its kind with its title: `row`, or one of `observability/panels.py`, which also explains the other keys. The
-data source and the use case are variables of every dashboard, so a use case that is added later appears by itself.
+data source and the use case are variables of every dashboard, so a use case that is added later is shown, too.
 
 The JSON files are committed. A test proves that they are current; `make dashboards` writes them again.
 """

@@ -58,7 +58,7 @@ def contract(use_case: str, version: int) -> Contract:
 
 
 def sidebar() -> None:
-    """The choice of the use case, and one line for each served model. An open page shows changes by itself."""
+    """The choice of the use case, and one line for each served model. An open page shows changes without a reload."""
     st.html(STYLE)
     with st.sidebar:
         news = _probe()

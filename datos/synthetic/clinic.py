@@ -1,4 +1,4 @@
-"""Synthetic data in the form of UCI 296 (diabetes): the same 50 columns and traps, invented patients.
+"""Synthetic data in the form of UCI 296 (diabetes): the same 50 columns and difficulties, invented patients.
 
 `?` is missing and `None` is a value (no test was made); about three visits in ten are of a patient seen
 before; 11 % of the visits are followed by another within 30 days, the more so after earlier stays,

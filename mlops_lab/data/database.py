@@ -1,4 +1,4 @@
-"""What every user of a database shares: the engine, the clock, creating tables, inserting many rows."""
+"""Access to a database: the engine, the clock, creating tables, inserting many rows."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime

@@ -15,7 +15,7 @@ class BatchShapeError(LabError):
 
 @dataclass(frozen=True)
 class Payload:
-    """What one call returned, not yet parsed."""
+    """The reply to one call, not yet parsed."""
 
     body: bytes
     url: str
@@ -23,7 +23,7 @@ class Payload:
 
 @dataclass(frozen=True)
 class RawBatch:
-    """A parsed payload: rows as dictionaries of the declared columns, values as they came.
+    """A parsed payload: rows as dictionaries of the declared columns, values unchanged.
 
     misshapen: rows that can't be matched to the columns, as (position, what is wrong, row).
     ignored:   columns of the payload that the use case doesn't declare.

@@ -42,7 +42,7 @@ class PredictionReader:
             return list(db.scalars(found.order_by(Feedback.received_at)))
 
     def latest(self, use_case: str, limit: int) -> list[dict[str, Any]]:
-        """The rows of the newest predictions, whatever version made them, newest first."""
+        """The rows of the newest predictions, of all versions, newest first."""
         found = select(Prediction.row).where(Prediction.use_case == use_case)
         with self._session() as db:
             # An id begins with its time and is the primary key, so the log needs no sorting, however long it is.

@@ -11,7 +11,7 @@ from mlops_lab.use_case import UseCase
 
 @dataclass(frozen=True)
 class Prepared:
-    """What cleaning made of a batch.
+    """The clean rows of a batch.
 
     frame:   features, target, row_hash, group_hash, split; index: the row's position in the payload.
              Rows with the same row_hash are equal in every feature and in the target.

@@ -6,7 +6,7 @@ import pandas as pd
 
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Every row as a dictionary of plain values; whatever pandas calls missing is None."""
+    """Every row as a dictionary of plain values; a value that is missing for pandas is None."""
     columns = [_plain(frame[name]) for name in frame.columns]
     names = list(frame.columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

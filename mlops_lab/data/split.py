@@ -1,4 +1,4 @@
-"""Train, validation or test: a stable hash of the row's group decides, in whatever order the batches come."""
+"""Train, validation or test: computed from a stable hash of the row's group, so the batches' order has no effect."""
 
 import hashlib
 import json

@@ -79,7 +79,7 @@ class Loop:
         earlier = {run["dag_run_id"] for run in self.airflow.runs(self.dag) if run["state"] in FINAL}
         self.airflow.unpause(self.dag)
         if earlier:
-            self.progress.line(f"{counted(len(known), 'batch', 'batches')} from earlier; going on")
+            self.progress.line(f"{counted(len(known), 'batch', 'batches')} from earlier runs; continuing")
             self.airflow.trigger(self.dag)
         self.progress.line(f"DAG {self.dag} runs")
 

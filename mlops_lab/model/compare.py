@@ -21,7 +21,7 @@ class Comparison:
     interval: by how much the challenger is better (positive is better, for every metric): the 2.5 and 97.5 percentiles
               of a paired bootstrap over the groups of the test rows (Efron and Tibshirani, An introduction to the
               bootstrap, 1993).
-    holdout_digest: names the test rows. CleanData only grows, so it names them for good.
+    holdout_digest: identifies the test rows. No row of CleanData is removed, so it stays valid.
     """
 
     promoted: bool
@@ -86,7 +86,7 @@ def _first(metric: Metric, score: float | None, n: int) -> str:
 def _worse_by_the_gate(
     metric: Metric, truth: np.ndarray, new: np.ndarray, old: np.ndarray, baseline: dict[str, float]
 ) -> str | None:
-    """Why the metric's gate refuses the challenger; None when it passes, or when there is no gate."""
+    """The reason why the metric's gate refuses the challenger; None when it passes, or when there is no gate."""
     if metric.gate is None:
         return None
     name, tolerance = metric.gate

@@ -21,7 +21,7 @@ class OnnxGraph:
     def __init__(self, graph: bytes | Path):
         """Raises `ModelError` when ONNX Runtime can't load the graph."""
         options = onnxruntime.SessionOptions()
-        # One row is microseconds of work: threads cost more than they bring, and requests are the parallelism.
+        # One row takes microseconds, so more threads would cost time. Requests already run in parallel.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         # An arena would keep the memory of the largest batch that was ever sent.
         options.enable_cpu_mem_arena = False

@@ -16,7 +16,7 @@ from mlops_lab.model.onnx_graph import OnnxGraph
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a model predicts for n rows.
+    """The predictions for n rows.
 
     rows:          the typed rows that were predicted.
     values:        regression: numbers in the target's unit; binary: true or false by the contract's threshold;

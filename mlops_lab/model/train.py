@@ -67,7 +67,7 @@ def train(
     """Fits the candidate on the frame's training rows.
 
     frame: rows of CleanData: features and target, typed, and `split` (train, validation or test).
-    Raises `ModelError` when there is too little to learn from, or when the graph doesn't equal the pipeline.
+    Raises `ModelError` when there are too few rows, or when the graph doesn't equal the pipeline.
     """
     started = time.perf_counter()
     metric = use_case.metric

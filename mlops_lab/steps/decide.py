@@ -43,13 +43,13 @@ def decide(
 def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, float]) -> Decision:
     """The decision; what it was based on is added to `metrics`."""
     if lab.store.count_clean(use_case) == 0:
-        return Decision(False, "there is no clean row to learn from")
+        return Decision(False, "there is no clean row to train on")
     champion = lab.registry.by_alias(use_case.name, CHAMPION)
     if champion is None:
         return Decision(True, "there is no champion yet")
     contract = lab.predictor(champion).contract
     if contract.lineage is None:
-        return Decision(True, f"version {champion.version} carries no lineage")
+        return Decision(True, f"version {champion.version} has no lineage")
     since, policy = max(contract.lineage.batches), use_case.retrain
 
     new, groups = lab.store.new_groups(use_case, batch.id, since)

@@ -29,7 +29,7 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
     """
     lab.store.prepare_tables(use_case)
     if (left := lab.ledger.unfinished(use_case.name)) is not None:
-        lab.progress(f"batch {left.batch_number} was left unfinished ({left.state}); going on with it")
+        lab.progress(f"batch {left.batch_number} was left unfinished ({left.state}); continuing with it")
         return left
     folder = f"payloads/{use_case.name}"
     known = {batch.payload for batch in lab.ledger.batches(use_case.name)}

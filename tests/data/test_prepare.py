@@ -36,7 +36,7 @@ ODD = [
     *(999, 999.0, 20240131, math.nan, math.inf),
     *("", " ", "?", " ?", "true", "No", "1.0", "NaN", "Infinity", " 601 ", "601.0", "1e3", "2024-01-31T00"),
 ]
-# What JSON allows as a single value. The databases refuse half of a surrogate pair.
+# Single values of JSON. The databases refuse half of a surrogate pair.
 VALUES = st.one_of(
     st.sampled_from(ODD),
     st.integers(-(10**20), 10**20),

@@ -37,7 +37,7 @@ class Served:
     http: Any
 
     def wait(self, until: Callable[[], Any]) -> Any:
-        """What `until` returns once it is true."""
+        """Waits until `until` returns a true value, and returns that."""
         end = time.monotonic() + SLACK
         while not (result := until()):
             assert time.monotonic() < end, self.http.get("/models").text

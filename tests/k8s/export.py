@@ -15,7 +15,7 @@ from mlops_lab.settings import REPOSITORY
 
 EXPORT = REPOSITORY / "k8s-export"
 TOOLS = REPOSITORY / ".venv" / "k8s" / "bin"
-# What kompose reads; the second file holds what only the cluster needs.
+# The input of kompose. The second file has the settings for the cluster alone.
 COMPOSE_FILES = (REPOSITORY / "docker-compose.yml", EXPORT / "compose.cluster.yml")
 # Folders whose kustomization.yaml makes ConfigMaps of their files.
 FOLDERS = ("dags", "observability", "stack", "use_cases")

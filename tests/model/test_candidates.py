@@ -109,7 +109,7 @@ def test_odd_columns_train_and_serve(candidate, features):
     raw = [row | {"empty": None, "same": 7, "never": False, "nothing": None} for row in small_rows(600)]
     use_case = small_case("regression", [candidate], features=features)
     trained = train(use_case, candidate, clean_rows(use_case, raw))
-    # What no training row had: missing where nothing was, values where all was missing, far outside.
+    # Rows unlike any training row: a null in a full column, a value in an empty one, and values far out of range.
     rows = [{f.name: value for f in features} for value in (None,)]
     rows += [{f.name: "new" if isinstance(f, Category) else v for f in features} for v in (0, 1)]
     if not isinstance(features[0], Category):
