@@ -31,7 +31,7 @@ def clean(frame):
 USE_CASE = UseCase(
     name="housing",
     title="House price",
-    description="The price of a listing. Broker and street are left out: ids that only look like numbers.",
+    description="The price of a listing. Broker and street are left out, because their numbers are only ids.",
     dataset="realtor",
     target=Number("price", "Price", unit="USD", minimum=1, maximum=1e9),
     # The property, not the listing: it is listed again at another price.

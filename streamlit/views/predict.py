@@ -151,7 +151,9 @@ def _explanation(contract: Contract, row: dict, explanation: ExplainReply) -> No
     )
     st.altair_chart(chart.properties(height=alt.Step(24)))
     base, result = (amount(contract, v) for v in (explanation.base_value, explanation.explained))
-    st.caption(f"Typical rows get {base} on average. The bars together lead from there to {result}.")
+    st.caption(
+        f"The average prediction for typical rows is {base}. With the sum of all bars it becomes {result}."
+    )
 
 
 def _feedback(contract: Contract, reply: PredictReply) -> None:

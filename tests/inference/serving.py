@@ -103,7 +103,7 @@ class ServingLab:
         self.database.dispose()
 
     def publish(self, use_case: str, scale: float = 1.0, champion: bool = True, **tags: str) -> Version:
-        """Builds, registers and (unless told otherwise) promotes a model."""
+        """Builds, registers and, by default, promotes a model."""
         folder = self.built / f"{use_case}-{scale}"
         if not folder.exists():
             models.build(folder, use_case, scale)

@@ -104,7 +104,7 @@ def ports(name):
     assert name in rendered().all("Service"), RUN
     ports = rendered().all("Service")[name]["spec"]["ports"]
     assert {(port["targetPort"], port.get("protocol", "TCP")) for port in ports} == wanted, RUN
-    # Callers in the cluster use the container's port: compose's networks know no other.
+    # Callers in the cluster use the container's port: compose's networks have no other.
     assert {(port["port"], port.get("protocol", "TCP")) for port in ports} >= wanted
 
 

@@ -9,7 +9,7 @@ from mlops_lab.candidates import gradient_boosting
 from mlops_lab.model.train import Trained, train
 from tests.support.cases import clean_rows, small_case, small_rows
 
-# The tests ask shap for a few rows only: compiling its functions costs six CPU seconds and saves nothing.
+# The tests use shap for a few rows only: compiling its functions would take six CPU seconds and save none.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 TASKS = ("regression", "binary", "multiclass")

@@ -19,7 +19,7 @@ LONGEST = (
 )
 # Each of these marks implies `process`.
 BOOT = ("alerts", "browser", "cluster", "demo", "stack")
-# Small programs: MLflow asks git for the commit, kubectl renders manifests, joblib counts the cores by cat.
+# Small programs: MLflow calls git for the commit, kubectl renders manifests, joblib counts the cores by cat.
 QUICK = (
     "cat",
     "gcc",
