@@ -45,10 +45,10 @@ with DAG(
     default_args={"retries": 2, "retry_delay": duration(seconds=30)},
     tags=["monitoring"],
 ) as monitoring:
-    for use_case in sorted(read_use_cases(Settings().use_cases)[0]):
-        reason = "{{ ti.xcom_pull(task_ids='check_%s')['reason'] }}" % use_case  # noqa: UP031 (braces are Jinja's)
-        check.override(task_id=f"check_{use_case}")(use_case) >> TriggerDagRunOperator(
-            task_id=f"train_{use_case}",
-            trigger_dag_id=f"{use_case}_training",
+    for name, use_case in sorted(read_use_cases(Settings().use_cases)[0].items()):
+        reason = "{{ ti.xcom_pull(task_ids='check_%s')['reason'] }}" % name  # noqa: UP031 (braces are Jinja's)
+        check.override(task_id=f"check_{name}")(name) >> TriggerDagRunOperator(
+            task_id=f"train_{name}",
+            trigger_dag_id=use_case.training_dag,
             conf={"force": True, "reason": reason},
         )

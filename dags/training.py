@@ -130,7 +130,7 @@ def training_dag(use_case: UseCase) -> DAG:
     name = use_case.name
 
     with DAG(
-        f"{name}_training",
+        use_case.training_dag,
         description=f"{use_case.title}: from the next batch to a served champion",
         # The first run starts at boot. A batch with new rows triggers the next run at once; the schedule does the rest.
         schedule=CronTriggerTimetable(use_case.schedule, timezone="UTC", run_immediately=True),
@@ -159,4 +159,4 @@ use_cases, faults = read_use_cases(Settings().use_cases)
 for file, fault in faults.items():
     log.error("use case file %s can't be used: %s", file, fault)
 for use_case in use_cases.values():
-    globals()[f"{use_case.name}_training"] = training_dag(use_case)
+    globals()[use_case.training_dag] = training_dag(use_case)

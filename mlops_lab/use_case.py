@@ -88,6 +88,11 @@ class UseCase:
             )
 
     @property
+    def training_dag(self) -> str:
+        """The id of its training DAG in Airflow."""
+        return f"{self.name}_training"
+
+    @property
     def task(self) -> Task:
         if isinstance(self.target, Category):
             return "multiclass"

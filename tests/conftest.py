@@ -51,7 +51,11 @@ def flats_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory, flats_folder) -> Templates:
-    return Templates(tmp_path_factory.mktemp("templates"), flats_folder)
+    """Shared by all workers: the folder of a worker is in the folder of the test run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "templates"
+    folder.mkdir(exist_ok=True)
+    return Templates(folder, flats_folder)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from playwright.sync_api import expect
 from datos.synthetic.market import Market
 from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.local.processes import free_ports
+from mlops_lab.settings import REPOSITORY
 from tests.support.flats import FLATS
+from tests.support.processes import LAB
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(1500)]
 
-ROOT = Path(__file__).parent.parent
-LAB = str(Path(sys.executable).parent / "lab")
 # A quarter of the demo's rows: the same decisions, in less time. How good the model gets at the demo's own size is
 # asked of the same candidates in tests/use_cases, without the services.
 SCALE = 0.01
@@ -52,7 +51,7 @@ def left_behind(home: Path, env: dict[str, str]) -> list[str]:
 def use_cases(tmp_path_factory) -> Path:
     """A copy of the repository's use cases. Housing trains the first two of its candidates, the quickest."""
     folder = tmp_path_factory.mktemp("demo") / "use_cases"
-    shutil.copytree(ROOT / "use_cases", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "use_cases", folder, ignore=shutil.ignore_patterns("__pycache__"))
     housing = (folder / "housing.py").read_text()
     before, after = housing.split("        random_forest(", 1)
     (folder / "housing.py").write_text(before + after[after.index("    ],\n    metric") :])
@@ -73,7 +72,7 @@ def env(use_cases):
 def said(env) -> str:
     """The output of one whole `make demo ONCE=1 GRADIO=1`."""
     command = ["make", "-s", "demo", "ONCE=1", "GRADIO=1"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1400)
+    done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=1400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout

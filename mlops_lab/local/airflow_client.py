@@ -1,30 +1,38 @@
 """A client of Airflow's public REST API, with the calls that the demo and the tests need."""
 
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 
-from mlops_lab.errors import LabError
+from mlops_lab.errors import LabError, first_line
+
+# Seconds in which Airflow may fail to answer. SQLite's file can be locked for half a minute on a busy machine.
+PATIENCE = 90.0
 
 
 class AirflowError(LabError):
-    """Airflow refuses a request, or has no such DAG."""
+    """Airflow doesn't answer, refuses a request, or has no such DAG."""
 
 
 class AirflowClient:
-    """One Airflow, with one login."""
+    """One Airflow, with one login.
 
-    def __init__(self, url: str, username: str, password: str):
+    check: called while Airflow doesn't answer; raises when waiting is in vain.
+    """
+
+    def __init__(self, url: str, username: str, password: str, check: Callable[[], None] = lambda: None):
         self._login = {"username": username, "password": password}
         self._http = httpx.Client(base_url=url, timeout=30)
+        self._check = check
 
-    def wait_for_dag(self, dag: str, check: Callable[[], None] = lambda: None, timeout: float = 120) -> None:
+    def wait_for_dag(self, dag: str, timeout: float = 120) -> None:
         """Until the DAG processor has read the DAG. Raises `AirflowError` when it can't, or not in time."""
         deadline = time.monotonic() + timeout
         while self._ask("GET", f"/api/v2/dags/{dag}", allow=(404,)).status_code == 404:
-            check()
+            self._check()
             faults = self._ask("GET", "/api/v2/importErrors").json()["import_errors"]
             if faults or time.monotonic() > deadline:
                 reason = f"not read in {timeout:g} s"
@@ -41,8 +49,11 @@ class AirflowClient:
 
     def trigger(self, dag: str) -> str:
         """Queues a run; returns its id."""
-        reply = self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None})
-        return reply.json()["dag_run_id"]
+        # With an id of its own, a request that is sent again queues no second run.
+        run = f"manual__{uuid.uuid4().hex}"
+        content = {"logical_date": None, "dag_run_id": run}
+        self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", allow=(409,), json=content)
+        return run
 
     def runs(self, dag: str) -> list[dict[str, Any]]:
         """The newest runs first."""
@@ -72,15 +83,35 @@ class AirflowClient:
         return f"{name}; see its log in Airflow"
 
     def _ask(self, method: str, path: str, allow: tuple[int, ...] = (), **content: Any) -> httpx.Response:
-        if "authorization" not in self._http.headers:
+        """The reply. A request without a reply, or with a 5xx, is sent again for `PATIENCE` seconds."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                reply = self._send(method, path, **content)
+                if reply.is_success or reply.status_code in allow:
+                    return reply
+                fault = f"answers {reply.status_code} to {method} {path}: {reply.text[:200]}"
+                if reply.status_code < 500:
+                    raise AirflowError(f"Airflow {fault}")
+            except httpx.TransportError as error:
+                fault = f"doesn't answer: {first_line(error, with_class=True)}"
+            self._check()
+            if time.monotonic() > deadline:
+                raise AirflowError(f"Airflow {fault}")
+            time.sleep(1)
+
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """One request. A token that is no longer valid is replaced once."""
+        known = "authorization" in self._http.headers
+        if not known:
             token = self._http.post("/auth/token", json=self._login)
+            if token.status_code >= 500:
+                return token
             if token.status_code != 201:
                 raise AirflowError(f"Airflow refuses the login ({token.status_code})")
             self._http.headers["authorization"] = f"Bearer {token.json()['access_token']}"
         reply = self._http.request(method, path, **content)
-        if reply.is_success or reply.status_code in allow:
-            return reply
-        if reply.status_code == 401:
+        if reply.status_code == 401 and known:
             del self._http.headers["authorization"]
-            return self._ask(method, path, allow, **content)
-        raise AirflowError(f"Airflow answers {reply.status_code} to {method} {path}: {reply.text[:200]}")
+            return self._send(method, path, **content)
+        return reply

@@ -41,7 +41,7 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
         loop = Loop(
             lab=Lab(settings.model_copy(update={"mlflow_url": mlflow.url}), lambda _: None),
             use_case=use_case,
-            airflow=AirflowClient(airflow[0].url, "admin", password),
+            airflow=AirflowClient(airflow[0].url, "admin", password, supervisor.check),
             inference=InferenceClient(inference.url),
             progress=progress,
             check=supervisor.check,

@@ -63,10 +63,11 @@ class Loop:
     prediction_after: float | None = None
     _reported: dict[int, str] = field(default_factory=dict)
     _done: set[int] = field(default_factory=set)
+    _with_batch: set[str] = field(default_factory=set)
 
     @property
     def dag(self) -> str:
-        return f"{self.use_case.name}_training"
+        return self.use_case.training_dag
 
     def follow(self, most: int | None = None) -> None:
         """Starts the DAG and reports its batches until the data ends, or `most` batches are done.
@@ -75,7 +76,7 @@ class Loop:
         """
         self.lab.store.prepare_tables(self.use_case)
         known = {batch.id for batch in self._batches() if batch.state == "done"}
-        self.airflow.wait_for_dag(self.dag, self.check)
+        self.airflow.wait_for_dag(self.dag)
         earlier = {run["dag_run_id"] for run in self.airflow.runs(self.dag) if run["state"] in FINAL}
         self.airflow.unpause(self.dag)
         if earlier:
@@ -88,7 +89,8 @@ class Loop:
             while True:
                 self.check()
                 runs = [run for run in self.airflow.runs(self.dag) if run["dag_run_id"] not in earlier]
-                if current := next((run for run in runs if run["state"] == "running"), None):
+                current = next((run for run in runs if run["state"] == "running"), None)
+                if current and self.progress.console.is_terminal:
                     status.update(self._now(current["dag_run_id"]))
                 for batch in self._batches():
                     if batch.id not in known:
@@ -139,8 +141,10 @@ class Loop:
 
     def _ended(self, runs: list[dict[str, Any]]) -> bool:
         """Whether a run found no new batch."""
-        succeeded = [run["dag_run_id"] for run in runs if run["state"] == "success"]
-        return any(self.airflow.skipped_at_land(self.dag, run) for run in succeeded)
+        succeeded = {run["dag_run_id"] for run in runs if run["state"] == "success"} - self._with_batch
+        ended = {run for run in succeeded if self.airflow.skipped_at_land(self.dag, run)}
+        self._with_batch |= succeeded - ended
+        return bool(ended)
 
     def _report(self, batch: Batch) -> None:
         """One line each time the ledger has a new state of the batch."""

@@ -121,20 +121,22 @@ class Supervisor:
             time.sleep(0.2)
 
     def run(self, process: Process, timeout: float = 300) -> None:
-        """Runs a process to its end. Raises `ProcessError` when it fails or time is up."""
+        """Runs a process to its end. Raises `ProcessError` when it fails, another one ends, or time is up."""
         handle = self.start(process)
-        try:
-            status = handle.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise self._error(process.name, f"took over {timeout:g} s") from None
+        deadline = time.monotonic() + timeout
+        while handle.poll() is None:
+            self.check(but=process.name)
+            if time.monotonic() > deadline:
+                raise self._error(process.name, f"took over {timeout:g} s")
+            time.sleep(0.2)
         del self._running[process.name]
-        if status != 0:
-            raise self._error(process.name, f"ended with status {status}")
+        if handle.returncode != 0:
+            raise self._error(process.name, f"ended with status {handle.returncode}")
 
-    def check(self) -> None:
-        """Raises `ProcessError` when a process has ended by itself."""
+    def check(self, but: str = "") -> None:
+        """Raises `ProcessError` when a process has ended by itself; `but`: the name of one that may."""
         for name, handle in self._running.items():
-            if (status := handle.poll()) is not None:
+            if name != but and (status := handle.poll()) is not None:
                 raise self._error(name, f"ended with status {status}")
 
     def stop(self, *processes: Process) -> None:

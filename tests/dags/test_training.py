@@ -31,11 +31,6 @@ print("RESULT" + json.dumps(settings))
 """
 
 
-@pytest.fixture
-def run(in_airflow):
-    return lambda times=1: in_airflow(RUN, str(times))
-
-
 def states(run: dict) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for task, state in run["tasks"]:
@@ -43,10 +38,18 @@ def states(run: dict) -> dict[str, set[str]]:
     return found
 
 
-def test_a_new_batch_trains_known_rows_skip_and_the_end_of_the_data_is_no_failure(run, course):
-    known = batch(2, flats(400)[:50])
-    course.will_answer(batch(1, flats(400)), known, END)
-    trained, skipped, ended = run(3)
+def test_a_broken_batch_fails_a_new_one_trains_a_known_one_skips_and_the_end_is_no_failure(
+    in_airflow, course
+):
+    broken, known = {"batch_number": 1, "data": [[1, 2]]}, batch(3, flats(400)[:50])
+    course.will_answer(broken, batch(2, flats(400)), known, END)
+    failed, trained, skipped, ended = in_airflow(RUN, "4")
+
+    # Without a retry: the payload would be the same.
+    assert failed["state"] == "failed"
+    assert states(failed)["validate"] == {"failed"}
+    after = ("prepare", "decide", "train", "promote", "roll_out", "finish", "next")
+    assert all(states(failed)[task] == {"upstream_failed"} for task in after), states(failed)
 
     assert trained["state"] == "success"
     assert set(states(trained)) == {
@@ -63,15 +66,6 @@ def test_a_new_batch_trains_known_rows_skip_and_the_end_of_the_data_is_no_failur
     # The data ended: everything is skipped, and nothing triggers another run.
     assert ended["state"] == "success"
     assert set().union(*states(ended).values()) == {"skipped"}
-
-
-def test_a_broken_batch_fails_its_run_without_a_retry(run, course):
-    course.will_answer({"batch_number": 1, "data": [[1, 2]]}, END)
-    (failed,) = run()
-    assert failed["state"] == "failed"
-    assert states(failed)["validate"] == {"failed"}
-    after = ("prepare", "decide", "train", "promote", "roll_out", "finish", "next")
-    assert all(states(failed)[task] == {"upstream_failed"} for task in after), states(failed)
 
 
 def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airflow, tmp_path):

@@ -94,6 +94,12 @@ def test_a_process_that_ends_while_it_is_waited_for_is_an_error(supervisor):
         supervisor.wait(dead, 30)
 
 
+def test_a_process_that_ends_while_another_one_runs_to_its_end_is_an_error(supervisor):
+    supervisor.start(python("Dead", "raise SystemExit(2)"))
+    with pytest.raises(ProcessError, match="Dead ended with status 2"):
+        supervisor.run(python("Long", "import time; time.sleep(600)"), 30)
+
+
 def test_waiting_is_bounded(supervisor):
     silent = python("Silent", "import time; time.sleep(600)", url=f"http://127.0.0.1:{free_ports(1)[0]}")
     supervisor.start(silent)

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pymysql
 
-from mlops_lab.local.airflow_client import AirflowClient
+from mlops_lab.local.airflow_client import AirflowClient, AirflowError
 from mlops_lab.local.processes import free_ports
 from mlops_lab.settings import REPOSITORY
 
@@ -189,7 +189,7 @@ def eventually(check: Callable[[], Any], what: str, patience: float = PATIENCE, 
             if found := check():
                 return found
             last = "nothing"
-        except (AssertionError, httpx.HTTPError, pymysql.Error, KeyError, ValueError) as error:
+        except (AssertionError, AirflowError, httpx.HTTPError, pymysql.Error, KeyError, ValueError) as error:
             last = f"{type(error).__name__}: {error}"
         time.sleep(pause)
     raise AssertionError(f"{what}: not within {patience:g} s; last: {last[-1500:]}")

@@ -1,9 +1,9 @@
 """Labs in empty folders, copied from templates: MLflow needs seconds to make a store, a training needs more."""
 
+import fcntl
 import shutil
 import sqlite3
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 from mlops_lab.lab import Lab
@@ -24,35 +24,40 @@ PATHS = (
 
 
 class Templates:
-    """Homes of labs, each made once for this process and copied for each test that asks for it.
+    """Homes of labs, each made once and copied for each test that needs it.
 
-    folder:    where the templates are kept.
+    folder:    where the templates are kept; the workers of one test run share it.
     use_cases: folder with the file of the use case `flats`.
     """
 
     def __init__(self, folder: Path, use_cases: Path):
         self._folder = folder
         self._use_cases = use_cases
-        self._empty: Callable[[], Path] = cache(self._make_empty)
-        self._trained: Callable[[int], Path] = cache(self._make_trained)
 
     def copy_empty(self, home: Path) -> None:
         """A home with an empty MLflow store."""
         home.mkdir(parents=True)
-        shutil.copy(self._empty() / "mlflow.db", home)
+        shutil.copy(self._made("empty", self._make_empty) / "mlflow.db", home)
 
     def copy_trained(self, home: Path, rows: int = 600) -> None:
         """A home after one batch, `flats(rows)`: rows in both databases, two versions, one champion."""
-        copy_home(self._trained(rows), home)
+        copy_home(self._made(f"trained-{rows}", lambda made: self._make_trained(made, rows)), home)
 
-    def _make_empty(self) -> Path:
-        home = self._folder / "empty"
-        home.mkdir()
-        Registry(f"sqlite:///{home}/mlflow.db").use_cases()
+    def _made(self, name: str, make: Callable[[Path], None]) -> Path:
+        """The template of that name. The first worker that needs it makes it, the others wait."""
+        home, done = self._folder / name, self._folder / f"{name}.done"
+        with (self._folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(home)
+                done.touch()
         return home
 
-    def _make_trained(self, rows: int) -> Path:
-        home = self._folder / f"trained-{rows}"
+    def _make_empty(self, home: Path) -> None:
+        home.mkdir()
+        Registry(f"sqlite:///{home}/mlflow.db").use_cases()
+
+    def _make_trained(self, home: Path, rows: int) -> None:
         self.copy_empty(home)
         server = CourseServer()
         server.will_answer(batch(1, flats(rows)))
@@ -62,7 +67,6 @@ class Templates:
         lab.store.raw.dispose()
         lab.store.clean.dispose()
         server.close()
-        return home
 
 
 def copy_home(source: Path, target: Path) -> None:
