@@ -30,7 +30,8 @@ def use_cases(tmp_path) -> Path:
 
 
 @pytest.fixture
-def environment(tmp_path, use_cases, course, monkeypatch) -> None:
+def environment(tmp_path, use_cases, course, templates, monkeypatch) -> None:
+    templates.copy_empty(tmp_path / "lab")
     for name in [name for name in os.environ if name.startswith("LAB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "lab"))

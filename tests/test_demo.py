@@ -70,8 +70,8 @@ def env(use_cases):
 
 @pytest.fixture(scope="module")
 def said(env) -> str:
-    """The output of one whole `make demo ONCE=1 GRADIO=1`."""
-    command = ["make", "-s", "demo", "ONCE=1", "GRADIO=1"]
+    """The output of one whole `make demo ONCE=1`."""
+    command = ["make", "-s", "demo", "ONCE=1"]
     done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=1400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -96,7 +96,6 @@ def test_it_prints_its_progress_and_a_report(said, env):
         "the loop is over",
         "naive baseline",
         f"http://127.0.0.1:{env['LAB_STREAMLIT_PORT']}",
-        f"http://127.0.0.1:{env['LAB_GRADIO_PORT']}",
     ):
         assert words in said, said
     assert left_behind(Path(env["LAB_HOME"]), env) == []

@@ -19,10 +19,11 @@ pytestmark = [pytest.mark.real, pytest.mark.process, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def serve(tmp_path, real_data):
+def serve(tmp_path, real_data, templates):
     """Starts a Data API that serves one real file; gives a lab that reads from it."""
     folder = tmp_path / "data"
     folder.mkdir()
+    templates.copy_empty(tmp_path / "lab")
     with Supervisor(tmp_path / "logs", environment()) as supervisor:
 
         def _serve(file: str) -> Lab:
@@ -57,6 +58,7 @@ def test_a_real_batch_leads_to_a_champion(serve, use_case, file, bound):
     assert batch.quarantined <= 0.02 * batch.received
     assert batch.received == batch.stored + batch.quarantined
     assert batch.stored == batch.clean + batch.duplicates + batch.dropped
+    assert batch.dropped < 0.1 * batch.received
 
     # Every candidate's graph equals its pipeline, is small, and is better than the naive baseline.
     versions = lab.registry.versions(use_case)
@@ -82,3 +84,8 @@ def test_a_real_batch_leads_to_a_champion(serve, use_case, file, bound):
     payload = lab.artifacts.get(batch.payload)
     rows = [{f.name: row[f.name] for f in case.features} for row in parse(payload, case).rows[:50]]
     assert len(champion.predict(rows).values) == 50
+    if use_case == "housing" and bound is not None:
+        scores = {
+            p.contract.lineage.candidate: p.contract.metrics["test"]["rmse_log"] for p in predictors.values()
+        }
+        assert scores[champion.contract.lineage.candidate] < 0.95 * scores["ridge"]

@@ -181,12 +181,13 @@ def test_a_registry_that_is_not_the_labs_is_left_alone(lab):
 
 
 @pytest.fixture
-def mlflow(tmp_path):
+def mlflow(tmp_path, templates):
     """An MLflow server: its URL and its process."""
+    templates.copy_empty(tmp_path / "server")
     [port] = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
+    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server/mlflow.db"]
     files = ["--artifacts-destination", str(tmp_path / "bucket"), "--workers", "1"]
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     process = Process("mlflow", [*server, *store, *files], environment, url)

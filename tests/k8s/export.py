@@ -47,7 +47,9 @@ def _kustomize(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @cache
 def rendered(folder: Path = EXPORT) -> "Manifests":
-    return Manifests([document for document in yaml.safe_load_all(rendered_text(folder)) if document])
+    return Manifests(
+        [document for document in yaml.load_all(rendered_text(folder), yaml.CSafeLoader) if document]
+    )
 
 
 @dataclass

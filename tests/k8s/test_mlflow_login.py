@@ -21,11 +21,12 @@ PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeli
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[str]:
+def server(tmp_path_factory, templates) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("mlflow")
     secrets = folder / "secrets"
     secrets.mkdir()
-    (secrets / "backend-url").write_text(f"sqlite:///{folder}/mlflow.db")
+    templates.copy_empty(folder / "store")
+    (secrets / "backend-url").write_text(f"sqlite:///{folder}/store/mlflow.db")
     (secrets / "session-key").write_text("of this test alone")
     for name, password in PASSWORDS.items():
         (secrets / f"{name}-password").write_text(password)
@@ -97,8 +98,9 @@ def test_each_login_has_only_its_rights(server, monkeypatch):
     )
 
 
-def test_a_rotated_password_is_valid(tmp_path):
-    (tmp_path / "backend-url").write_text(f"sqlite:///{tmp_path}/mlflow.db")
+def test_a_rotated_password_is_valid(tmp_path, templates):
+    templates.copy_empty(tmp_path / "store")
+    (tmp_path / "backend-url").write_text(f"sqlite:///{tmp_path}/store/mlflow.db")
     for password in ("the first password", "the second password"):
         for name in PASSWORDS:
             (tmp_path / f"{name}-password").write_text(password)
@@ -108,7 +110,7 @@ def test_a_rotated_password_is_valid(tmp_path):
             timeout=120,
             check=True,
         )
-        with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        with sqlite3.connect(tmp_path / "store" / "mlflow.db") as database:
             users = dict(database.execute("SELECT username, password_hash FROM users"))
         assert set(users) == set(PASSWORDS)
         assert all(check_password_hash(kept, password) for kept in users.values())

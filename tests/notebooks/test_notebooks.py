@@ -1,7 +1,6 @@
 """The notebooks run from top to bottom in a real lab, leave it as it was, and are committed without outputs."""
 
 import httpx
-import nbformat
 import pytest
 
 from mlops_lab.lab import Lab
@@ -23,8 +22,8 @@ def code(notebook) -> list[str]:
 def test_no_output_is_committed(runner):
     assert [path.stem for path in runner.NOTEBOOKS] == NAMES
     for path in runner.NOTEBOOKS:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)
+        notebook = runner.nbformat.read(path, as_version=4)
+        runner.nbformat.validate(notebook)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 assert cell.outputs == [], f"{path.name} has outputs; clear them before it is committed"
@@ -32,7 +31,7 @@ def test_no_output_is_committed(runner):
 
 
 def test_each_begins_with_the_same_cell(runner):
-    first = {code(nbformat.read(path, as_version=4))[0] for path in runner.NOTEBOOKS}
+    first = {code(runner.nbformat.read(path, as_version=4))[0] for path in runner.NOTEBOOKS}
     assert len(first) == 1
     assert "open_lab()" in first.pop()
 
@@ -99,12 +98,14 @@ def test_a_changed_clean_row_stops_the_verification(runner, executed, settings, 
 def test_an_error_of_the_first_cell_is_one_line_and_no_traceback(runner, settings, tmp_path):
     """tests/test_notebook.py checks the text for each fault, without a kernel."""
     (tmp_path / "empty").mkdir()
-    whole = nbformat.read(runner.NOTEBOOKS[0], as_version=4)
-    first = nbformat.v4.new_notebook(cells=[cell for cell in whole.cells if cell.cell_type == "code"][:1])
-    nbformat.write(first, tmp_path / "first.ipynb")
+    whole = runner.nbformat.read(runner.NOTEBOOKS[0], as_version=4)
+    first = runner.nbformat.v4.new_notebook(
+        cells=[cell for cell in whole.cells if cell.cell_type == "code"][:1]
+    )
+    runner.nbformat.write(first, tmp_path / "first.ipynb")
     variables = runner.environment(settings) | {"LAB_HOME": str(tmp_path / "empty")}
     with pytest.raises(runner.NotebookError):
         runner.execute(tmp_path / "first.ipynb", tmp_path / "out.ipynb", variables)
-    shown = "\n".join(runner.texts(nbformat.read(tmp_path / "out.ipynb", as_version=4))).strip()
+    shown = "\n".join(runner.texts(runner.nbformat.read(tmp_path / "out.ipynb", as_version=4))).strip()
     assert shown.startswith("error: housing has no batch yet in sqlite:///")
     assert shown.count("\n") == 0
