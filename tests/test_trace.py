@@ -1,16 +1,15 @@
 """`lab trace`: from a served prediction back to its payloads, with the log that the real service writes."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert
+from typer.testing import CliRunner, Result
 
 from inference.prediction_log import PredictionLog
 from mlops_lab import trace
+from mlops_lab.cli import app
 from mlops_lab.data.database import connect, now
 from mlops_lab.data.tables import Feedback
 from mlops_lab.loop import run_batch
@@ -71,19 +70,14 @@ def test_a_prediction_leads_to_its_model_run_batch_and_payload(served):
     assert "can't read payloads/flats" in learnt["payload_fault"]
 
 
-@pytest.mark.process
-def test_the_command_follows_predictions_and_batches(served):
-    settings = served.settings
-    env = os.environ | {
-        "LAB_HOME": str(settings.home),
-        "LAB_USE_CASES": str(settings.use_cases),
-        "COLUMNS": "200",
-    }
+def test_the_command_follows_predictions_and_batches(served, monkeypatch):
+    monkeypatch.setenv("LAB_HOME", str(served.settings.home))
+    monkeypatch.setenv("LAB_USE_CASES", str(served.settings.use_cases))
+    monkeypatch.setenv("COLUMNS", "200")
 
-    def lab(*arguments: str, status: int = 0) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "mlops_lab.cli", "trace", *arguments]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
-        assert done.returncode == status, done.stdout + done.stderr
+    def lab(*arguments: str, status: int = 0) -> Result:
+        done = CliRunner().invoke(app, ["trace", *arguments])
+        assert done.exit_code == status, (done.output, done.exception)
         return done
 
     assert json.loads(lab(PREDICTION, "--json").stdout)["batches"][0]["batch_number"] == 1

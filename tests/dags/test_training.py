@@ -21,13 +21,18 @@ print("RESULT" + json.dumps(runs))
 """
 
 LIST = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-import training
+import json, os, pathlib, runpy, sys
 from airflow.sdk import DAG
-dags = [value for value in vars(training).values() if isinstance(value, DAG)]
-settings = {dag.dag_id: [dag.max_active_runs, dag.catchup, str(dag.timetable.serialize())] for dag in dags}
-print("RESULT" + json.dumps(settings))
+
+def settings():
+    # As the DAG processor does, the file is executed anew each time.
+    found = runpy.run_path(os.path.join(sys.argv[1], "training.py")).values()
+    dags = [value for value in found if isinstance(value, DAG)]
+    return {dag.dag_id: [dag.max_active_runs, dag.catchup, str(dag.timetable.serialize())] for dag in dags}
+
+before = settings()
+pathlib.Path(sys.argv[2]).write_text(sys.argv[3])
+print("RESULT" + json.dumps([before, settings()]))
 """
 
 
@@ -74,10 +79,10 @@ def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airfl
     (folder / "flats.py").write_text(FLATS)
     (folder / "broken.py").write_text("1 / 0")
 
-    found = in_airflow(LIST, LAB_USE_CASES=str(folder))
+    added = folder / "houses.py", FLATS.replace('name="flats"', 'name="houses"')
+    found, after = in_airflow(LIST, *map(str, added), LAB_USE_CASES=str(folder))
     assert set(found) == {"flats_training"}
     runs, catchup, timetable = found["flats_training"]
     assert (runs, catchup) == (1, False)
     assert "*/15 * * * *" in timetable
-    (folder / "houses.py").write_text(FLATS.replace('name="flats"', 'name="houses"'))
-    assert set(in_airflow(LIST, LAB_USE_CASES=str(folder))) == {"flats_training", "houses_training"}
+    assert set(after) == {"flats_training", "houses_training"}
