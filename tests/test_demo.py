@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from datos.synthetic.market import Market
 from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.local.processes import free_ports
 from mlops_lab.settings import REPOSITORY
+from tests.support.cases import copy_quick
 from tests.support.flats import FLATS
 from tests.support.processes import LAB
 
@@ -49,12 +49,8 @@ def left_behind(home: Path, env: dict[str, str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def use_cases(tmp_path_factory) -> Path:
-    """A copy of the repository's use cases. Housing trains the first two of its candidates, the quickest."""
     folder = tmp_path_factory.mktemp("demo") / "use_cases"
-    shutil.copytree(REPOSITORY / "use_cases", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    housing = (folder / "housing.py").read_text()
-    before, after = housing.split("        random_forest(", 1)
-    (folder / "housing.py").write_text(before + after[after.index("    ],\n    metric") :])
+    copy_quick(folder)
     return folder
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from mlops_lab.local.small_lab import small_lab
 from mlops_lab.settings import REPOSITORY
+from tests.support.cases import copy_quick
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +21,11 @@ def runner():
 
 
 @pytest.fixture(scope="session")
-def settings():
+def settings(tmp_path_factory):
     """A running lab after the housing loop's first two batches."""
-    with small_lab(["housing"], batches=2) as settings:
+    folder = tmp_path_factory.mktemp("notebooks") / "use_cases"
+    copy_quick(folder)
+    with small_lab(["housing"], use_cases=folder, batches=2) as settings:
         yield settings
 
 
