@@ -89,12 +89,21 @@ def _prefill(contract: Contract) -> None:
     # A new session begins after a reload, or when the page's address is opened elsewhere.
     if draft is None:
         draft = {name: st.query_params[key] or None for name, key in keys.items() if key in st.query_params}
-    draft = draft | {name: st.session_state[key] for name, key in keys.items() if key in st.session_state}
+    entered = {name: st.session_state[key] for name, key in keys.items() if key in st.session_state}
+    if not _lost(draft, entered):
+        draft = draft | entered
     st.session_state[_draft(contract)] = draft
     for feature in contract.features:
-        key, value = keys[feature.name], draft.get(feature.name, feature.example)
-        if key not in st.session_state or _fitting(feature, value) != value:
-            st.session_state[key] = _fitting(feature, value)
+        key = keys[feature.name]
+        value = _fitting(feature, draft.get(feature.name, feature.example))
+        if key not in st.session_state or st.session_state[key] != value:
+            st.session_state[key] = value
+
+
+def _lost(draft: Mapping[str, Any], entered: Mapping[str, Any]) -> bool:
+    """Whether all fields became empty at once, in the browser and not by the person, who empties one at a time."""
+    before = sum(value is not None for value in draft.values())
+    return before > 1 and len(entered) > 1 and all(value is None for value in entered.values())
 
 
 def _remember(contract: Contract, row: dict[str, Any]) -> None:

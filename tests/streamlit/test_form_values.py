@@ -1,0 +1,43 @@
+"""The values of the Predict page's form, without a browser: what a person empties, and what a browser loses."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mlops_lab.settings import REPOSITORY
+
+
+def page() -> None:
+    import ui_form
+
+    from tests.support import contracts
+
+    ui_form.form(contracts.housing(), {})
+
+
+@pytest.fixture
+def form(monkeypatch) -> AppTest:
+    monkeypatch.syspath_prepend(REPOSITORY / "streamlit")
+    started = AppTest.from_function(page, default_timeout=60).run()
+    assert not started.exception
+    started.number_input(key="housing.bed").set_value(9).run()
+    return started
+
+
+def widgets(form: AppTest) -> list:
+    return [*form.number_input, *form.selectbox, *form.date_input]
+
+
+def test_a_field_that_a_person_empties_stays_empty(form):
+    form.number_input(key="housing.bed").set_value(None).run()
+    assert form.number_input(key="housing.bed").value is None
+    assert form.number_input(key="housing.bath").value is not None
+
+
+def test_fields_that_are_all_empty_at_once_have_their_values_again(form):
+    before = [widget.value for widget in widgets(form)]
+    for widget in widgets(form):
+        widget.set_value(None)
+    form.run()
+    assert not form.exception
+    assert form.number_input(key="housing.bed").value == 9
+    assert [widget.value for widget in widgets(form)] == before
