@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from datos.synthetic.market import DEFAULT_SCALE
-from mlops_lab.settings import LabSettings, Port
+from mlops_lab.settings import DATA_API_PORT, LabSettings, Port
 
 
 class DatosSettings(LabSettings):
@@ -18,7 +18,7 @@ class DatosSettings(LabSettings):
     flags: ClassVar[dict[str, str]] = {"--host": "bind", "--port": "port"}
 
     bind: str = Field("127.0.0.1", description="address to listen on")
-    port: Port = Field(8081, description="port to listen on")
+    port: Port = Field(DATA_API_PORT, description="port to listen on")
 
     scale: float = Field(
         DEFAULT_SCALE,

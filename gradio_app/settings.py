@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from mlops_lab.settings import LabSettings, Port
+from mlops_lab.settings import GRADIO_PORT, INFERENCE_PORT, LabSettings, Port, local_url
 
 
 class PageSettings(LabSettings):
@@ -12,7 +12,7 @@ class PageSettings(LabSettings):
 
     flags: ClassVar[dict[str, str]] = {"--host": "bind", "--port": "gradio_port"}
 
-    inference_url: str = "http://127.0.0.1:8085"
+    inference_url: str = local_url(INFERENCE_PORT)
     bind: str = Field("127.0.0.1", description="address to listen on")
-    gradio_port: Port = Field(8087, description="port to listen on")
+    gradio_port: Port = Field(GRADIO_PORT, description="port to listen on")
     page_refresh: float = Field(10, description="seconds between two refreshes of an open page", ge=1)

@@ -14,9 +14,9 @@ from locust import between, events, task
 from mlops_lab.client import InferenceClient
 from mlops_lab.contract import Contract
 from mlops_lab.errors import LabError, NoChampionError
-from mlops_lab.settings import Settings
+from mlops_lab.settings import INFERENCE_PORT, Settings, local_url
 
-URL = (Settings().inference_url or "http://127.0.0.1:8085").rstrip("/")
+URL = (Settings().inference_url or local_url(INFERENCE_PORT)).rstrip("/")
 
 # The smallest and the largest number of rows of a small batch.
 BATCH = (2, 20)

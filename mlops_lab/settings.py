@@ -19,6 +19,15 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# Where each service listens by default without Docker. docker-compose.yml publishes the same ports.
+AIRFLOW_PORT, DATA_API_PORT, MLFLOW_PORT = 8080, 8081, 8084
+INFERENCE_PORT, STREAMLIT_PORT, GRADIO_PORT = 8085, 8086, 8087
+
+
+def local_url(port: int) -> str:
+    """The address of a service on this machine."""
+    return f"http://127.0.0.1:{port}"
+
 
 class SettingsError(LabError):
     """A setting has a value that can't be used. The text names its variable."""
@@ -56,7 +65,7 @@ class Settings(LabSettings):
     default_use_case: str = "housing"
 
     data_api_url: str = Field(
-        "http://127.0.0.1:8081/{dataset}",
+        local_url(DATA_API_PORT) + "/{dataset}",
         description="Data API of either variant; `{dataset}` is filled in, a query (`?group_number=3`) is kept",
     )
     datos_folder: Path | None = Field(
@@ -93,12 +102,12 @@ class Settings(LabSettings):
     )
 
     bind: str = Field("127.0.0.1", description="address that the embedded services listen on")
-    airflow_port: Port = 8080
-    data_api_port: Port = 8081
-    mlflow_port: Port = 8084
-    inference_port: Port = Field(8085, description="port to listen on")
-    streamlit_port: Port = 8086
-    gradio_port: Port = 8087
+    airflow_port: Port = AIRFLOW_PORT
+    data_api_port: Port = DATA_API_PORT
+    mlflow_port: Port = MLFLOW_PORT
+    inference_port: Port = Field(INFERENCE_PORT, description="port to listen on")
+    streamlit_port: Port = STREAMLIT_PORT
+    gradio_port: Port = GRADIO_PORT
 
     @cached_property
     def raw_url(self) -> str:

@@ -4,14 +4,14 @@ from functools import cache
 
 from pydantic import Field, SecretStr
 
-from mlops_lab.settings import LabSettings
+from mlops_lab.settings import INFERENCE_PORT, MLFLOW_PORT, LabSettings, local_url
 
 
 class PageSettings(LabSettings):
     """Addresses as this process reaches them; the public ones are what the user's browser opens."""
 
-    inference_url: str = "http://127.0.0.1:8085"
-    mlflow_url: str = "http://127.0.0.1:8084"
+    inference_url: str = local_url(INFERENCE_PORT)
+    mlflow_url: str = local_url(MLFLOW_PORT)
     mlflow_username: str | None = None
     mlflow_password: SecretStr | None = None
 
