@@ -41,6 +41,8 @@ def waterfall(contract: Contract, row: Mapping[str, Any], explanation: ExplainRe
     axes.axvline(explanation.base_value, color=NEUTRAL, linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(bars)), [_short(bar.label) for bar in reversed(bars)], fontsize=9)
     axes.margins(x=0.16)
+    # At most five, since labels such as "1,000,000" are wide.
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(lambda value, _: _tick(contract, value))
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
