@@ -1,4 +1,7 @@
-"""The three use cases on the Data API's synthetic data. tests/test_real_data.py has the real files."""
+"""The three use cases: on the Data API's synthetic data, and on the real files where they exist."""
+
+import csv
+import gzip
 
 import numpy as np
 import pytest
@@ -19,10 +22,22 @@ from tests.support.cases import clean_rows
 HOUSING, DIABETES, COVERTYPE = (
     get_use_case(REPOSITORY / "use_cases", n) for n in ("housing", "diabetes", "covertype")
 )
+REAL = {
+    "realtor_2023_half.csv.gz": HOUSING,
+    "realtor_p4_batch3_12col.csv": HOUSING,
+    "diabetic_data.csv.gz": DIABETES,
+    "covertype_group5_unique.csv.gz": COVERTYPE,
+}
 
 
 def made(source, batches):
     return [dict(zip(source.columns, row, strict=True)) for number in batches for row in source.read(number)]
+
+
+def real(folder, name):
+    packed = (folder / name).read_bytes()
+    text = (gzip.decompress(packed) if name.endswith(".gz") else packed).decode()
+    return list(csv.DictReader(text.splitlines()))
 
 
 def compete(use_case, frame):
@@ -97,6 +112,27 @@ def test_diagnoses_count_by_chapter():
 def test_covertype_on_invented_patches():
     best = compete(COVERTYPE, clean_rows(COVERTYPE, made(Forest(), range(1, 3))))[0]
     assert best.metrics["test"]["accuracy"] > 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.parametrize("name", REAL)
+def test_bounds_do_not_quarantine_real_rows(name, real_data):
+    raw = real(real_data, name)[:30_000]
+    validated = validate(RawBatch(1, raw, list(range(len(raw))), [], []), REAL[name])
+    assert len({problem.row for problem in validated.problems}) < 0.02 * len(raw)
+    assert len(REAL[name].clean(validated.typed)) > 0.9 * len(raw)
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_housing_on_real_listings(real_data):
+    frame = clean_rows(HOUSING, real(real_data, "realtor_2023_half.csv.gz"))
+    assert 13_000 < len(frame) < 14_000
+    ranked = compete(HOUSING, frame)
+    ridge = next(trained for trained in ranked if trained.candidate == "ridge")
+    assert ranked[0].metrics["test"]["rmse_log"] < 0.95 * ridge.metrics["test"]["rmse_log"]
+    assert ranked[0].metrics["test"]["rmse_log"] < 0.6
 
 
 def test_a_raw_row_and_its_clean_row_are_predicted_alike():
