@@ -90,24 +90,32 @@ def _prefill(contract: Contract) -> None:
     if draft is None:
         draft = {name: st.query_params[key] or None for name, key in keys.items() if key in st.query_params}
     entered = {name: st.session_state[key] for name, key in keys.items() if key in st.session_state}
-    if not _lost(draft, entered):
-        draft = draft | entered
+    draft = {f.name: f.example for f in contract.features} | draft
+    lost = _lost(draft, entered)
+    draft |= {name: value for name, value in entered.items() if name not in lost}
     st.session_state[_draft(contract)] = draft
+    # A value that is assigned is sent to the browser. Streamlit discards what an interrupted run had still to send.
+    interrupted = not st.session_state.get(_complete(contract), True)
+    st.session_state[_complete(contract)] = False
     for feature in contract.features:
         key = keys[feature.name]
-        value = _fitting(feature, draft.get(feature.name, feature.example))
-        if key not in st.session_state or st.session_state[key] != value:
+        value = _fitting(feature, draft[feature.name])
+        if interrupted or key not in st.session_state or st.session_state[key] != value:
             st.session_state[key] = value
 
 
-def _lost(draft: Mapping[str, Any], entered: Mapping[str, Any]) -> bool:
-    """Whether all fields became empty at once, in the browser and not by the person, who empties one at a time."""
-    before = sum(value is not None for value in draft.values())
-    return before > 1 and len(entered) > 1 and all(value is None for value in entered.values())
+def _lost(draft: Mapping[str, Any], entered: Mapping[str, Any]) -> set[str]:
+    """The fields that became empty in the browser and not by the person, who empties one at a time.
+
+    A field without its value is drawn empty, when the run that assigned the value was replaced before it was sent.
+    """
+    emptied = {name for name, value in entered.items() if value is None and draft[name] is not None}
+    return emptied if len(emptied) > 1 else set()
 
 
 def _remember(contract: Contract, row: dict[str, Any]) -> None:
     st.session_state[_draft(contract)] = row
+    st.session_state[_complete(contract)] = True
     for feature in contract.features:
         key, value = key_of(contract.use_case, feature), row[feature.name]
         if value == feature.example:
@@ -118,6 +126,11 @@ def _remember(contract: Contract, row: dict[str, Any]) -> None:
 
 def _draft(contract: Contract) -> str:
     return f"{contract.use_case} draft"
+
+
+def _complete(contract: Contract) -> str:
+    """The session's key of: the last run drew the whole form."""
+    return f"{contract.use_case} complete"
 
 
 def _fitting(feature: Feature, value: Any) -> Any:

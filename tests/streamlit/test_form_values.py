@@ -33,11 +33,38 @@ def test_a_field_that_a_person_empties_stays_empty(form):
     assert form.number_input(key="housing.bath").value is not None
 
 
-def test_fields_that_are_all_empty_at_once_have_their_values_again(form):
+@pytest.mark.parametrize("kept", [0, 3])
+def test_fields_that_become_empty_at_once_have_their_values_again(form, kept):
     before = [widget.value for widget in widgets(form)]
-    for widget in widgets(form):
+    for widget in widgets(form)[kept:]:
         widget.set_value(None)
     form.run()
     assert not form.exception
     assert form.number_input(key="housing.bed").value == 9
     assert [widget.value for widget in widgets(form)] == before
+
+
+def test_a_value_typed_when_the_other_fields_are_lost_is_kept(form):
+    form.number_input(key="housing.bed").set_value(5)
+    before = [widget.value for widget in widgets(form)]
+    for widget in widgets(form)[1:]:
+        widget.set_value(None)
+    form.run()
+    assert [widget.value for widget in widgets(form)] == [5, *before[1:]]
+
+
+def test_values_lost_by_the_first_run_are_those_of_the_address_and_the_example(form):
+    before = [widget.value for widget in widgets(form)]
+    del form.session_state["housing draft"]
+    for widget in widgets(form):
+        widget.set_value(None)
+    form.run()
+    assert [widget.value for widget in widgets(form)] == before
+
+
+def test_after_an_interrupted_run_every_value_is_sent_to_the_browser_again(form):
+    form.run()
+    assert not any(widget.proto.set_value for widget in widgets(form))
+    form.session_state["housing complete"] = False
+    form.run()
+    assert all(widget.proto.set_value for widget in widgets(form))
