@@ -17,18 +17,17 @@ log = logging.getLogger(__name__)
 @task.short_circuit
 def check(name):
     """The configuration of the requested training run, or None when none is needed: then the request is skipped."""
-    from mlops_lab.data.artifacts import ArtifactError
-    from mlops_lab.data.database import StoreError
-    from mlops_lab.errors import LabError, NoChampionError
+    from mlops_lab.errors import LabError, NoChampionError, ServiceError, foreign_errors_as_lines
     from mlops_lab.lab import Lab
     from mlops_lab.monitor import monitor
 
-    lab = Lab(Settings(), progress=log.info)
     try:
-        found = monitor(lab, lab.use_case(name)).check
+        with foreign_errors_as_lines():
+            lab = Lab(Settings(), progress=log.info)
+            found = monitor(lab, lab.use_case(name)).check
     except NoChampionError as reason:
         raise AirflowSkipException(str(reason)) from None
-    except (StoreError, ArtifactError):
+    except ServiceError:
         raise  # The service can be back at the next try.
     except LabError as error:
         raise AirflowFailException(str(error)) from error

@@ -28,16 +28,14 @@ def step(kind=task, **options):
     def make(run):
         def opened(name, *arguments, **named):
             # Tasks import the library, this file doesn't: the DAG processor reads it every few seconds.
-            from mlops_lab.data.artifacts import ArtifactError
-            from mlops_lab.data.database import StoreError
-            from mlops_lab.data.source import SourceError
-            from mlops_lab.errors import LabError
+            from mlops_lab.errors import LabError, ServiceError, foreign_errors_as_lines
             from mlops_lab.lab import Lab
 
             try:
-                lab = Lab(Settings(), progress=log.info)
-                return run(lab, lab.use_case(name), *arguments, **named)
-            except (SourceError, StoreError, ArtifactError):
+                with foreign_errors_as_lines():
+                    lab = Lab(Settings(), progress=log.info)
+                    return run(lab, lab.use_case(name), *arguments, **named)
+            except ServiceError:
                 raise  # The service can be back at the next try.
             except LabError as error:
                 raise AirflowFailException(str(error)) from error

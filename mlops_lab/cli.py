@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from mlops_lab.errors import LabError
+from mlops_lab.errors import LabError, foreign_errors_as_lines
 from mlops_lab.settings import Settings, SettingsError
 from mlops_lab.use_case import get_use_case, read_use_cases
 
@@ -22,13 +24,16 @@ if TYPE_CHECKING:
 
 
 class OneLineErrors(typer.core.TyperGroup):
-    """An error that a person can act on is one line and an exit status, not a traceback."""
+    """An error that a person can act on is one line and an exit status; LAB_DEBUG=1 prints its traceback first."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with foreign_errors_as_lines():
+                return super().invoke(ctx)
         except LabError as error:
-            err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+            if not isinstance(error, SettingsError) and Settings().debug:
+                err.print(traceback.format_exc(), markup=False, soft_wrap=True)
+            err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
         except KeyboardInterrupt:
             err.print("stopped")

@@ -1,10 +1,21 @@
 """The errors that users see. The text of each one is a single line that says what to do next."""
 
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+# The user and password of an address, as in `http://user:password@host`.
+_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 class LabError(Exception):
     """Something the person can act on. Its text is one line; the traceback is for the log."""
+
+
+class ServiceError(LabError):
+    """A service fails that the lab needs: a database, MLflow, the object store, the disk. A later try can succeed."""
 
 
 class UseCaseError(LabError):
@@ -32,10 +43,49 @@ class NoChampionError(ModelError):
     """The use case has no champion, or none that can be served."""
 
 
+@contextmanager
+def foreign_errors_as_lines() -> Iterator[None]:
+    """An error of MLflow, a database or the disk in the block becomes a `ServiceError`; every other one passes."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, LabError) or (line := _foreign(error)) is None:
+            raise
+        raise ServiceError(line) from error
+
+
+def _foreign(error: Exception) -> str | None:
+    # The classes are recognised by their package, because importing MLflow takes seconds.
+    packages = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    if "mlflow" in packages:
+        return f"MLflow fails: {first_line(error)}; check that it runs (LAB_MLFLOW_URL), then run again"
+    if "sqlalchemy" in packages:
+        return f"a database fails: {first_line(error)}; check that it runs (LAB_RAW_DB_URL, LAB_HOME), then run again"
+    # The reader of the output has gone: click ends the command without a message.
+    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        return None
+    place = f"{error.filename}: " if error.filename else ""
+    what = {
+        errno.ENOSPC: "free disk space",
+        errno.EDQUOT: "free disk space",
+        errno.EROFS: "make it writable, or set LAB_HOME to another folder",
+        errno.EACCES: "make it writable, or set LAB_HOME to another folder",
+        errno.EEXIST: "remove that file, or set LAB_HOME to a folder",
+        errno.ENOTDIR: "remove that file, or set LAB_HOME to a folder",
+    }.get(error.errno or 0, "remove the cause")
+    return f"{place}{error.strerror or first_line(error, with_class=True)}; {what}, then run again"
+
+
+def without_login(text: str) -> str:
+    """The text with `***` in place of the user and password of each address in it."""
+    return _LOGIN.sub("***@", text)
+
+
 def first_line(error: Exception, limit: int = 300, *, with_class: bool = False) -> str:
     """The first line of an error's text, cut at `limit` characters; the name of its class when it has no text.
 
-    Of a database error it is the driver's own text, without the statement that SQLAlchemy adds.
+    Of a database error it is the driver's own text, without the statement that SQLAlchemy adds. Logins in addresses
+    are left out.
     with_class: whether the name of the class stands before the text, as in "KeyError: 'price'".
     """
     name = type(error).__name__
@@ -43,5 +93,5 @@ def first_line(error: Exception, limit: int = 300, *, with_class: bool = False) 
     # An error without text, as most time-outs are, has only its class: it is named once.
     if not text:
         return name
-    line = text.splitlines()[0]
+    line = without_login(text.splitlines()[0])
     return (f"{name}: {line}" if with_class else line)[:limit]

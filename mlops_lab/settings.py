@@ -63,6 +63,9 @@ class Settings(LabSettings):
     home: Path = Path(".lab")
     use_cases: Path = REPOSITORY / "use_cases"
     default_use_case: str = "housing"
+    debug: bool = Field(
+        False, description="the command `lab` prints the traceback of an error before its line"
+    )
 
     data_api_url: str = Field(
         local_url(DATA_API_PORT) + "/{dataset}",

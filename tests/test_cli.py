@@ -112,6 +112,25 @@ def test_errors_are_one_clear_line(run, course):
         assert len(fault.stderr.strip().splitlines()) == 1
 
 
+def test_faults_of_mlflow_and_of_the_disk_are_one_line_and_the_traceback_is_there_on_request(
+    run, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("LAB_MLFLOW_URL", "http://127.0.0.1:9")
+    away = run("status", status=1).stderr.splitlines()
+    assert len(away) == 1
+    assert away[0].startswith("error: MLflow fails: ")
+    monkeypatch.setenv("LAB_DEBUG", "1")
+    assert "Traceback" in run("status", status=1).stderr
+    monkeypatch.delenv("LAB_DEBUG")
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "file"))
+    for command in ("status", "run", "predict", "demo"):
+        [line] = run(command, "flats", status=1).stderr.splitlines()
+        assert line.startswith(f"error: {tmp_path / 'file'}")
+
+
 def test_a_wrong_setting_is_one_line_and_status_2(run, monkeypatch):
     monkeypatch.setenv("LAB_DATA_API_TIMEOUT", "soon")
     for arguments in (["status"], ["run", "flats"], ["use-cases"], ["data", "download"]):

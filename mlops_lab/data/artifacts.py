@@ -2,10 +2,10 @@
 
 from pyarrow import fs
 
-from mlops_lab.errors import LabError, first_line
+from mlops_lab.errors import ServiceError, first_line
 
 
-class ArtifactError(LabError):
+class ArtifactError(ServiceError):
     """The object store can't be reached or lacks an object."""
 
 
@@ -61,15 +61,21 @@ class Artifacts:
 
     def list(self, folder: str) -> list[str]:
         """Paths of the complete objects in the folder."""
-        found = self._files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        try:
+            found = self._files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        except OSError as error:
+            raise ArtifactError(f"the object store can't list {folder}: {first_line(error)}") from error
         return sorted(
             info.path for info in found if info.type == fs.FileType.File and not info.path.endswith(".part")
         )
 
     def delete(self, folder: str) -> None:
         """Removes everything below the folder."""
-        if self._files.get_file_info(folder).type == fs.FileType.Directory:
-            self._files.delete_dir(folder)
+        try:
+            if self._files.get_file_info(folder).type == fs.FileType.Directory:
+                self._files.delete_dir(folder)
+        except OSError as error:
+            raise ArtifactError(f"the object store can't delete {folder}: {first_line(error)}") from error
 
     def _write(self, path: str, content: bytes) -> None:
         with self._files.open_output_stream(path) as stream:

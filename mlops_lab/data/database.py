@@ -7,13 +7,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event, insert
 from sqlalchemy.exc import OperationalError
 
-from mlops_lab.errors import LabError, first_line
+from mlops_lab.errors import ServiceError, first_line
 
 # Rows in one statement. MySQL packets stay far below their limit.
 CHUNK = 2000
 
 
-class StoreError(LabError):
+class StoreError(ServiceError):
     """A database can't be reached, or its tables don't fit the use case."""
 
 
@@ -62,7 +62,8 @@ def create(metadata: MetaData, engine: Engine) -> None:
     except OperationalError as error:
         # Two processes can find the same table absent. The second one ignores "already exists".
         if "exists" not in str(error.orig):
-            raise StoreError(f"the database can't be used: {first_line(error)}") from error
+            place = engine.url.render_as_string(hide_password=True)
+            raise StoreError(f"the database {place} can't be used: {first_line(error)}") from error
         metadata.create_all(engine)
 
 

@@ -7,14 +7,14 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import httpx
 
 from mlops_lab.data.payload import Payload
-from mlops_lab.errors import LabError
+from mlops_lab.errors import LabError, ServiceError
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 # Requests to a server that can't be reached or answers 5xx, with pauses of 1, 2 and 4 seconds between them.
 ATTEMPTS = 4
 
 
-class SourceError(LabError):
+class SourceError(ServiceError):
     """The Data API can't be reached, or it refuses the request."""
 
 
