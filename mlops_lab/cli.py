@@ -210,9 +210,26 @@ def reset(
 
 
 @app.command()
-def init() -> None:
-    """Creates the tables of RawData that belong to no single use case, where they don't exist yet."""
-    _lab(Settings()).store.create_tables()
+def migrate() -> None:
+    """Brings the tables to this release: the lab's own, and those of each use case with data. No value is deleted."""
+    from mlops_lab.data.database import StoreError
+
+    lab = _lab(Settings())
+    earlier = lab.store.create_tables()
+    out.print(f"RawData: migrated from revision {earlier}" if earlier else "RawData: nothing to change")
+    definitions, faults = read_use_cases(lab.settings.use_cases)
+    for use_case in definitions.values():
+        if lab.ledger.batches(use_case.name):
+            try:
+                changes = lab.store.prepare_tables(use_case)
+            except StoreError as error:
+                faults[use_case.name] = str(error)
+                continue
+            for line in [*changes, *lab.store.undeclared(use_case)]:
+                out.print(line, soft_wrap=True)
+    # They keep only their own use case from running, so the command succeeds.
+    for name, fault in faults.items():
+        err.print(f"[red]{name} can't be used:[/red] {fault}", soft_wrap=True)
 
 
 @app.command(name="use-cases")

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text
 
 from mlops_lab import loop
-from mlops_lab.data.database import StoreError
 from mlops_lab.data.payload import BatchShapeError
 from mlops_lab.data.rows import rows as plain_rows
 from mlops_lab.data.source import EndOfDataError, SourceError
@@ -297,11 +296,6 @@ def test_a_roll_back_by_hand_is_recorded(trained, use_case, course):
     assert trained.ledger.promotions("flats")[-1].outcome == "rolled back"
     with pytest.raises(ModelError, match="is the champion already"):
         roll_back(trained, use_case)
-
-
-def test_other_columns_under_the_same_name_are_refused(trained, use_case):
-    with pytest.raises(StoreError, match=r"has other columns.*built.*lab reset flats"):
-        trained.store.prepare_tables(replace(use_case, features=use_case.features[:-1]))
 
 
 def test_reset_leaves_nothing_of_the_use_case(trained, use_case, course):

@@ -6,30 +6,14 @@ The tables of a use case are made from its declaration. A write for a batch repl
 import json
 
 import pandas as pd
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Date,
-    Double,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    delete,
-    func,
-    inspect,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import delete, func, select, update
 
 from mlops_lab import features
-from mlops_lab.data.database import CHUNK, StoreError, connect, create, insert_many
+from mlops_lab.data import use_case_tables
+from mlops_lab.data.database import CHUNK, connect, insert_many
+from mlops_lab.data.migrate import migrate
 from mlops_lab.data.payload import RawBatch
 from mlops_lab.data.rows import rows
-from mlops_lab.data.split import SHARES
 from mlops_lab.data.tables import RAW, Batch, Model, Promotion
 from mlops_lab.data.validate import Problem, read_texts
 from mlops_lab.use_case import UseCase
@@ -42,9 +26,9 @@ class Store:
         self.raw = connect(raw_url, wal=True)
         self.clean = connect(clean_url, wal=True)
 
-    def create_tables(self) -> None:
-        """Creates the tables that belong to no single use case, where they don't exist yet."""
-        create(RAW, self.raw)
+    def create_tables(self) -> str | None:
+        """Creates or migrates the tables that belong to no single use case, as `migrate` does."""
+        return migrate(RAW, self.raw)
 
     # Raw rows
 
@@ -56,7 +40,7 @@ class Store:
         kept: one row per good row, with columns group_hash and split; index: position in the payload.
         Returns the numbers of rows: received, stored, quarantined.
         """
-        raw, quarantine = self._raw_tables(use_case)
+        raw, quarantine = use_case_tables.raw_tables(use_case)
         names = [column.name for column in use_case.columns]
         rows_of = payload.by_position
         groups = zip(kept.index.tolist(), kept["group_hash"], kept["split"], strict=True)
@@ -94,7 +78,7 @@ class Store:
 
         Raises `LabError` when a stored row breaks a rule of the use case, because the use case has changed.
         """
-        raw, _ = self._raw_tables(use_case)
+        raw, _ = use_case_tables.raw_tables(use_case)
         names = [*(column.name for column in use_case.columns), "group_hash", "split"]
         found = select(raw.c.row_index, *(raw.c[name] for name in names)).where(raw.c.batch_id == batch_id)
         with self.raw.connect() as db:
@@ -105,7 +89,7 @@ class Store:
 
     def new_groups(self, use_case: UseCase, batch_id: int, since: int) -> tuple[int, int]:
         """Two numbers of distinct group keys of the batch: those that are in no batch with id <= since, and all."""
-        raw, _ = self._raw_tables(use_case)
+        raw, _ = use_case_tables.raw_tables(use_case)
         seen = raw.alias()
         mine = select(raw.c.group_hash).where(raw.c.batch_id == batch_id).distinct()
         known = select(seen.c.group_hash).where(seen.c.batch_id <= since)
@@ -123,7 +107,7 @@ class Store:
 
         frame: columns features, target, group_hash, split and row_hash; index: position in the payload.
         """
-        table = self._clean_table(use_case)
+        table = use_case_tables.clean_table(use_case)
         frame = frame[~frame["row_hash"].duplicated()]
         with self.clean.begin() as db:
             db.execute(delete(table).where(table.c.batch_id == batch_id))
@@ -147,7 +131,7 @@ class Store:
 
         Columns: features, target, split, batch_id, row_hash, group_hash.
         """
-        table = self._clean_table(use_case)
+        table = use_case_tables.clean_table(use_case)
         own = ["split", "batch_id", "row_hash", "group_hash"]
         names = [*(feature.name for feature in use_case.features), use_case.target.name, *own]
         query = select(*(table.c[name] for name in names)).where(table.c.batch_id > after)
@@ -165,7 +149,7 @@ class Store:
 
     def count_clean(self, use_case: UseCase) -> int:
         """The number of clean rows of all batches."""
-        table = self._clean_table(use_case)
+        table = use_case_tables.clean_table(use_case)
         with self.clean.connect() as db:
             return db.scalar(select(func.count()).select_from(table)) or 0
 
@@ -176,87 +160,21 @@ class Store:
         with self.raw.begin() as db:
             for table in (Batch, Model, Promotion):
                 db.execute(delete(table).where(table.use_case == use_case.name))
-            for split, _ in SHARES:
-                db.execute(text(f"DROP VIEW IF EXISTS {use_case.name}_{split}"))
-        _raw_metadata(use_case).drop_all(self.raw)
-        _clean_metadata(use_case).drop_all(self.clean)
+        use_case_tables.drop(use_case, self.raw, self.clean)
 
-    def prepare_tables(self, use_case: UseCase) -> None:
-        """Creates the use case's tables and views. Raises `StoreError` when existing tables have other columns."""
+    def prepare_tables(self, use_case: UseCase) -> list[str]:
+        """Creates or changes the use case's tables and views, as `use_case_tables.prepare` does.
+
+        Returns a line for each change. Raises `StoreError` when that would lose values.
+        """
         self.create_tables()
-        raw, _ = self._raw_tables(use_case)
-        self._clean_table(use_case)
-        create(raw.metadata, self.raw)
-        create(_clean_metadata(use_case), self.clean)
-        for table, engine in ((raw, self.raw), (self._clean_table(use_case), self.clean)):
-            there = {column["name"] for column in inspect(engine).get_columns(table.name)}
-            if there != (declared := {column.name for column in table.columns}):
-                odd = ", ".join(sorted(there ^ declared))
-                raise StoreError(
-                    f"table {table.name} has other columns than {use_case.name} declares now ({odd}); "
-                    f"delete its data with `lab reset {use_case.name}`, or give the use case another name"
-                )
-        views = set(inspect(self.raw).get_view_names())
-        with self.raw.begin() as db:
-            for split, _ in SHARES:
-                if f"{use_case.name}_{split}" not in views:
-                    # A view takes no parameters. Both names are safe: USE_CASE_NAME and SHARES restrict them.
-                    rows_of = f"SELECT * FROM {raw.name} WHERE split = '{split}'"  # noqa: S608
-                    db.execute(text(f"CREATE VIEW {use_case.name}_{split} AS {rows_of}"))
+        return use_case_tables.prepare(use_case, self.raw, self.clean)
 
-    def _raw_tables(self, use_case: UseCase) -> tuple[Table, Table]:
-        tables = _raw_metadata(use_case).tables
-        return tables[f"{use_case.name}_raw"], tables[f"{use_case.name}_quarantine"]
-
-    def _clean_table(self, use_case: UseCase) -> Table:
-        return _clean_metadata(use_case).tables[f"{use_case.name}_clean"]
-
-
-def _raw_metadata(use_case: UseCase) -> MetaData:
-    metadata = MetaData()
-    Table(
-        f"{use_case.name}_raw",
-        metadata,
-        Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
-        Column("row_index", Integer, primary_key=True, autoincrement=False),
-        Column("group_hash", String(32), nullable=False, index=True),
-        Column("split", String(10), nullable=False),
-        *(Column(column.name, Text) for column in use_case.columns),
-    )
-    Table(
-        f"{use_case.name}_quarantine",
-        metadata,
-        Column("batch_id", BigInteger, nullable=False, index=True),
-        Column("row_index", Integer, nullable=False),
-        Column("column_name", String(64), nullable=False),
-        Column("rule", String(64), nullable=False),
-        Column("message", Text, nullable=False),
-        Column("row_json", Text, nullable=False),
-    )
-    return metadata
-
-
-def _clean_metadata(use_case: UseCase) -> MetaData:
-    metadata = MetaData()
-    Table(
-        f"{use_case.name}_clean",
-        metadata,
-        Column("row_hash", String(32), primary_key=True),
-        Column("batch_id", BigInteger, nullable=False, index=True),
-        Column("row_index", Integer, nullable=False),
-        Column("group_hash", String(32), nullable=False),
-        Column("split", String(10), nullable=False),
-        *(Column(feature.name, _sql_type(feature)) for feature in (*use_case.features, use_case.target)),
-    )
-    return metadata
-
-
-def _sql_type(feature: features.Feature):
-    if isinstance(feature, features.Integer):
-        return BigInteger
-    if isinstance(feature, features.Number):
-        return Double
-    if isinstance(feature, features.Boolean):
-        return Boolean
-    # Text, not String: dozens of wide VARCHAR columns would exceed MySQL's limit of a row's size.
-    return Date if isinstance(feature, features.Date) else Text
+    def undeclared(self, use_case: UseCase) -> list[str]:
+        """A line for each column that the tables have and the use case doesn't declare."""
+        found = use_case_tables.undeclared(use_case, self.raw, self.clean)
+        return [
+            f"table {table} keeps the column {name}, which {use_case.name} doesn't declare any more"
+            for table, names in found.items()
+            for name in names
+        ]

@@ -27,7 +27,8 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
     The payload is stored in the bucket before it is parsed, because the API sends it only once.
     Raises `EndOfDataError`, `KnownBatchError` or `SourceError`.
     """
-    lab.store.prepare_tables(use_case)
+    for change in lab.store.prepare_tables(use_case):
+        lab.progress(change)
     if (left := lab.ledger.unfinished(use_case.name)) is not None:
         lab.progress(f"batch {left.batch_number} was left unfinished ({left.state}); continuing with it")
         return left

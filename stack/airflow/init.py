@@ -13,7 +13,7 @@ SECRETS = Path(os.environ.get("LAB_SECRETS_DIR", "/secrets"))
 
 def main() -> None:
     """Prepares both in parallel; exits with an error when one of them fails."""
-    tables = subprocess.Popen([sys.executable, "-m", "mlops_lab.cli", "init"])
+    tables = subprocess.Popen([sys.executable, "-m", "mlops_lab.cli", "migrate"])
     from airflow.cli import cli_parser
 
     def airflow(*command: str) -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     if "," in (SECRETS / "fernet-key").read_text():
         airflow("rotate-fernet-key")
     if tables.wait(timeout=300):
-        sys.exit("the lab's tables could not be created; the error is above")
+        sys.exit("the lab's tables could not be created or migrated; the error is above")
     print("init: Airflow and the lab's tables are ready")
 
 
