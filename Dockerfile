@@ -33,7 +33,7 @@ COPY dags /opt/airflow/dags
 COPY use_cases use_cases
 COPY mlops_lab mlops_lab
 ENV PYTHONPATH=/opt/lab:/opt/lab/stack AIRFLOW_HOME=/opt/airflow AIRFLOW__CORE__DAGS_FOLDER=/opt/airflow/dags \
-    LAB_USE_CASES=/opt/lab/use_cases LAB_HOME=/tmp/lab \
+    LAB_USE_CASES=/opt/lab/use_cases LAB_HOME=/tmp/lab LAB_INCOMING=/opt/airflow/logs/incoming \
     MPLCONFIGDIR=/tmp/matplotlib NUMBA_CACHE_DIR=/tmp/numba GIT_PYTHON_REFRESH=quiet
 # Airflow is configured by variables. If this file were missing, Airflow would write its default configuration to it.
 RUN touch /opt/airflow/airflow.cfg && python -m compileall -q .

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
@@ -42,6 +42,14 @@ Group = Annotated[int, Query(ge=1, le=10, description="The course's group, 1 to 
 Day = Annotated[
     str | None,
     Query(description="Day of the group's class, a weekday's name or 1 to 31: rows come as objects"),
+]
+
+Key = Annotated[
+    str,
+    Header(
+        max_length=64,
+        description="A key of the caller's. A request that is sent again with it gets its batch again.",
+    ),
 ]
 
 
@@ -109,12 +117,14 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
         return Response(metrics.text(positions.all()), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/{dataset}/data")
-    def data(dataset: str, found: Found, group_number: Group, day: Day = None) -> Response:
+    def data(
+        dataset: str, found: Found, group_number: Group, day: Day = None, idempotency_key: Key = ""
+    ) -> Response:
         """The group's next batch: lists of texts, or with `day` objects; 400 at the end of the data."""
         key = _day(day)
         # The object variant never repeats a batch.
         interval = settings.interval if day is None else 0
-        with positions.turn(dataset, group_number, key, len(found.sizes), interval) as turn:
+        with positions.turn(dataset, group_number, key, found.sizes, interval, idempotency_key) as turn:
             if turn.number is None:
                 again = f"/{dataset}/restart_data_generation?group_number={group_number}"
                 raise _RefusedError(
@@ -123,7 +133,7 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
                     f"of {dataset}; "
                     f"GET {again}{'' if day is None else f'&day={day}'} starts again",
                 )
-            rows = found.read(turn.number)
+            rows = found.read(turn.number)[turn.skip :]
         metrics.rows.labels(dataset).inc(len(rows))
         fields = {"dataset": dataset, "batch": turn.number, "group": group_number, "rows": len(rows)}
         logger.info("batch %(batch)d of %(dataset)s for group %(group)d", fields, extra={"data": fields})

@@ -1,17 +1,18 @@
 """The position of each group in a data set, stored in a file so that a restart of the service keeps it."""
 
 import json
-import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TypedDict
 
 from mlops_lab.errors import LabError
+from mlops_lab.files import write_whole
 
 
 class PositionsError(LabError):
@@ -20,16 +21,27 @@ class PositionsError(LabError):
 
 @dataclass
 class Turn:
-    """The batch for one call, or None at the end of the data."""
+    """The batch for one call, or None at the end of the data.
+
+    skip: its rows that were served before; not 0 only when rows were appended after a short last batch.
+    """
 
     number: int | None
+    skip: int = 0
 
 
 class Position(TypedDict):
-    """The last batch that was served, and when, in seconds since 1970."""
+    """The last batch that was served, and when, in seconds since 1970.
+
+    first, after: its rows, counted from the first batch's first row: from `first` up to, but without, `after`. None in
+    a file of an earlier version. key: the key of the request that it was served to.
+    """
 
     batch: int
     since: float
+    first: int | None
+    after: int | None
+    key: str
 
 
 class Positions:
@@ -47,9 +59,18 @@ class Positions:
 
     @contextmanager
     def turn(
-        self, dataset: str, group: int, day: str | None, batches: int, interval: float
+        self,
+        dataset: str,
+        group: int,
+        day: str | None,
+        sizes: Sequence[int],
+        interval: float = 0,
+        request: str = "",
     ) -> Iterator[Turn]:
-        """The next batch of this group, or the last one again while its `interval` (seconds) is not over.
+        """The next batch of this group; the last one again while its interval is not over, or to the same request.
+
+        sizes: rows of each batch now. interval: seconds. request: a key by which a caller whose reply was lost asks
+        again.
 
         The position moves when the block ends without an error, so a batch that can't be read isn't lost. Two
         calls at once get two batches.
@@ -58,12 +79,25 @@ class Positions:
         with self._lock:
             lock = self._turns[key]
         with lock:
-            at = self._at.get(key, Position(batch=0, since=0.0))
-            repeats = at["batch"] > 0 and interval > 0 and self._clock() - at["since"] < interval
-            number = at["batch"] if repeats else at["batch"] + 1
-            yield Turn(number if number <= batches else None)
-            if not repeats and number <= batches:
-                self._store({key: Position(batch=number, since=self._clock())})
+            at = self._at.get(key)
+            young = at is not None and interval > 0 and self._clock() - at["since"] < interval
+            again = at is not None and (young or (request != "" and at["key"] == request))
+            first = 0
+            if at is not None:
+                before = sum(sizes[: at["batch"] - 1]) if at["first"] is None else at["first"]
+                behind = sum(sizes[: at["batch"]]) if at["after"] is None else at["after"]
+                first = before if again else behind
+            # The position counts rows, not batches: rows that are appended to a file are the next ones.
+            ends = list(accumulate(sizes))
+            number = next((place for place, end in enumerate(ends, 1) if first < end), None)
+            if number is None:
+                yield Turn(None)
+                return
+            yield Turn(number, first - (ends[number - 1] - sizes[number - 1]))
+            since = at["since"] if at is not None and again else self._clock()
+            self._store(
+                {key: Position(batch=number, since=since, first=first, after=ends[number - 1], key=request)}
+            )
 
     def restart(self, dataset: str, group: int, day: str | None) -> None:
         """Back to the first batch: for this day, or without a day for everything of the group."""
@@ -95,7 +129,14 @@ def _read(path: Path | None) -> dict[str, Position]:
     try:
         positions = json.loads(path.read_text())["positions"]
         return {
-            key: Position(batch=int(at["batch"]), since=float(at["since"])) for key, at in positions.items()
+            key: Position(
+                batch=int(at["batch"]),
+                since=float(at["since"]),
+                first=at.get("first"),
+                after=at.get("after"),
+                key=at.get("key", ""),
+            )
+            for key, at in positions.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PositionsError(
@@ -104,15 +145,8 @@ def _read(path: Path | None) -> dict[str, Position]:
 
 
 def _write(path: Path, positions: dict[str, Position]) -> None:
-    # Written to another file and renamed: a kill in the middle leaves the old positions.
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w") as file:
-            json.dump({"positions": positions}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_whole(path, json.dumps({"positions": positions}, indent=1))
     except OSError as error:
         raise PositionsError(
             f"positions can't be written to {path}: {error.strerror}; free space or change LAB_DATOS_STATE"

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from mlops_lab.data.artifacts import Artifacts
+from mlops_lab.data.incoming import Incoming
 from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.predictions import PredictionReader
 from mlops_lab.data.source import DataApi
@@ -67,7 +68,15 @@ class Lab:
 
     @cached_property
     def source(self) -> DataApi:
-        return DataApi(self.settings.data_api_url, self.settings.data_api_timeout)
+        return self.data_api(self.settings.data_api_url)
+
+    def data_api(self, url: str) -> DataApi:
+        """A client of the Data API at this address, with the limits of the settings."""
+        return DataApi(url, self.settings.data_api_timeout, self.settings.data_api_max_mb)
+
+    @cached_property
+    def incoming(self) -> Incoming:
+        return Incoming(self.settings.incoming or self.settings.home / "incoming")
 
     @cached_property
     def registry(self) -> Registry:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_lab.data.source import DataApi
 from mlops_lab.data.tables import Batch
-from mlops_lab.errors import LabError, first_line
+from mlops_lab.errors import LabError, first_line, without_login
 from mlops_lab.lab import Lab
 from mlops_lab.settings import REPOSITORY, Settings
 from mlops_lab.use_case import UseCase
@@ -33,15 +33,15 @@ def open_lab() -> Lab:
     use_case = lab.use_case(settings.default_use_case)
     stored = sum(batch.stored or 0 for batch in _batches(lab, use_case))
     _check_mlflow(lab)
-    print(f"{use_case.title}: {stored:,} raw rows in {_place(lab.settings.raw_url)}")
-    print(f"Data API {settings.data_api_url}, MLflow {_place(settings.tracking_uri)}")
+    print(f"{use_case.title}: {stored:,} raw rows in {without_login(lab.settings.raw_url)}")
+    print(f"Data API {without_login(settings.data_api_url)}, MLflow {without_login(settings.tracking_uri)}")
     return lab
 
 
 def data_api(lab: Lab) -> DataApi:
     """A client of the Data API for group `EXPLORER`, so that a notebook takes no batch away from the pipeline."""
     url = lab.settings.data_api_url
-    return DataApi(f"{url}{'&' if '?' in url else '?'}group_number={EXPLORER}", lab.settings.data_api_timeout)
+    return lab.data_api(f"{url}{'&' if '?' in url else '?'}group_number={EXPLORER}")
 
 
 def saved_answers(lab: Lab, use_case: UseCase, count: int = 2) -> list[Path]:
@@ -56,7 +56,7 @@ def saved_answers(lab: Lab, use_case: UseCase, count: int = 2) -> list[Path]:
         api = data_api(lab)
         api.restart(use_case.dataset)
         for file in files:
-            file.write_bytes(api.fetch(use_case.dataset).body)
+            api.fetch(use_case.dataset, file)
     return files
 
 
@@ -72,7 +72,7 @@ def _batches(lab: Lab, use_case: UseCase) -> list[Batch]:
             ) from None
     if not batches:
         raise LabError(
-            f"{use_case.name} has no batch yet in {_place(lab.settings.raw_url)}; run the loop first "
+            f"{use_case.name} has no batch yet in {without_login(lab.settings.raw_url)}; run the loop first "
             f"(`make demo`, `lab run {use_case.name}`, or Airflow in the stack)"
         )
     return batches
@@ -82,18 +82,12 @@ def _check_mlflow(lab: Lab) -> None:
     try:
         lab.registry.client.search_experiments(max_results=1)
     except MlflowException as error:
-        text, where = first_line(error), _place(lab.settings.tracking_uri)
+        text, where = first_line(error), without_login(lab.settings.tracking_uri)
         if "401" in text or "403" in text:
             raise LabError(
                 f"MLflow at {where} refuses this login; check LAB_MLFLOW_USERNAME and LAB_MLFLOW_PASSWORD"
             ) from None
         raise LabError(f"MLflow at {where} can't be used: {text[:300]}; check LAB_MLFLOW_URL") from None
-
-
-def _place(url: str) -> str:
-    """An address without its user and password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _show_errors_as_lines() -> None:

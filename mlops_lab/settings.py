@@ -74,7 +74,11 @@ class Settings(LabSettings):
     datos_folder: Path | None = Field(
         None, description="folder of files that the embedded Data API serves; default: LAB_HOME/data"
     )
-    data_api_timeout: float = Field(120.0, description="seconds a batch may take")
+    data_api_timeout: float = Field(300.0, gt=0, description="seconds until a batch must have arrived")
+    data_api_max_mb: int = Field(256, ge=1, description="megabytes that a batch may have, unpacked")
+    incoming: Path | None = Field(
+        None, description="folder where batches arrive before they are stored; default: LAB_HOME/incoming"
+    )
 
     raw_db_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL of RawData; default: SQLite under LAB_HOME"

@@ -1,8 +1,17 @@
 """The bucket `api-artifacts`: payloads and reports, in S3 or in a folder, behind one file system interface."""
 
+import math
+import os
+from contextlib import suppress
+
 from pyarrow import fs
 
 from mlops_lab.errors import ServiceError, first_line
+
+# The end of the name of an object that isn't complete.
+PART = ".part"
+# Bytes that are written at once to see whether there is room.
+BLOCK = 1 << 20
 
 
 class ArtifactError(ServiceError):
@@ -46,11 +55,47 @@ class Artifacts:
                 self._write(path, content)
                 return path
             self._files.create_dir(path.rpartition("/")[0], recursive=True)
-            self._write(path + ".part", content)
-            self._files.move(path + ".part", path)
+            self._write(path + PART, content)
+            self._files.move(path + PART, path)
         except OSError as error:
             raise ArtifactError(f"the object store can't store {path}: {first_line(error)}") from error
         return path
+
+    def check_room(self, folder: str, size: int) -> None:
+        """Raises `ArtifactError` when an object of so many bytes can't be stored in the folder."""
+        path = f"{folder}/room{PART}".lstrip("/")
+        # Random bytes, because a disk that packs keeps zeros in no room.
+        block = os.urandom(min(size, BLOCK))
+        try:
+            if self._moves and folder:
+                self._files.create_dir(folder, recursive=True)
+            with self._files.open_output_stream(path) as stream:
+                for _ in range(math.ceil(size / BLOCK)):
+                    stream.write(block)
+        except OSError as error:
+            raise ArtifactError(
+                f"no batch is requested, because {size / 1e6:,.0f} MB don't fit into "
+                f"{self._files.base_path}{folder}: {first_line(error)}; free disk space"
+            ) from error
+        finally:
+            with suppress(OSError):
+                self._files.delete_file(path)
+
+    def size(self, path: str) -> int:
+        """Bytes of the object; 0 when it doesn't exist."""
+        try:
+            return self._files.get_file_info(path).size or 0
+        except OSError as error:
+            raise ArtifactError(f"the object store can't read {path}: {first_line(error)}") from error
+
+    def delete_parts(self, folder: str) -> None:
+        """Removes what a killed process left half-written in the folder."""
+        try:
+            for info in self._files.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+                if info.path.endswith(PART):
+                    self._files.delete_file(info.path)
+        except OSError as error:
+            raise ArtifactError(f"the object store can't delete in {folder}: {first_line(error)}") from error
 
     def get(self, path: str) -> bytes:
         try:
@@ -66,7 +111,7 @@ class Artifacts:
         except OSError as error:
             raise ArtifactError(f"the object store can't list {folder}: {first_line(error)}") from error
         return sorted(
-            info.path for info in found if info.type == fs.FileType.File and not info.path.endswith(".part")
+            info.path for info in found if info.type == fs.FileType.File and not info.path.endswith(PART)
         )
 
     def delete(self, folder: str) -> None:

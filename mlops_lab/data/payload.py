@@ -14,14 +14,6 @@ class BatchShapeError(LabError):
 
 
 @dataclass(frozen=True)
-class Payload:
-    """The reply to one call, not yet parsed."""
-
-    body: bytes
-    url: str
-
-
-@dataclass(frozen=True)
 class RawBatch:
     """A parsed payload: rows as dictionaries of the declared columns, values unchanged.
 

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ from mlops_lab.model.tags import ModelTags, VersionTags
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ARTIFACT_FOLDER = "model"  # of a candidate's run
+ARRIVING = ".arriving-"  # how the folder of a download begins
+ABANDONED = 3600.0  # seconds after which such a folder is nobody's
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -156,7 +159,8 @@ class Registry:
         if target.is_dir() and digest(target) == version.digest:
             return target
         folder.mkdir(parents=True, exist_ok=True)
-        arriving = Path(tempfile.mkdtemp(dir=folder, prefix=".arriving-"))
+        _remove_abandoned(folder)
+        arriving = Path(tempfile.mkdtemp(dir=folder, prefix=ARRIVING))
         try:
             files = artifacts.download_artifacts(
                 run_id=version.run_id,
@@ -190,6 +194,13 @@ class Registry:
             tags=dict(found.tags),
             created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
         )
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes the downloads that a killed process left. Younger ones may be another process's."""
+    for path in folder.glob(f"{ARRIVING}*"):
+        if time.time() - path.stat().st_mtime > ABANDONED:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def digest(folder: Path) -> str:

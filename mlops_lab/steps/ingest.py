@@ -2,8 +2,11 @@
 
 from hashlib import sha256
 
+from mlops_lab.data.artifacts import ArtifactError
+from mlops_lab.data.incoming import Slot
 from mlops_lab.data.payload import BatchShapeError, batch_number, parse
 from mlops_lab.data.prepare import prepare as prepare_rows
+from mlops_lab.data.source import MEGABYTE
 from mlops_lab.data.split import with_split
 from mlops_lab.data.tables import Batch
 from mlops_lab.data.validate import records
@@ -15,6 +18,10 @@ from mlops_lab.use_case import UseCase
 
 # Rows of the quarantine table in MLflow. All quarantined rows are in RawData.
 QUARANTINE_SHOWN = 1000
+# Bytes that must be free before a batch is requested, or as many as the batch before had.
+ROOM = 64 * MEGABYTE
+# The origin of a payload that an earlier run stored before it was killed.
+BUCKET = "bucket"
 
 
 class KnownBatchError(LabError):
@@ -25,24 +32,19 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
     """The batch to work on: the one that an earlier run left unfinished, else the next one of the Data API.
 
     The payload is stored in the bucket before it is parsed, because the API sends it only once.
-    Raises `EndOfDataError`, `KnownBatchError` or `SourceError`.
+    Raises `EndOfDataError`, `KnownBatchError`, `OversizedError`, and `ServiceError` when a service or the disk fails.
     """
     for change in lab.store.prepare_tables(use_case):
         lab.progress(change)
-    if (left := lab.ledger.unfinished(use_case.name)) is not None:
-        lab.progress(f"batch {left.batch_number} was left unfinished ({left.state}); continuing with it")
-        return left
-    folder = f"payloads/{use_case.name}"
-    known = {batch.payload for batch in lab.ledger.batches(use_case.name)}
-    if orphans := [path for path in lab.artifacts.list(folder) if path not in known]:
-        # An earlier run was killed between the bucket and the ledger.
-        path, body, source = orphans[0], lab.artifacts.get(orphans[0]), "bucket"
-    else:
-        payload = lab.source.fetch(use_case.dataset)
-        body, source = payload.body, payload.url[:255]
-        path = lab.artifacts.put(f"{folder}/{sha256(body).hexdigest()}.json", body)
-    digest = sha256(body).hexdigest()
-    batch, new = lab.ledger.land(use_case.name, digest, batch_number(body), path, source)
+    with lab.incoming.slot(use_case.name) as slot:
+        if (left := lab.ledger.unfinished(use_case.name)) is not None:
+            lab.progress(f"batch {left.batch_number} was left unfinished ({left.state}); continuing with it")
+            return left
+        body, path, source = _next_payload(lab, use_case, slot)
+        digest = sha256(body).hexdigest()
+        batch, new = lab.ledger.land(use_case.name, digest, batch_number(body), path, source)
+        if source != BUCKET:
+            slot.clear()
     if not new:
         raise KnownBatchError(
             f"batch {batch.batch_number} was received before (digest {digest[:12]}); nothing to do"
@@ -51,6 +53,38 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
         lab.progress(f"batch {batch.batch_number} follows a gap: {batch.gap} batch(es) never arrived")
     lab.progress(f"batch {batch.batch_number} landed, {len(body) / 1e6:.1f} MB")
     return batch
+
+
+def _next_payload(lab: Lab, use_case: UseCase, slot: Slot) -> tuple[bytes, str, str]:
+    """The next payload, its path in the bucket, and where it comes from.
+
+    First what an earlier run left: in the bucket, but not in the ledger; then in the incoming folder; else a request.
+    """
+    folder, batches = f"payloads/{use_case.name}", lab.ledger.batches(use_case.name)
+    known = {batch.payload for batch in batches}
+    lab.artifacts.delete_parts(folder)
+    if orphans := [path for path in lab.artifacts.list(folder) if path not in known]:
+        return lab.artifacts.get(orphans[0]), orphans[0], BUCKET
+    source = "incoming"
+    if slot.reply.exists() and _path(folder, slot.reply.read_bytes()) in known:
+        slot.clear()  # An earlier run was killed before it could.
+    if not slot.reply.exists():
+        # The server may send a batch only once, so nothing is requested before it is known that it can be kept.
+        room = max(ROOM, lab.artifacts.size(batches[-1].payload) if batches else 0)
+        lab.artifacts.check_room(folder, room)
+        slot.check_room(room)
+        source = slot.receive(lab.source, use_case.dataset)[:255]
+    body = slot.reply.read_bytes()
+    try:
+        return body, lab.artifacts.put(_path(folder, body), body), source
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{error}; the batch is kept in {slot.reply}, and the next run continues with it"
+        ) from error
+
+
+def _path(folder: str, body: bytes) -> str:
+    return f"{folder}/{sha256(body).hexdigest()}.json"
 
 
 def newest(lab: Lab, use_case: UseCase) -> Batch:
@@ -131,4 +165,6 @@ def reset(lab: Lab, use_case: UseCase) -> None:
     lab.store.reset(use_case)
     lab.tracking.delete_runs(use_case.name)
     lab.artifacts.delete(f"payloads/{use_case.name}")
+    with lab.incoming.slot(use_case.name) as slot:
+        slot.clear()
     lab.source.restart(use_case.dataset)

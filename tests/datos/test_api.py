@@ -95,6 +95,35 @@ def test_a_batch_repeats_until_its_interval_is_over(serve):
     assert ask() == 400
 
 
+@pytest.mark.parametrize("day", ["", "&day=martes"])
+def test_a_request_that_is_sent_again_gets_the_same_batch_also_after_a_restart(serve, tmp_path, day):
+    def ask(api, key=""):
+        reply = api.get(
+            f"/covertype/data?group_number=1{day}", headers={"Idempotency-Key": key} if key else {}
+        )
+        return reply.json()["batch_number"], reply.content
+
+    state = tmp_path / "positions.json"
+    api = serve(state=state)
+    lost = ask(api, "one")
+    assert ask(api, "one") == lost
+    assert lost[0] == 1
+    assert ask(serve(state=state), "one") == lost
+    api = serve(state=state)
+    assert [ask(api, "two")[0], ask(api, "three")[0], ask(api, "three")[0], ask(api)[0]] == [2, 3, 3, 4]
+    # A request that never got a batch gets the next one.
+    api.get("/covertype/restart_data_generation?group_number=1")
+    assert [ask(api)[0], ask(api)[0]] == [1, 2]
+
+
+def test_positions_of_an_earlier_version_are_continued(serve, tmp_path):
+    state = tmp_path / "positions.json"
+    state.write_text('{"positions": {"covertype/1": {"batch": 2, "since": 5.0}}}')
+    api = serve(state=state)
+    numbers = [api.get("/covertype/data?group_number=1").json()["batch_number"] for _ in range(2)]
+    assert numbers == [3, 4]
+
+
 def test_groups_days_and_data_sets_keep_their_own_positions(serve):
     api = serve()
     for address in (

@@ -64,6 +64,29 @@ def test_slices_are_the_file(serve):
     assert ask(api, "many").status_code == 400
 
 
+def test_rows_that_are_appended_are_the_next_rows(serve):
+    def write(rows):
+        (serve.folder / "many.csv").write_bytes(as_csv([[str(n)] for n in range(rows)], ["n"]))
+
+    def served():
+        reply = ask(api, "many")
+        return (
+            (reply.json()["batch_number"], [int(n) for (n,) in reply.json()["data"]])
+            if reply.is_success
+            else None
+        )
+
+    (serve.folder / "datasets.toml").write_text("[many]\nrows_per_batch = 5\n")
+    api = serve()
+    write(7)
+    assert [served(), served(), served()] == [(1, [0, 1, 2, 3, 4]), (2, [5, 6]), None]
+    write(12)
+    assert [served(), served(), served()] == [(2, [7, 8, 9]), (3, [10, 11]), None]
+    write(13)
+    (serve.folder / "datasets.toml").write_text("[many]\nrows_per_batch = 8\n")
+    assert [served(), served()] == [(2, [12]), None]
+
+
 def test_a_file_is_cut_by_price(serve):
     prices = ["500", "100", "300.5", "", "300", "call", "50", "900"]
     (serve.folder / "houses.csv").write_bytes(
