@@ -41,7 +41,11 @@ with DAG(
     start_date=datetime(2024, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": duration(seconds=30)},
+    default_args={
+        "retries": 2,
+        "retry_delay": duration(seconds=30),
+        "execution_timeout": duration(minutes=30),
+    },
     tags=["monitoring"],
 ) as monitoring:
     for name, use_case in sorted(read_use_cases(Settings().use_cases)[0].items()):

@@ -135,7 +135,12 @@ def training_dag(use_case: UseCase) -> DAG:
         start_date=datetime(2024, 1, 1, tz="UTC"),
         catchup=False,
         max_active_runs=1,
-        default_args={"retries": 2, "retry_delay": duration(seconds=10)},
+        # With one run at a time, a task that hangs would be the end of the loop.
+        default_args={
+            "retries": 2,
+            "retry_delay": duration(seconds=10),
+            "execution_timeout": duration(hours=1),
+        },  # fmt: skip
         params={
             "force": Param(False, type="boolean", title="Train now", description=FORCE),
             "reason": Param("requested by hand", type="string", maxLength=1000, description=REASON),

@@ -21,13 +21,13 @@ def connect(
     url: str,
     *,
     connect_timeout: float | None = None,
-    statement_timeout: float | None = None,
+    statement_timeout: float = 300,
     wal: bool = False,
     **options: Any,
 ) -> Engine:
     """An engine for SQLite, MySQL or PostgreSQL that survives a restart of the server.
 
-    connect_timeout:   seconds to wait for a connection; on SQLite, to wait for another writer (default 60).
+    connect_timeout:   seconds to wait for a connection (default 10); on SQLite, to wait for another writer (60).
     statement_timeout: seconds that a statement may take; SQLite has no such limit.
     wal:               SQLite: write-ahead log, so that readers and a writer don't block each other.
     options:           passed to `sqlalchemy.create_engine`.
@@ -38,14 +38,11 @@ def connect(
         if wal:
             event.listen(engine, "connect", _use_wal)
         return engine
-    limits: dict[str, Any] = {}
-    if connect_timeout is not None:
-        limits["connect_timeout"] = max(1, round(connect_timeout))
-    if statement_timeout is not None:
-        if url.startswith("postgres"):
-            limits["options"] = f"-c statement_timeout={round(statement_timeout * 1000)}"
-        else:
-            limits |= {"read_timeout": statement_timeout, "write_timeout": statement_timeout}
+    limits: dict[str, Any] = {"connect_timeout": max(1, round(connect_timeout or 10))}
+    if url.startswith("postgres"):
+        limits["options"] = f"-c statement_timeout={round(statement_timeout * 1000)}"
+    else:
+        limits |= {"read_timeout": statement_timeout, "write_timeout": statement_timeout}
     return create_engine(url, connect_args=limits, pool_pre_ping=True, pool_recycle=1800, **options)
 
 

@@ -26,9 +26,12 @@ from airflow.sdk import DAG
 
 def settings():
     # As the DAG processor does, the file is executed anew each time.
-    found = runpy.run_path(os.path.join(sys.argv[1], "training.py")).values()
-    dags = [value for value in found if isinstance(value, DAG)]
-    return {dag.dag_id: [dag.max_active_runs, dag.catchup, str(dag.timetable.serialize())] for dag in dags}
+    files = [runpy.run_path(os.path.join(sys.argv[1], name)) for name in ("training.py", "monitoring.py")]
+    dags = [value for found in files for value in found.values() if isinstance(value, DAG)]
+    unbounded = [task.task_id for dag in dags for task in dag.tasks if task.execution_timeout is None]
+    return {
+        dag.dag_id: [dag.max_active_runs, dag.catchup, str(dag.timetable.serialize())] for dag in dags
+    } | {"unbounded": unbounded}
 
 before = settings()
 pathlib.Path(sys.argv[2]).write_text(sys.argv[3])
@@ -81,8 +84,9 @@ def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airfl
 
     added = folder / "houses.py", FLATS.replace('name="flats"', 'name="houses"')
     found, after = in_airflow(LIST, *map(str, added), LAB_USE_CASES=str(folder))
-    assert set(found) == {"flats_training"}
+    assert found.pop("unbounded") == after.pop("unbounded") == []
+    assert set(found) == {"flats_training", "monitoring"}
     runs, catchup, timetable = found["flats_training"]
     assert (runs, catchup) == (1, False)
     assert "*/15 * * * *" in timetable
-    assert set(after) == {"flats_training", "houses_training"}
+    assert set(after) == {"flats_training", "houses_training", "monitoring"}
