@@ -232,6 +232,22 @@ def migrate() -> None:
         err.print(f"[red]{name} can't be used:[/red] {fault}", soft_wrap=True)
 
 
+@app.command()
+def backup(folder: Annotated[Path, typer.Argument(help="a new folder, outside of LAB_HOME")]) -> None:
+    """Copies the whole lab of LAB_HOME into a folder, also while it runs."""
+    from mlops_lab.local.backup import backup
+
+    backup(Settings(), folder, lambda line: out.print(line, soft_wrap=True))
+
+
+@app.command()
+def restore(folder: Annotated[Path, typer.Argument(help="a folder that `lab backup` made")]) -> None:
+    """Makes LAB_HOME, which must be new or empty, of a backup. A damaged backup is refused, and nothing is written."""
+    from mlops_lab.local.backup import restore
+
+    restore(Settings(), folder, lambda line: out.print(line, soft_wrap=True))
+
+
 @app.command(name="use-cases")
 def use_cases(as_json: AsJson = False) -> None:
     """The use cases in the folder, and what is wrong with files that can't be used."""

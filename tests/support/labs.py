@@ -2,25 +2,16 @@
 
 import fcntl
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 from mlops_lab.lab import Lab
+from mlops_lab.local.backup import relocate
 from mlops_lab.loop import run_batch
 from mlops_lab.model.registry import Registry
 from mlops_lab.settings import Settings
 from tests.support.data_api import CourseServer
 from tests.support.flats import batch, flats
-
-# Where a MLflow store keeps absolute paths (MLflow 3.17).
-PATHS = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-    ("datasets", "dataset_source"),
-)
 
 
 class Templates:
@@ -72,8 +63,4 @@ class Templates:
 def copy_home(source: Path, target: Path) -> None:
     """Copies a lab's home that no process has open; the paths in its MLflow store then point into the copy."""
     shutil.copytree(source, target, dirs_exist_ok=True)
-    with sqlite3.connect(target / "mlflow.db") as store:
-        for table, column in PATHS:
-            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-            store.execute(change, (f"{source.resolve()}/", f"{target.resolve()}/"))
-    store.close()
+    relocate(target / "mlflow.db", str(source.resolve()), str(target.resolve()))
