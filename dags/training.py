@@ -140,7 +140,7 @@ def training_dag(use_case: UseCase) -> DAG:
             "retries": 2,
             "retry_delay": duration(seconds=10),
             "execution_timeout": duration(hours=1),
-        },  # fmt: skip
+        },
         params={
             "force": Param(False, type="boolean", title="Train now", description=FORCE),
             "reason": Param("requested by hand", type="string", maxLength=1000, description=REASON),
