@@ -311,7 +311,12 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
     elif text.lstrip().startswith(("{", "[")):
         source = text
     else:
-        source = Path(text).read_text() if Path(text).is_file() else text
+        try:
+            source = Path(text).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise LabError(f"there is no file {text}; rows are a JSON object or list, a file of it, or -") from None
+        except UnicodeDecodeError:
+            raise LabError(f"{text} isn't a text file; rows are a JSON object or list") from None
     try:
         rows = json.loads(source)
     except ValueError as error:

@@ -131,6 +131,24 @@ def test_faults_of_mlflow_and_of_the_disk_are_one_line_and_the_traceback_is_ther
         assert line.startswith(f"error: {tmp_path / 'file'}")
 
 
+def test_rows_that_cannot_be_read_are_one_line(run, templates, tmp_path, monkeypatch):
+    templates.copy_trained(tmp_path / "trained")
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "trained"))
+    (tmp_path / "rows.gz").write_bytes(b"\x1f\x8b\xff")
+    faults = {
+        "nothing.json": "there is no file nothing.json; rows are a JSON object or list",
+        str(tmp_path / "rows.gz"): "isn't a text file",
+        str(tmp_path): "Is a directory",
+        "x" * 300: "File name too long",
+        json.dumps(ROW)[:-1]: "the rows aren't JSON",
+    }
+    for rows, fault in faults.items():
+        [line] = run("predict", "flats", rows, status=1).stderr.splitlines()
+        assert fault in line
+    wide = json.dumps(ROW | {"built": None} | {f"feature_{n}": n for n in range(40)})
+    assert "feature_0" in run("predict", "flats", wide, status=1).stderr
+
+
 def test_a_wrong_setting_is_one_line_and_status_2(run, monkeypatch):
     monkeypatch.setenv("LAB_DATA_API_TIMEOUT", "soon")
     for arguments in (["status"], ["run", "flats"], ["use-cases"], ["data", "download"]):
