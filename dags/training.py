@@ -22,12 +22,14 @@ REASON = "the reason, recorded in the batch's run"
 def step(kind=task, **options):
     """Makes a task `run(name, …)` of a function `run(lab, use_case, …)`. It opens the lab and finds the use case.
 
-    An error that a retry can't solve fails the task at once, in one line.
+    An error that a retry can't solve fails the task at once, in one line. A broken batch is skipped: the ledger has the
+    fault, and the next batch follows.
     """
 
     def make(run):
         def opened(name, *arguments, **named):
             # Tasks import the library, this file doesn't: the DAG processor reads it every few seconds.
+            from mlops_lab.data.payload import BatchShapeError
             from mlops_lab.errors import LabError, ServiceError, foreign_errors_as_lines
             from mlops_lab.lab import Lab
 
@@ -37,6 +39,8 @@ def step(kind=task, **options):
                     return run(lab, lab.use_case(name), *arguments, **named)
             except ServiceError:
                 raise  # The service can be back at the next try.
+            except BatchShapeError as fault:
+                raise AirflowSkipException(str(fault)) from None
             except LabError as error:
                 raise AirflowFailException(str(error)) from error
 
@@ -113,7 +117,7 @@ def roll_out(lab, use_case, batch_id, version):
     roll_out(lab, use_case, batch_id, version)
 
 
-# A skipped training and a refused challenger are normal ends of a batch.
+# A broken batch, a skipped training and a refused challenger are normal ends of a batch.
 @step(task.short_circuit, trigger_rule="none_failed")
 def finish(lab, use_case, batch_id):
     from mlops_lab.steps.ingest import finish

@@ -61,28 +61,18 @@ def run(
     batches: Annotated[int | None, typer.Option(help="stop after so many; default: at the end")] = None,
 ) -> None:
     """The whole loop in this process, batch by batch, without Airflow."""
-    from mlops_lab.data.source import EndOfDataError
     from mlops_lab.local.embedded import data_api
-    from mlops_lab.loop import run_batch
+    from mlops_lab.loop import run_loop
     from mlops_lab.status import status
-    from mlops_lab.steps.ingest import KnownBatchError
 
     settings, started = Settings(), time.monotonic()
 
     def progress(line: str) -> None:
-        out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {line}", soft_wrap=True, markup=True)
+        out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {escape(line)}", soft_wrap=True)
 
     with data_api(settings, progress) as reachable:
         lab = _lab(reachable, progress)
-        definition = lab.use_case(use_case)
-        done = 0
-        while batches is None or done < batches:
-            try:
-                run_batch(lab, definition)
-            except (EndOfDataError, KnownBatchError) as reason:
-                progress(f"no further batch: {reason}")
-                break
-            done += 1
+        run_loop(lab, lab.use_case(use_case), batches)
     _print_status(status(lab, use_case))
 
 
@@ -314,7 +304,9 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
         try:
             source = Path(text).read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise LabError(f"there is no file {text}; rows are a JSON object or list, a file of it, or -") from None
+            raise LabError(
+                f"there is no file {text}; rows are a JSON object or list, a file of it, or -"
+            ) from None
         except UnicodeDecodeError:
             raise LabError(f"{text} isn't a text file; rows are a JSON object or list") from None
     try:

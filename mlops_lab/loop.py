@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from mlops_lab.data.payload import BatchShapeError
+from mlops_lab.data.source import EndOfDataError
+from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
 from mlops_lab.steps.decide import decide
-from mlops_lab.steps.ingest import finish, land, newest, prepare, validate
+from mlops_lab.steps.ingest import KnownBatchError, finish, fruitless, land, newest, prepare, validate
 from mlops_lab.steps.promote import Outcome, promote, roll_out
 from mlops_lab.steps.train import train
 from mlops_lab.use_case import UseCase
@@ -12,12 +15,34 @@ from mlops_lab.use_case import UseCase
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The result of one turn of the loop. outcome: None when the batch led to no training. more: the batch had rows."""
+    """The result of one turn of the loop.
+
+    outcome: None when the batch led to no training. more: the next batch may be requested at once.
+    """
 
     batch_number: int | None
     reason: str
     outcome: Outcome | None
     more: bool
+
+
+def run_loop(lab: Lab, use_case: UseCase, most: int | None = None) -> None:
+    """Batch by batch until the data ends, or `most` batches. A broken payload costs its batch alone.
+
+    Raises `LabError` when the newest batches brought no row, and every other one of the steps.
+    """
+    done = 0
+    while most is None or done < most:
+        try:
+            run_batch(lab, use_case)
+        except (EndOfDataError, KnownBatchError) as reason:
+            lab.progress(f"no further batch: {reason}")
+            return
+        except BatchShapeError as fault:
+            lab.progress(f"broken: {fault}")
+        done += 1
+        if (reason := fruitless(lab, use_case)) is not None:
+            raise LabError(reason)
 
 
 def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:

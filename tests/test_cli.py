@@ -90,6 +90,28 @@ def test_the_loop_runs_to_the_end_of_the_data_and_its_results_can_be_read(run, c
     assert json.loads(run("status", "flats", "--json").stdout)[0]["champion"] is None
 
 
+def test_a_batch_without_rows_or_without_a_shape_costs_that_batch_alone(run, course):
+    html, empty = (200, b"<html>[busy]</html>"), batch(2, [])
+    course.will_answer(html, batch(1, flats(60)), empty, batch(3, flats(60)[:20]), END)
+    printed = run("run", "flats", "--batches", "4").stdout
+    assert "broken: the payload isn't JSON" in printed
+    entries = json.loads(run("status", "flats", "--json").stdout)[0]
+    states = [(entry["batch_number"], entry["state"], entry["stored"]) for entry in entries["batches"]]
+    assert states == [(None, "broken", None), (1, "done", 60), (2, "done", 0), (3, "done", 20)]
+    assert entries["champion"] is not None
+
+
+def test_a_server_that_always_sends_broken_payloads_is_not_asked_for_ever(run, course):
+    course.will_answer(*((200, f"<html>{n}</html>".encode()) for n in range(9)), batch(1, flats(60)))
+    [line] = run("run", "flats", status=1).stderr.splitlines()
+    assert line.startswith(
+        "error: the newest 5 batches of flats brought no row; `lab status flats` has the reasons"
+    )
+    assert len(course.asked) == 5
+    run("run", "flats", status=1)
+    assert len(course.asked) == 6
+
+
 def test_a_champion_without_test_rows_has_a_status(run, course):
     groups = hashes(pd.DataFrame([row[:3] for row in flats(80)]), [0, 1, 2])
     rows = [row for row, group in zip(flats(80), groups, strict=True) if split_of(group) != "test"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from mlops_lab.client import InferenceClient
 from mlops_lab.data.tables import Batch
@@ -14,6 +15,7 @@ from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
 from mlops_lab.local.airflow_client import AirflowClient
+from mlops_lab.steps.ingest import fruitless
 from mlops_lab.use_case import UseCase
 
 # Seconds without a queued or running DAG run after which the loop is over.
@@ -21,6 +23,8 @@ IDLE = 20.0
 # Seconds in which the prediction API must answer when the loop is over: a service that started meanwhile still loads.
 SERVED = 60.0
 FINAL = {"success", "failed"}
+# States of a batch that no run continues.
+ENDED = ("done", "broken")
 
 
 class DemoError(LabError):
@@ -75,7 +79,7 @@ class Loop:
         Raises `DemoError` when a run fails.
         """
         self.lab.store.prepare_tables(self.use_case)
-        known = {batch.id for batch in self._batches() if batch.state == "done"}
+        known = {batch.id for batch in self._batches() if batch.state in ENDED}
         self.airflow.wait_for_dag(self.dag)
         earlier = {run["dag_run_id"] for run in self.airflow.runs(self.dag) if run["state"] in FINAL}
         self.airflow.unpause(self.dag)
@@ -106,7 +110,11 @@ class Loop:
                     return
                 if any(run["state"] not in FINAL for run in runs):
                     idle_since = time.monotonic()
-                if self._ended(runs) or time.monotonic() - idle_since > IDLE:
+                if self._ended(runs):
+                    return
+                if time.monotonic() - idle_since > IDLE:
+                    if (reason := fruitless(self.lab, self.use_case)) is not None:
+                        self.progress.line(f"[red]{escape(reason)}[/red]")
                     return
                 time.sleep(1)
 
@@ -148,14 +156,15 @@ class Loop:
 
     def _report(self, batch: Batch) -> None:
         """One line each time the ledger has a new state of the batch."""
-        if batch.state in ("done", "broken"):
+        if batch.state in ENDED:
             self._done.add(batch.id)
         state = f"{batch.state} {batch.decision}"
         if self._reported.get(batch.id) == state:
             return
         self._reported[batch.id] = state
         for text in self._news(batch):
-            self.progress.line(f"batch {batch.batch_number}: {text}")
+            name = "a batch" if batch.batch_number is None else f"batch {batch.batch_number}"
+            self.progress.line(f"{name}: {text}")
 
     def _news(self, batch: Batch) -> list[str]:
         match batch.state:
@@ -166,7 +175,7 @@ class Loop:
             case "decided":
                 return [f"{batch.decision}, {batch.reason}"]
             case "broken":
-                return [f"[red]{batch.fault}[/red]"]
+                return [f"[red]broken, {escape(batch.fault or '')}[/red]"]
             case "done" if batch.decision == "train":
                 made = set(self.lab.ledger.models_of_batch(self.use_case.name, batch.id))
                 rows = [r for r in self.lab.ledger.promotions(self.use_case.name) if r.challenger in made]

@@ -20,6 +20,8 @@ from mlops_lab.use_case import UseCase
 QUARANTINE_SHOWN = 1000
 # Bytes that must be free before a batch is requested, or as many as the batch before had.
 ROOM = 64 * MEGABYTE
+# So many batches without a row one after another, and the Data API is no longer asked at once.
+FRUITLESS = 5
 # The origin of a payload that an earlier run stored before it was killed.
 BUCKET = "bucket"
 
@@ -152,11 +154,25 @@ def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
 
 
 def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:
-    """Marks the batch as done. Returns whether it has rows: if so, the Data API may have a further batch."""
+    """Marks the batch as done, unless it is broken. Returns whether the next batch may be requested at once."""
     batch = lab.ledger.batch(batch_id)
-    lab.ledger.note(batch_id, state="done")
-    lab.tracking.end(batch.run)
-    return bool(batch.stored)
+    if batch.state != "broken":
+        lab.ledger.note(batch_id, state="done")
+        lab.tracking.end(batch.run)
+    if (reason := fruitless(lab, use_case)) is not None:
+        lab.progress(reason)
+    return reason is None
+
+
+def fruitless(lab: Lab, use_case: UseCase) -> str | None:
+    """Why no further batch is requested at once: the newest ones brought no row. None when it may be requested."""
+    newest = lab.ledger.batches(use_case.name)[-FRUITLESS:]
+    if len(newest) < FRUITLESS or any(batch.stored for batch in newest):
+        return None
+    return (
+        f"the newest {FRUITLESS} batches of {use_case.name} brought no row; "
+        f"`lab status {use_case.name}` has the reasons, then check LAB_DATA_API_URL and the use case's file"
+    )
 
 
 def reset(lab: Lab, use_case: UseCase) -> None:
