@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from datos.app import create_app
 from datos.settings import DatosSettings
-from mlops_lab.serve import serve, serve_asgi
+from mlops_lab.asgi import serve_asgi
+from mlops_lab.serve import serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

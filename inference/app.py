@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from starlette.routing import Route
 
 from inference import explain, feedback, predict, routes
+from inference.body import Intake
 from inference.champions import Champions
 from inference.endpoint import endpoint
 from inference.errors import RequestError, refusal
@@ -40,7 +41,8 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     champions = Champions(settings, database, metrics)
     log = PredictionLog(settings.spool, database, settings.inference_spool_limit)
     metrics.watch(champions, log)
-    service = Service(settings, champions, log, metrics, Workers())
+    intake = Intake(settings.inference_max_body, settings.inference_max_bodies)
+    service = Service(settings, champions, log, metrics, intake, Workers())
 
     app = FastAPIOffline(
         title="MLOps lab: inference",

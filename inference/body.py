@@ -1,35 +1,58 @@
-"""The body of a request: read with a limit, parsed, and turned into rows."""
+"""The body of a request: read with limits, parsed, and turned into rows."""
 
 from typing import Any
 
 import orjson
 from fastapi import Request
 
-from inference.errors import BadBody, TooLarge, WrongContentType, problem
+from inference.errors import BadBody, Busy, TooLarge, WrongContentType, problem
+
+# Values of JSON in a body. Each takes up to 100 bytes of memory, however few bytes it has in the body: an empty list
+# has two. The largest request of good rows has less than half as many.
+MAX_VALUES = 1_000_000
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body of a JSON request.
+class Intake:
+    """Reads bodies, and bounds what one of them and all of them together hold in memory."""
 
-    limit: bytes. Raises `WrongContentType`, `TooLarge`, or Starlette's `ClientDisconnect`.
-    """
-    # A page in a browser can send any other type to 127.0.0.1 without its owner's consent.
-    if not request.headers.get("content-type", "").lower().startswith("application/json"):
-        raise WrongContentType("send JSON, with the header Content-Type: application/json")
-    too_large = TooLarge(f"the body is too large; at most {limit} bytes are taken in one request")
-    # The server has checked that Content-Length is a number. A chunked body has none.
-    if int(request.headers.get("content-length", 0)) > limit:
-        raise too_large
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise too_large
-    return bytes(body)
+    def __init__(self, limit: int, total: int):
+        """limit: bytes of one body. total: bytes of all that are held at once."""
+        self._limit, self._total = limit, total
+        self._held = 0
+
+    async def read(self, request: Request, body: bytearray) -> None:
+        """Fills `body` with that of a JSON request; it counts as held until `release` is called.
+
+        Raises `WrongContentType`, `TooLarge`, `Busy`, or Starlette's `ClientDisconnect`.
+        """
+        # A page in a browser can send any other type to 127.0.0.1 without its owner's consent.
+        if not request.headers.get("content-type", "").lower().startswith("application/json"):
+            raise WrongContentType("send JSON, with the header Content-Type: application/json")
+        # The server has checked that Content-Length is a number. A chunked body has none.
+        self._check(int(request.headers.get("content-length", 0)))
+        async for part in request.stream():
+            self._check(len(body) + len(part))
+            if self._held + len(part) > self._total:
+                raise Busy("too many large requests at once; try again in a second")
+            self._held += len(part)
+            body += part
+
+    def release(self, body: bytearray) -> None:
+        """Ends what `read` began, whether it raised or not."""
+        self._held -= len(body)
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise TooLarge(
+                f"the body is too large; at most {self._limit} bytes are taken in one request, send several"
+            )
 
 
-def parse(body: bytes) -> Any:
-    """The JSON value in a body. Raises `BadBody` when it isn't JSON."""
+def parse(body: bytearray) -> Any:
+    """The JSON value in a body. Raises `BadBody` when it isn't JSON, `TooLarge` when it has too many values."""
+    # A value begins the body, or follows one of these. They may be part of a text as well, so this is an upper bound.
+    if len(body) > MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise TooLarge(f"the body has more than {MAX_VALUES} values; send several requests")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

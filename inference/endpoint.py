@@ -7,14 +7,13 @@ They are plain routes of Starlette, because FastAPI's own route costs more than 
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from inference.body import read_body
 from inference.champions import Champion
 from inference.errors import kind_of, refusal
 from inference.metrics import UNKNOWN
@@ -32,7 +31,7 @@ class Call:
 
     use_case: str
     request: Request
-    body: bytes = b""
+    body: bytearray = field(default_factory=bytearray)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def endpoint(
         started = time.perf_counter()
         call = Call(request.path_params.get("use_case", service.settings.default_use_case), request)
         try:
-            call.body = await read_body(request, service.settings.inference_max_body)
+            await service.intake.read(request, call.body)
             if quick and len(call.body) <= SMALL_BODY:
                 reply, body = answer(call)
             else:
@@ -80,6 +79,8 @@ def endpoint(
         else:
             response = Response(body, reply.status, media_type="application/json")
             use_case, version, rows = reply.champion.use_case, reply.champion.label, reply.rows
+        finally:
+            service.intake.release(call.body)
         seconds = time.perf_counter() - started
         service.metrics.answered(use_case, version, kind, response.status_code, seconds, rows)
         return response

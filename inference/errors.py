@@ -8,9 +8,6 @@ from fastapi.exceptions import RequestValidationError
 
 from mlops_lab.errors import ContractError, LabError, NoChampionError
 
-# The reply for a large batch with many wrong rows must stay short enough to read.
-MAX_PROBLEMS = 100
-
 
 class RequestError(LabError):
     """A request that can't be served. `kind` is its label in `inference_errors_total`."""
@@ -45,7 +42,7 @@ class CannotStore(RequestError):
 
 
 class Busy(RequestError):
-    """Too many large requests wait."""
+    """Too many large requests at once."""
 
     status, kind, headers = 503, "busy", {"retry-after": "1"}
 
@@ -65,8 +62,8 @@ class WrongContentType(RequestError):
 class TooLarge(RequestError):
     """Too many rows or bytes."""
 
-    # The rest of the body is not read, so the connection can't be used again.
-    status, kind, headers = 413, "too_large", {"connection": "close"}
+    # The server reads the rest of the body and drops it: a closed connection would hide this reply from the client.
+    status, kind = 413, "too_large"
 
 
 class ReloadDisabled(RequestError):
@@ -101,13 +98,13 @@ def _describe(error: Exception) -> tuple[int, str, dict[str, str], dict[str, Any
     """(status, kind, headers, JSON body)."""
     match error:
         case ContractError():
-            return 422, "contract", {}, _problems(error.problems)
+            return 422, "contract", {}, _problems(error)
         case RequestValidationError():
             problems = [
                 {"row": 0, "field": str(e["loc"][-1]), "rule": e["type"], "message": e["msg"]}
                 for e in error.errors()
             ]
-            return 422, "contract", {}, _problems(problems)
+            return 422, "contract", {}, {"detail": problems}
         case NoChampionError():
             return 503, "no_model", {"retry-after": "10"}, {"detail": str(error)}
         case RequestError():
@@ -116,7 +113,9 @@ def _describe(error: Exception) -> tuple[int, str, dict[str, str], dict[str, Any
     return 500, "internal", {}, {"detail": text}
 
 
-def _problems(problems: list[dict[str, Any]]) -> dict[str, Any]:
-    if len(problems) <= MAX_PROBLEMS:
-        return {"detail": problems}
-    return {"detail": problems[:MAX_PROBLEMS], "problems": len(problems)}
+def _problems(error: ContractError) -> dict[str, Any]:
+    if not error.more:
+        return {"detail": error.problems}
+    shown = len(error.problems)
+    more = f"the check stopped after {shown} problems; there may be more"
+    return {"detail": error.problems, "shown": shown, "more": more}

@@ -187,7 +187,8 @@ _PROBLEMS = {
                 },
             },
         },
-        "problems": {"type": "integer", "description": "how many there are, when not all are listed"},
+        "shown": {"type": "integer", "description": "only when the check stopped early: how many are listed"},
+        "more": {"type": "string", "description": "only then: says that there may be more"},
     },
 }
 _ERRORS = {

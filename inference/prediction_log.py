@@ -1,9 +1,9 @@
 """The prediction log: the entry of each prediction, and its way from the request into the database.
 
-A request only appends to a queue in memory. One thread writes the queue to the spool on disk, at least twice a second;
-a second one moves the spool into the tables `predictions` and `feedback`. An entry carries its own id and is inserted
-with INSERT IGNORE, so sending it twice is harmless, and a segment of the spool is deleted only after the database has
-taken it.
+A request only appends lines to a queue in memory. One thread writes the queue to the spool on disk, at least twice a
+second; a second one moves the spool into the tables `predictions` and `feedback`. An entry carries its own id and is
+inserted with INSERT IGNORE, so sending it twice is harmless, and a segment of the spool is deleted only after the
+database has taken it.
 """
 
 import logging
@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import orjson
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
 
-from inference.spool import Spool, SpoolError
+from inference.spool import Spool, SpoolError, lines
 from mlops_lab.data.database import now
 from mlops_lab.data.tables import Feedback, Prediction
 from mlops_lab.errors import first_line
@@ -32,10 +33,10 @@ logger = logging.getLogger("inference.log")
 
 # Seconds between two writes to the spool. SIGKILL can lose the entries of this time.
 FLUSH_SECONDS = 0.5
-# With this many entries in memory, the write starts earlier.
-FLUSH_ENTRIES = 2000
-# Entries held in memory while the disk can't be written; further ones are dropped.
-MAX_WAITING = 200_000
+# With this many bytes in memory, the write starts earlier.
+FLUSH_BYTES = 2 * 2**20
+# Bytes held in memory while the disk can't be written; further entries are dropped.
+MAX_WAITING = 64 * 2**20
 INSERT_ROWS = 500
 # Seconds between two tries of a database that doesn't answer.
 MAX_PAUSE = 30.0
@@ -78,8 +79,9 @@ class PredictionLog:
         """
         self._database = database
         self._spool = Spool(folder, limit)
-        self._waiting: deque[list[dict[str, Any]]] = deque()
-        self._waiting_entries = 0
+        # Blocks of lines, and the number of their entries. Lines take a fifth of the memory of the entries.
+        self._waiting: deque[tuple[bytearray, int]] = deque()
+        self._waiting_bytes = 0
         self._counting, self._flushing = threading.Lock(), threading.Lock()
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._reported_at: dict[str, float] = {}
@@ -95,19 +97,20 @@ class PredictionLog:
 
     def add(self, entries: list[dict[str, Any]]) -> None:
         """Queues entries: JSON types and dates, each with its `table` and `id`."""
-        if self._waiting_entries >= MAX_WAITING:
+        if self._waiting_bytes >= MAX_WAITING:
             self._drop(len(entries), "the disk can't be written")
             return
+        block = lines(entries)
         with self._counting:
-            self._waiting.append(entries)
-            self._waiting_entries += len(entries)
-        if self._waiting_entries >= FLUSH_ENTRIES:
+            self._waiting.append((block, len(entries)))
+            self._waiting_bytes += len(block)
+        if self._waiting_bytes >= FLUSH_BYTES:
             self._wake.set()
 
     def put(self, entry: dict[str, Any]) -> None:
         """Writes one entry to the spool before it returns. Raises `SpoolError` when it can't."""
         try:
-            self._spool.append([entry])
+            self._spool.append(lines([entry]), 1)
         except SpoolError as error:
             raise SpoolError(
                 "the spool is full, because the database doesn't answer; try again later"
@@ -119,14 +122,14 @@ class PredictionLog:
         """Writes the entries in memory to the spool. Raises `OSError` when the disk can't be written."""
         with self._flushing:
             while self._waiting:
-                entries = self._waiting[0]
+                block, entries = self._waiting[0]
                 try:
-                    self._spool.append(entries)
+                    self._spool.append(block, entries)
                 except SpoolError as error:
-                    self._drop(len(entries), str(error))
+                    self._drop(entries, str(error))
                 with self._counting:
                     self._waiting.popleft()
-                    self._waiting_entries -= len(entries)
+                    self._waiting_bytes -= len(block)
 
     def stop(self, seconds: float = 5.0) -> None:
         """Writes everything to the spool, and gives the database `seconds` to take it."""
@@ -139,7 +142,8 @@ class PredictionLog:
         try:
             self.flush()
         except OSError as error:
-            logger.error("%d entries are lost, the disk can't be written: %s", self._waiting_entries, error)
+            lost = sum(entries for _, entries in self._waiting)
+            logger.error("%d entries are lost, the disk can't be written: %s", lost, error)
         if rows := self.spooled()[1]:
             logger.warning("%d entries stay in the spool until the next start", rows)
         self._spool.close()
@@ -189,22 +193,12 @@ class PredictionLog:
                 return
 
     def _move_segment(self, segment: Path) -> None:
-        entries: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
-        broken = 0
-        for line in segment.read_bytes().splitlines():
-            try:
-                entry = orjson.loads(line)
-                name = entry.pop("table")
-                time_column = _TABLES[name][1]
-                entry[time_column] = datetime.fromisoformat(entry[time_column])
-                entries[name].append(entry)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                # SIGKILL or a full disk cut the line short.
-                broken += 1
-        taken = 0
-        for name, rows in entries.items():
-            for start in range(0, len(rows), INSERT_ROWS):
-                taken += self._insert(name, rows[start : start + INSERT_ROWS])
+        broken = taken = 0
+        with segment.open("rb") as file:
+            while chunk := list(islice(file, INSERT_ROWS)):
+                entries, faulty = _parse(chunk)
+                broken += faulty
+                taken += sum(self._insert(name, rows) for name, rows in entries.items())
         if broken:
             self._drop(broken, f"{broken} lines of {segment.name} are cut short")
         self._spool.remove(segment)
@@ -226,9 +220,9 @@ class PredictionLog:
         except Exception as error:
             if not _is_refusal(error):
                 raise
-            self._spool.keep_refused({"table": name, **row})
-            cause = first_line(error)
-            self._drop(1, f"the database refuses an entry, kept in the file `refused` ({cause})")
+            kept = self._spool.keep_refused({"table": name, **row})
+            where = "kept in the file `refused`" if kept else "and the file `refused` is full"
+            self._drop(1, f"the database refuses an entry, {where} ({first_line(error)})")
             return False
         return True
 
@@ -247,6 +241,22 @@ class PredictionLog:
         if time.monotonic() - self._reported_at.get(kind, -60.0) >= 60.0:
             self._reported_at[kind] = time.monotonic()
             logger.log(level, message)
+
+
+def _parse(chunk: list[bytes]) -> tuple[dict[str, list[dict[str, Any]]], int]:
+    """(entries of each table, number of lines that SIGKILL or a full disk cut short)."""
+    entries: dict[str, list[dict[str, Any]]] = {}
+    broken = 0
+    for line in chunk:
+        try:
+            entry = orjson.loads(line)
+            name = entry.pop("table")
+            time_column = _TABLES[name][1]
+            entry[time_column] = datetime.fromisoformat(entry[time_column])
+            entries.setdefault(name, []).append(entry)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            broken += 1
+    return entries, broken
 
 
 def _is_refusal(error: Exception) -> bool:

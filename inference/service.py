@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from inference.body import Intake
 from inference.champions import Champions
 from inference.metrics import Metrics
 from inference.prediction_log import PredictionLog
@@ -17,4 +18,5 @@ class Service:
     champions: Champions
     log: PredictionLog
     metrics: Metrics
+    intake: Intake
     workers: Workers

@@ -31,7 +31,10 @@ class InferenceSettings(Settings):
         None, description="folder of downloaded models; default: LAB_HOME/serving"
     )
     inference_max_rows: int = Field(10_000, ge=1, description="rows that a request may have")
-    inference_max_body: int = Field(32 * 2**20, ge=1024, description="bytes that a request may have")
+    inference_max_body: int = Field(8 * 2**20, ge=1024, description="bytes that a request may have")
+    inference_max_bodies: int = Field(
+        64 * 2**20, ge=1024, description="bytes of all requests that are held at once"
+    )
 
     @property
     def spool(self) -> Path:

@@ -17,6 +17,8 @@ import orjson
 from mlops_lab.errors import LabError
 
 SEGMENT_BYTES = 8 * 2**20
+# The file `refused` may take this part of the spool's limit.
+REFUSED_SHARE = 0.1
 MAX_REPLICAS = 1000
 
 
@@ -37,19 +39,24 @@ class Spool:
         self._open: IO[bytes] | None = None
         self._numbers = itertools.count(1)
         self._folder, self._claim = _claim(folder)
+        self._refused = self._folder / "refused"
+        self._refused_bytes = self._refused.stat().st_size if self._refused.exists() else 0
         # Bytes and rows of every segment, the open one included.
         self._segments = {path: (path.stat().st_size, _rows(path)) for path in _segments(self._folder)}
 
     def size(self) -> tuple[int, int]:
-        """(bytes, rows) on disk."""
+        """(bytes, rows) on disk that the database may still take."""
         with self._lock:
             sizes = self._segments.values()
             return sum(size for size, _ in sizes), sum(rows for _, rows in sizes)
 
-    def append(self, entries: list[dict[str, Any]]) -> None:
-        """Writes the entries. Raises `SpoolError` when the spool is full, `OSError` when the disk can't be written."""
+    def append(self, block: bytearray, entries: int) -> None:
+        """Writes the lines of so many entries.
+
+        Raises `SpoolError` when the spool is full, `OSError` when the disk can't be written.
+        """
         with self._lock:
-            if self.size()[0] > self._limit:
+            if self.size()[0] + self._refused_bytes > self._limit:
                 raise SpoolError("the spool is full")
             if self._open is None:
                 # The names sort by time. With buffering, the number of written bytes would be unknown.
@@ -57,15 +64,15 @@ class Spool:
                 self._open = (self._folder / name).open("ab", buffering=0)
             path = Path(self._open.name)
             size, rows = self._segments.get(path, (0, 0))
-            block = memoryview(b"".join(map(line, entries)))
+            rest = memoryview(block)
             try:
-                while block:
-                    block = block[self._open.write(block) :]
+                while rest:
+                    rest = rest[self._open.write(rest) :]
             except OSError:
                 # Half an entry would damage the next one.
                 self._open.truncate(size)
                 raise
-            self._segments[path] = (self._open.tell(), rows + len(entries))
+            self._segments[path] = (self._open.tell(), rows + entries)
             if self._open.tell() >= SEGMENT_BYTES:
                 self._close_segment()
 
@@ -83,10 +90,19 @@ class Spool:
             segment.unlink(missing_ok=True)
             return self._segments.pop(segment)[1]
 
-    def keep_refused(self, entry: dict[str, Any]) -> None:
-        """Appends an entry that the database can never accept to the file `refused`, for inspection by hand."""
-        with (self._folder / "refused").open("ab") as file:
-            file.write(line(entry))
+    def keep_refused(self, entry: dict[str, Any]) -> bool:
+        """Appends an entry that the database can never accept to the file `refused`, for inspection by hand.
+
+        Returns False, and keeps nothing, when that file is full.
+        """
+        line = lines([entry])
+        with self._lock:
+            if self._refused_bytes + len(line) > REFUSED_SHARE * self._limit:
+                return False
+            with self._refused.open("ab") as file:
+                file.write(line)
+            self._refused_bytes += len(line)
+        return True
 
     def close(self) -> None:
         """Releases the subfolder's lock; the next start takes over its segments."""
@@ -100,8 +116,16 @@ class Spool:
             self._open = None
 
 
-def line(entry: dict[str, Any]) -> bytes:
-    """The entry as one line of JSON."""
+def lines(entries: list[dict[str, Any]]) -> bytearray:
+    """The entries as lines of JSON."""
+    block = bytearray()
+    # Many lines at once would take several times the memory of the block.
+    for entry in entries:
+        block += _line(entry)
+    return block
+
+
+def _line(entry: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,11 @@ from mlops_lab.metrics import Task
 USE_CASE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "model.onnx"
+# The largest graph that is registered and loaded. The service's container has 512 MB, and loading a graph takes up to
+# three times its size while the champion before is still served.
+MAX_GRAPH_BYTES = 64 * 2**20
+# Nobody reads more problems, and a request of wrong rows must not cost more than one of right rows.
+MAX_PROBLEMS = 100
 # From this many rows on, each distinct value of a column is encoded only once, which is much faster.
 ENCODE_CACHE_MIN_ROWS = 100
 
@@ -135,8 +141,8 @@ class Contract(BaseModel):
     def read(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Raw rows (JSON types) as typed and checked rows, with the features in order.
 
-        Raises `ContractError` with every problem of every row: a missing or unknown field, a wrong type,
-        a value out of range, or a value that isn't allowed.
+        Raises `ContractError` with the problems of the rows, at most `MAX_PROBLEMS`: a missing or unknown field, a
+        wrong type, a value out of range, or a value that isn't allowed.
         """
         typed: list[dict[str, Any]] = []
         problems: list[dict[str, Any]] = []
@@ -151,19 +157,26 @@ class Contract(BaseModel):
                 except FieldError as error:
                     problems.append({"row": number, "field": name, "rule": error.rule, "message": str(error)})
             if len(row) > len(self._names) or not self._names.issuperset(row):
-                problems += [
-                    {
-                        "row": number,
-                        "field": str(name),
-                        "rule": "unknown",
-                        "message": "is not a field of this model",
-                    }
-                    for name in row
-                    if name not in self._names
-                ]
+                message = "is not a field of this model"
+                problems += (
+                    {"row": number, "field": str(name)[:60], "rule": "unknown", "message": message}
+                    for name in islice((n for n in row if n not in self._names), MAX_PROBLEMS + 1)
+                )
             typed.append(clean)
+            if len(problems) > MAX_PROBLEMS:
+                raise ContractError(problems[:MAX_PROBLEMS], more=True)
         if problems:
             raise ContractError(problems)
+        return typed
+
+    def read_valid(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The rows that keep the contract, as `read` returns them; the others are left out."""
+        typed: list[dict[str, Any]] = []
+        for row in rows:
+            try:
+                typed += self.read([row])
+            except ContractError:
+                continue
         return typed
 
     def encode(self, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:

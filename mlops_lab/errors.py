@@ -26,13 +26,14 @@ class ContractError(LabError):
     """Rows that break the contract.
 
     problems: one entry for each fault, `{"row": int, "field": str, "rule": str, "message": str}`.
+    more:     whether the check stopped after these, so that there may be further ones.
     """
 
-    def __init__(self, problems: list[dict[str, Any]]) -> None:
-        self.problems = problems
-        first = problems[0]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"row {first['row']}: {first['field']} {first['message']}{more}")
+    def __init__(self, problems: list[dict[str, Any]], more: bool = False) -> None:
+        self.problems, self.more = problems, more
+        first, others = problems[0], len(problems) - 1
+        text = f" (and {'at least ' if more else ''}{others} more)" if others else ""
+        super().__init__(f"row {first['row']}: {first['field']} {first['message']}{text}")
 
 
 class ModelError(LabError):

@@ -12,7 +12,7 @@ from mlops_lab.contract import Contract
 from mlops_lab.data.database import now
 from mlops_lab.data.predictions import Labelled
 from mlops_lab.data.tables import Check
-from mlops_lab.errors import ContractError, LabError
+from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
 from mlops_lab.metrics import METRICS
 from mlops_lab.model.bootstrap import resample
@@ -135,12 +135,7 @@ def _obstacle(lab: Lab, use_case: UseCase) -> str | None:
 
 def _encoded(contract: Contract, logged: list[dict[str, Any]]) -> np.ndarray:
     """Logged rows as the model's input. Rows of an earlier version that this one refuses are left out."""
-    try:
-        typed = contract.read(logged)
-    except ContractError as error:
-        refused = {problem["row"] for problem in error.problems}
-        typed = contract.read([row for index, row in enumerate(logged) if index not in refused])
-    return contract.encode(typed)
+    return contract.encode(contract.read_valid(logged))
 
 
 def _outcomes(contract: Contract, labelled: Sequence[Labelled]) -> tuple[np.ndarray, np.ndarray]:

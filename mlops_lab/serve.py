@@ -5,7 +5,6 @@ flag or setting that can't be used.
 """
 
 import argparse
-import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -14,9 +13,6 @@ from typing import Any, TypeVar
 from mlops_lab import logs
 from mlops_lab.errors import LabError
 from mlops_lab.settings import LabSettings, SettingsError
-
-# Seconds that requests under way may still take after SIGTERM.
-GRACE = 20
 
 S = TypeVar("S", bound=LabSettings)
 
@@ -49,25 +45,6 @@ def serve(
         print(f"{module.rpartition('.')[2]}: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
     return 0
-
-
-def serve_asgi(app: Any, listener: socket.socket, access_log: bool = False) -> None:
-    """Runs an ASGI app on uvicorn in this process; requests under way are finished at a stop."""
-    import uvicorn
-
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=access_log,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE,
-    )
-    # uvicorn raises the signal again after its shutdown. A requested stop is a success.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _parser(module: str, about: str, settings_class: type[LabSettings]) -> argparse.ArgumentParser:

@@ -4,8 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from mlops_lab import asgi
 
 MODULES = ["inference", "datos", "gradio_app", "observability.exporter"]
 NAMES = {"observability.exporter": "exporter"}
@@ -125,3 +128,57 @@ def test_a_real_process_ends_with_the_same_line_and_status(tmp_path, taken):
     assert done.stderr.startswith("datos: can't listen on ")
     done = subprocess.run([*command[:-1], "x"], env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A server whose app answers with the number of bytes of the body; a request must arrive within a second."""
+
+    async def app(scope, receive, send):
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"7")]})
+        await send({"type": "http.response.body", "body": f"{size:7}".encode()})
+
+    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listener:
+        patch.setattr(asgi, "RECEIVE_SECONDS", 1)
+        server = asgi.server(_no_lifespan(app))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield listener.getsockname()
+        server.should_exit = True
+        thread.join()
+
+
+def _no_lifespan(app):
+    async def wrapped(scope, receive, send):
+        assert scope["type"] == "http"
+        await app(scope, receive, send)
+
+    return wrapped
+
+
+def _all(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize("part", [b"", b"POST / HTT", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"])
+def test_a_request_that_never_arrives_whole_is_ended(address, part):
+    with socket.create_connection(address, timeout=60) as connection:
+        whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+        if part:
+            connection.sendall(whole)
+            assert connection.recv(65536).endswith(b"      4")
+        connection.sendall(part)
+        assert _all(connection) == b""
+
+
+def test_a_head_without_an_end_is_refused_while_a_long_body_is_not(address):
+    body = b"x" * 300_000
+    with socket.create_connection(address, timeout=60) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        assert connection.recv(65536).endswith(b" 300000")
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"X-Long: " + b"x" * 66_000)
+        assert _all(connection).startswith(b"HTTP/1.1 400")

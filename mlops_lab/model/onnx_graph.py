@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from mlops_lab.contract import MAX_GRAPH_BYTES
 from mlops_lab.errors import ModelError, first_line
 
 # Bounds the memory of one-hot columns in a large batch.
@@ -19,7 +20,13 @@ class OnnxGraph:
     """A graph with the input `x`, float32 (n, features), and the output `y`. Threads may share it."""
 
     def __init__(self, graph: bytes | Path):
-        """Raises `ModelError` when ONNX Runtime can't load the graph."""
+        """Raises `ModelError` when the graph is too large, or ONNX Runtime can't load it."""
+        size = len(graph) if isinstance(graph, bytes) else graph.stat().st_size
+        if size > MAX_GRAPH_BYTES:
+            raise ModelError(
+                f"its graph has {size / 2**20:.0f} MiB, and the service has memory for one of at most "
+                f"{MAX_GRAPH_BYTES // 2**20}; train a smaller model"
+            )
         options = onnxruntime.SessionOptions()
         # One row takes microseconds, so more threads would cost time. Requests already run in parallel.
         options.intra_op_num_threads = options.inter_op_num_threads = 1

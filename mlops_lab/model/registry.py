@@ -23,7 +23,7 @@ os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
 from mlflow.exceptions import MlflowException
 
 from mlflow import MlflowClient, artifacts
-from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE
+from mlops_lab.contract import CONTRACT_FILE, MAX_GRAPH_BYTES, MODEL_FILE
 from mlops_lab.errors import ModelError, first_line
 from mlops_lab.model.tags import ModelTags, VersionTags
 
@@ -147,7 +147,7 @@ class Registry:
         """The version's graph and contract in a subfolder, whole and checked against the digest.
 
         recorded: the digest in the lab's own database, where the caller can read it; it must agree too.
-        Raises `ModelError` when the downloaded files differ from the registered ones.
+        Raises `ModelError` when the files are too large, or differ from the registered ones.
         """
         if recorded and recorded != version.digest:
             raise ModelError(
@@ -160,6 +160,7 @@ class Registry:
             return target
         folder.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder)
+        self._check_size(version)
         arriving = Path(tempfile.mkdtemp(dir=folder, prefix=ARRIVING))
         try:
             files = artifacts.download_artifacts(
@@ -176,12 +177,23 @@ class Registry:
             shutil.rmtree(target, ignore_errors=True)
             Path(files).rename(target)
         except (MlflowException, OSError) as error:
-            raise ModelError(
-                f"{version.use_case} version {version.version} can't be downloaded: {first_line(error)}"
-            ) from error
+            raise _cannot_download(version, error) from error
         finally:
             shutil.rmtree(arriving, ignore_errors=True)
         return target
+
+    def _check_size(self, version: Version) -> None:
+        """Raises `ModelError` when the stored files are larger than any that training registers."""
+        try:
+            found = self.client.list_artifacts(version.run_id, ARTIFACT_FOLDER)
+        except (MlflowException, OSError) as error:
+            raise _cannot_download(version, error) from error
+        size = sum(file.file_size or 0 for file in found)
+        if size > 2 * MAX_GRAPH_BYTES:
+            raise ModelError(
+                f"{version.use_case} version {version.version} has {size / 2**20:.0f} MiB, more than the service has "
+                "memory for; train a smaller model"
+            )
 
     @staticmethod
     def _version(found: Any, aliases: tuple[str, ...] | None = None) -> Version:
@@ -203,11 +215,18 @@ def _remove_abandoned(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _cannot_download(version: Version, error: Exception) -> ModelError:
+    return ModelError(
+        f"{version.use_case} version {version.version} can't be downloaded: {first_line(error)}"
+    )
+
+
 def digest(folder: Path) -> str:
     """sha256 over the graph and the contract; empty when one is missing."""
     checksum = hashlib.sha256()
     for name in (MODEL_FILE, CONTRACT_FILE):
         if not (path := folder / name).is_file():
             return ""
-        checksum.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        with path.open("rb") as file:
+            checksum.update(name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return checksum.hexdigest()

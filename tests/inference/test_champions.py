@@ -15,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE
 from mlops_lab.local.processes import Process, Supervisor, free_ports
+from mlops_lab.model import registry
 from mlops_lab.model.registry import CHAMPION, Registry
 from tests.inference.serving import EXAMPLE, SLACK, TOKEN, Served, ServingLab
 from tests.support import models
@@ -136,6 +137,16 @@ def _breakages() -> dict:
     return {
         f.__name__: f for f in (corrupt_contract, corrupt_graph, other_width, not_finite, another_use_case)
     }
+
+
+def test_a_model_that_needs_too_much_memory_is_not_downloaded(lab, monkeypatch):
+    lab.publish("houses")
+    service = lab.serve(inference_poll=3600)
+    monkeypatch.setattr(registry, "MAX_GRAPH_BYTES", 1000)
+    lab.publish("houses", scale=2.0)
+    _reload(service)
+    assert "more than the service has memory for" in _error(service)
+    assert _version(service) == 1
 
 
 @pytest.mark.parametrize("breakage", _breakages().values(), ids=_breakages().keys())

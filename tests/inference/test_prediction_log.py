@@ -6,6 +6,7 @@ import orjson
 import pytest
 from sqlalchemy import insert, select
 
+from inference import prediction_log
 from inference.prediction_log import PredictionLog
 from inference.spool import SpoolError
 from mlops_lab.data.database import connect
@@ -175,6 +176,38 @@ def test_a_full_spool_drops_and_counts_but_takes_no_more_disk(tmp_path, database
     RAW.create_all(database)
     log.stop(SLACK)
     assert len(_ids(database)) == rows
+
+
+def test_entries_in_memory_are_bounded_in_bytes_while_the_disk_cannot_be_written(
+    tmp_path, database, monkeypatch
+):
+    monkeypatch.setattr(prediction_log, "MAX_WAITING", 20_000)
+    log = PredictionLog(tmp_path / "spool", database, 2**20)
+    # Without its threads nothing reaches the disk.
+    for number in range(200):
+        log.add([_entry(number)])
+    assert 100 < log.dropped < 150
+    log.start()
+    log.stop(SLACK)
+    assert _ids(database) == list(range(200 - log.dropped))
+
+
+def test_refused_entries_take_a_bounded_part_of_the_spools_limit(tmp_path, database):
+    faulty = [orjson.dumps(_entry(n, version=2**63 + 5)) + b"\n" for n in range(50)]
+    _left(tmp_path / "spool", *faulty)
+    refused = tmp_path / "spool" / "0" / "refused"
+    log = PredictionLog(tmp_path / "spool", database, 20_000)
+    log.start()
+    log.stop(SLACK)
+    assert log.dropped == 50
+    assert 1_000 < refused.stat().st_size <= 2_000
+    # A larger file, of an earlier version, counts as spool.
+    refused.write_bytes(b"".join(faulty) * 2)
+    log = PredictionLog(tmp_path / "spool", database, 20_000)
+    with pytest.raises(SpoolError, match="full"):
+        log.put(_entry(999))
+    log.start()
+    log.stop(SLACK)
 
 
 def test_numbers_beyond_64_bits_are_logged(tmp_path, database):

@@ -30,7 +30,11 @@ def stopped(tmp_path_factory, templates, built):
     head = (
         b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     )
+    too_large = b" " * (9 * 2**20)
     with socket.create_connection(("127.0.0.1", service.port), timeout=SLACK) as connection:
+        # A client that sends everything before it reads.
+        connection.sendall(head % len(too_large) + too_large)
+        refused = connection.recv(65536)
         connection.sendall(head % len(body) + body[:100])
         # The service begins to read it.
         time.sleep(0.5)
@@ -42,8 +46,17 @@ def stopped(tmp_path_factory, templates, built):
     status = service.process.wait(SLACK)
     lines = service.log.read_text().splitlines()
     logged = {p.id for p in lab.predictions()}
-    yield SimpleNamespace(made=made, waited=waited, reply=reply, status=status, lines=lines, logged=logged)
+    yield SimpleNamespace(
+        made=made, refused=refused, waited=waited, reply=reply, status=status, lines=lines, logged=logged
+    )
     lab.close()
+
+
+@pytest.mark.process
+def test_a_body_over_the_limit_is_refused_readably_and_the_connection_stays(stopped):
+    assert stopped.refused.startswith(b"HTTP/1.1 413")
+    assert b"8388608 bytes" in stopped.refused
+    assert stopped.reply.startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.process

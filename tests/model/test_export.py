@@ -9,10 +9,10 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from mlops_lab.candidates import Candidate
+from mlops_lab.candidates import Candidate, ridge
 from mlops_lab.errors import ModelError
 from mlops_lab.metrics import RMSE
-from mlops_lab.model import export
+from mlops_lab.model import export, onnx_graph
 from mlops_lab.model.onnx_graph import OnnxGraph
 from mlops_lab.model.train import train
 from tests.support.cases import small_case
@@ -92,6 +92,12 @@ def test_a_step_that_does_not_convert_is_refused_in_one_line(frames):
     with pytest.raises(ModelError, match="refused: the pipeline doesn't convert to ONNX") as error:
         train(small_case("regression"), candidate, frames["regression"])
     assert "\n" not in str(error.value)
+
+
+def test_a_graph_that_the_service_has_no_memory_for_is_refused(frames, monkeypatch):
+    monkeypatch.setattr(onnx_graph, "MAX_GRAPH_BYTES", 500)
+    with pytest.raises(ModelError, match=r"the service has memory for one .* train a smaller model"):
+        train(small_case("regression"), ridge((1.0,)), frames["regression"])
 
 
 def test_a_conversion_that_is_wrong_without_an_error_is_refused(frames):

@@ -1,5 +1,6 @@
 """A loaded model: it predicts by its contract, and refuses rows and files that don't fit."""
 
+import itertools
 import json
 
 import numpy as np
@@ -164,6 +165,13 @@ def test_any_json_row_is_refused_or_encoded_as_finite_or_missing(row):
     assert matrix.shape == (1, len(_CONTRACT.features))
     assert matrix.dtype == np.float32
     assert not np.isinf(matrix).any()
+
+
+def test_valid_rows_are_kept_and_the_others_left_out():
+    good = models.raw_rows(150)
+    bad = [{}, {"area": 1}, good[0] | {"area": "wide"}]
+    mixed = [row for pair in zip(good, itertools.cycle(bad), strict=False) for row in pair]
+    assert _CONTRACT.read_valid(mixed) == _CONTRACT.read(good)
 
 
 @given(
