@@ -92,10 +92,10 @@ def decide(lab, use_case, batch_id, params: Any = None):
 
 
 @step(map_index_template="{{ task.op_kwargs['candidate'] }}")
-def train(lab, use_case, batch_id, candidate):
+def train(lab, use_case, batch_id, candidate, params: Any = None):
     from mlops_lab.steps.train import train
 
-    return train(lab, use_case, batch_id, candidate)
+    return train(lab, use_case, batch_id, candidate, again=params["force"])
 
 
 # A candidate that fails doesn't keep the others from competing. If `batch_id` were an argument, `land` would be an

@@ -53,22 +53,22 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
     batch = land(lab, use_case)
     validate(lab, use_case, batch.id)
     prepare(lab, use_case, batch.id)
-    return _learn(lab, use_case, batch.id, force)
+    return _learn(lab, use_case, batch.id, force, again=force)
 
 
 def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
     """Trains on the stored rows, as part of the newest batch. force: also when the policy decides against it."""
-    return _learn(lab, use_case, newest(lab, use_case).id, force)
+    return _learn(lab, use_case, newest(lab, use_case).id, force, again=True)
 
 
-def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool) -> BatchResult:
+def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool, again: bool) -> BatchResult:
     decision = decide(lab, use_case, batch_id, force)
     outcome = None
     if decision.train:
         for candidate in use_case.candidates:
-            train(lab, use_case, batch_id, candidate.name)
+            train(lab, use_case, batch_id, candidate.name, again)
         outcome = promote(lab, use_case, batch_id)
-        if outcome.promoted:
+        if outcome.promoted and outcome.version is not None:
             roll_out(lab, use_case, batch_id, outcome.version)
     more = finish(lab, use_case, batch_id)
     number = lab.ledger.batch(batch_id).batch_number

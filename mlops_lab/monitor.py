@@ -21,6 +21,7 @@ from mlops_lab.model.figures import draw_drift
 from mlops_lab.model.registry import Version
 from mlops_lab.model.tags import MonitoringTags
 from mlops_lab.steps.ingest import newest
+from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.use_case import UseCase
 
 # The newest predictions, and the newest labelled predictions, that are compared.
@@ -59,6 +60,7 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
     Raises `NoChampionError` when no champion is served yet.
     """
     lab.store.prepare_tables(use_case)
+    reconcile(lab, use_case)
     champion = lab.champion(use_case.name)
     last = lab.ledger.last_check(use_case.name)
     unchanged = last and last.version == champion.version

@@ -112,16 +112,18 @@ def test_a_server_that_always_sends_broken_payloads_is_not_asked_for_ever(run, c
     assert len(course.asked) == 6
 
 
-def test_a_champion_without_test_rows_has_a_status(run, course):
+def test_without_test_rows_there_is_no_first_champion_and_the_reason_is_printed(run, course):
     groups = hashes(pd.DataFrame([row[:3] for row in flats(80)]), [0, 1, 2])
     rows = [row for row, group in zip(flats(80), groups, strict=True) if split_of(group) != "test"]
     course.will_answer(batch(1, rows[:44]), END)
     printed = run("run", "flats").stdout
-    assert "first champion, no test rows yet" in printed
-    assert "rmse unknown, no test rows yet" in printed
+    assert "decision: skip, there are no test rows yet; it takes more data" in printed
+    assert "no champion yet" in printed
     assert "nan" not in printed
-    champion = json.loads(run("status", "flats", "--json").stdout)[0]["champion"]
-    assert (champion["test"], champion["baseline"]) == (None, None)
+    # By hand the candidates are trained, but none of them is promoted.
+    assert "there are no test rows yet, so its error is unknown" in run("train", "flats", "--force").stdout
+    [entry] = json.loads(run("status", "flats", "--json").stdout)
+    assert (entry["champion"], entry["versions"], entry["batches"][0]["state"]) == (None, 2, "done")
 
 
 def test_errors_are_one_clear_line(run, course):

@@ -3,6 +3,8 @@
 A unique key stands for each decision that must be made only once: of two processes that insert it, one insert fails.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, select, update
@@ -13,6 +15,30 @@ from mlops_lab.data.database import StoreError
 from mlops_lab.data.tables import Batch, Check, Model, Promotion
 
 UNFINISHED = ("landed", "stored", "prepared", "decided")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who is champion by the ledger. champion: None after a rollback to nothing. previous: the champion before."""
+
+    champion: int | None
+    previous: int | None
+
+
+def standing(history: Sequence[Promotion]) -> Standing | None:
+    """The standing after these decisions, oldest first; None when nothing was promoted or rolled back yet.
+
+    The newest promotion or rollback decides. MLflow's aliases only follow (`mlops_lab/steps/reconcile.py`).
+    """
+    deciding = [row for row in history if row.outcome in ("promoted", "rolled back")]
+    if not deciding:
+        return None
+    last = deciding[-1]
+    promoted = [row for row in deciding if row.outcome == "promoted"]
+    return Standing(
+        champion=last.challenger if last.outcome == "promoted" else last.champion,
+        previous=promoted[-1].champion if promoted else None,
+    )
 
 
 class Ledger:
@@ -80,6 +106,12 @@ class Ledger:
         with self._session() as db:
             return db.get(Model, (use_case, version))
 
+    def models(self, use_case: str) -> dict[int, Model]:
+        """The record of every version, by its number."""
+        with self._session() as db:
+            found = db.scalars(select(Model).where(Model.use_case == use_case).order_by(Model.version))
+            return {model.version: model for model in found}
+
     def models_of_batch(self, use_case: str, batch_id: int) -> list[int]:
         """The versions that were trained for a batch, oldest first."""
         found = select(Model.version).where(Model.use_case == use_case, Model.batch_id == batch_id)
@@ -91,6 +123,10 @@ class Ledger:
         found = select(Promotion).where(Promotion.use_case == use_case)
         with self._session() as db:
             return list(db.scalars(found.order_by(Promotion.sequence)))
+
+    def standing(self, use_case: str) -> Standing | None:
+        """Champion and previous champion by the newest decision; None before the first promotion."""
+        return standing(self.promotions(use_case))
 
     def put_promotion(self, promotion: Promotion) -> bool:
         """Records a decision under its sequence number. False: another decision already has that number."""

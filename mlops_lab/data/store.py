@@ -153,6 +153,16 @@ class Store:
         with self.clean.connect() as db:
             return db.scalar(select(func.count()).select_from(table)) or 0
 
+    def targets_by_split(self, use_case: UseCase, until: int) -> dict[str, tuple[int, int]]:
+        """By split: the numbers of clean rows and of distinct values of the target, in the batches with id <= until."""
+        table = use_case_tables.clean_table(use_case)
+        values = func.count(table.c[use_case.target.name].distinct())
+        found = select(table.c.split, func.count(), values).where(table.c.batch_id <= until)
+        with self.clean.connect() as db:
+            return {
+                split: (rows, distinct) for split, rows, distinct in db.execute(found.group_by(table.c.split))
+            }
+
     # All of a use case
 
     def reset(self, use_case: UseCase) -> None:

@@ -9,7 +9,7 @@ RESAMPLES = 200
 
 
 def resample(groups: Sequence[Any] | np.ndarray, statistic: Callable[[np.ndarray], float]) -> np.ndarray:
-    """The statistic on `RESAMPLES` resamples of the rows, float (m,); resamples where it is NaN are left out.
+    """The statistic on `RESAMPLES` resamples of the rows, float (m,); resamples without a finite one are left out.
 
     groups:    the group of each row, (n,). Rows of one group (a patient, a property) are drawn together.
     statistic: row indices, int (k,), with repeats, to a number.
@@ -28,4 +28,4 @@ def resample(groups: Sequence[Any] | np.ndarray, statistic: Callable[[np.ndarray
         times = np.bincount(drawn, minlength=len(found))
         values.append(statistic(np.repeat(rows, times[group])))
     results = np.array(values, dtype=np.float64)
-    return results[~np.isnan(results)]
+    return results[np.isfinite(results)]

@@ -1,6 +1,7 @@
 """Challenger against champion: both are scored again, on the same test rows, those that are stored now."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,15 +40,21 @@ def compare(
 ) -> Comparison:
     """Whether the challenger replaces the champion: it does when it is better or equal.
 
-    The first champion is promoted without a comparison. Later ones need `min_holdout` test rows.
+    The first champion is promoted without a comparison, on one test row or more. Later ones need `min_holdout`.
+    A classifier predicts by the threshold of its own contract.
 
     holdout: test rows of CleanData, with features, target, row_hash and group_hash.
     """
     metric, n = use_case.metric, len(holdout)
     truth = challenger.contract.encode_target(holdout[use_case.target.name])
     new = _output(challenger, holdout) if n else np.empty(0)
-    new_score = _defined(metric(truth, new))
+    by_challenger = challenger.contract.threshold
+    new_score = _defined(metric(truth, new, by_challenger))
     found = Comparison(False, "", metric.name, new_score, None, None, n, _digest(holdout))
+    if champion is None and not n:
+        return replace(
+            found, reason="there are no test rows yet, so its error is unknown; it takes more data"
+        )
     if champion is None:
         return replace(found, promoted=True, reason=f"first champion, {_first(metric, new_score, n)}")
     if n < use_case.retrain.min_holdout:
@@ -55,14 +62,18 @@ def compare(
         return replace(found, reason=f"only {n} test rows; {needed} are needed to replace a champion")
 
     old = _output(champion, holdout)
-    old_score = _defined(metric(truth, old))
+    by_champion = champion.contract.threshold
+    old_score = _defined(metric(truth, old, by_champion))
     if new_score is None or old_score is None:
         return replace(
             found, reason=f"{metric.name} isn't defined on the {n} test rows, so nothing is compared"
         )
-    found = replace(
-        found, champion_score=old_score, interval=_interval(metric, truth, new, old, holdout["group_hash"])
-    )
+
+    def gain(picked: np.ndarray) -> float:
+        challengers = metric(truth[picked], new[picked], by_challenger)
+        return metric.sign * (challengers - metric(truth[picked], old[picked], by_champion))
+
+    found = replace(found, champion_score=old_score, interval=_interval(gain, holdout["group_hash"]))
     scores = f"{metric.name} {new_score:.4g} against {old_score:.4g} on the same {n} test rows"
     floor = challenger.contract.baseline.get("test", {})
     if worse := _worse_by_the_gate(metric, truth, new, old, floor):
@@ -74,8 +85,6 @@ def compare(
 
 
 def _first(metric: Metric, score: float | None, n: int) -> str:
-    if not n:
-        return "no test rows yet"
     return (
         f"{metric.name} isn't defined on {n} test rows"
         if score is None
@@ -97,12 +106,7 @@ def _worse_by_the_gate(
     return f"its {name} {score:.4g} is worse than {bound}"
 
 
-def _interval(
-    metric: Metric, truth: np.ndarray, new: np.ndarray, old: np.ndarray, groups: pd.Series
-) -> tuple[float, float] | None:
-    def gain(picked: np.ndarray) -> float:
-        return metric.sign * (metric(truth[picked], new[picked]) - metric(truth[picked], old[picked]))
-
+def _interval(gain: Callable[[np.ndarray], float], groups: pd.Series) -> tuple[float, float] | None:
     gains = resample(groups.to_numpy(), gain)
     if not len(gains):
         return None
@@ -116,7 +120,7 @@ def _output(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
 
 
 def _defined(score: float) -> float | None:
-    return None if np.isnan(score) else score
+    return score if np.isfinite(score) else None
 
 
 def _digest(holdout: pd.DataFrame) -> str:

@@ -74,16 +74,21 @@ class Registry:
             if ModelTags.from_mlflow(model.tags).use_case
         )
 
-    def by_alias(self, use_case: str, alias: str) -> Version | None:
-        """The version that carries the alias, or None when there is none (yet)."""
+    def aliases(self, use_case: str) -> dict[str, int]:
+        """The version that each alias points to; empty when there is no model (yet)."""
         try:
             # Not the alias's own call: behind a login MLflow refuses it (403) for a model that isn't there yet.
-            number = self.client.get_registered_model(use_case).aliases.get(alias)
+            found = self.client.get_registered_model(use_case).aliases
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
+                return {}
             raise
-        return None if number is None else self.version(use_case, int(number))
+        return {alias: int(number) for alias, number in found.items()}
+
+    def by_alias(self, use_case: str, alias: str) -> Version | None:
+        """The version that carries the alias, or None when there is none (yet)."""
+        number = self.aliases(use_case).get(alias)
+        return None if number is None else self.version(use_case, number)
 
     def version(self, use_case: str, version: int) -> Version:
         """One version. Raises `ModelError` when it doesn't exist."""
@@ -93,6 +98,14 @@ class Registry:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise ModelError(f"{use_case} has no version {version}; `lab status` lists them") from None
             raise
+
+    def has(self, use_case: str, version: int) -> bool:
+        """Whether the registry has the version."""
+        try:
+            self.version(use_case, version)
+        except ModelError:
+            return False
+        return True
 
     def versions(self, use_case: str) -> list[Version]:
         """Every version, newest first."""
@@ -106,11 +119,10 @@ class Registry:
             if not (token := page.token):
                 break
         # A search leaves the aliases out; the model itself has them.
-        aliases: dict[str, list[str]] = {}
-        if found:
-            for alias, number in self.client.get_registered_model(use_case).aliases.items():
-                aliases.setdefault(str(number), []).append(alias)
-        return [self._version(v, tuple(sorted(aliases.get(str(v.version), ())))) for v in found]
+        aliases: dict[int, list[str]] = {}
+        for alias, number in (self.aliases(use_case) if found else {}).items():
+            aliases.setdefault(number, []).append(alias)
+        return [self._version(v, tuple(sorted(aliases.get(int(v.version), ())))) for v in found]
 
     def register(self, use_case: str, run_id: str, folder: Path, tags: VersionTags) -> Version:
         """Stores the folder (graph, contract, MLmodel) with the run and makes it a version, its digest a tag."""

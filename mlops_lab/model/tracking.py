@@ -92,6 +92,26 @@ class Tracking:
     def end(self, run_id: str, failed: bool = False) -> None:
         self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
+    def kill(self, run_id: str) -> None:
+        """Ends a run that its process left open."""
+        self._client.set_terminated(run_id, "KILLED")
+
+    def open_runs(self, use_case: str) -> list[tuple[str, dict[str, str]]]:
+        """The runs that haven't ended, as (run id, tags)."""
+        return self._search(use_case, "attributes.status = 'RUNNING'")
+
+    def children(self, use_case: str, run_id: str) -> list[tuple[str, dict[str, str]]]:
+        """The runs that belong to a run, as (run id, tags), newest first."""
+        return self._search(use_case, f"tags.`{PARENT}` = '{run_id}'")
+
+    def _search(self, use_case: str, condition: str) -> list[tuple[str, dict[str, str]]]:
+        if (found := self._client.get_experiment_by_name(use_case)) is None:
+            return []
+        runs = self._client.search_runs(
+            [found.experiment_id], condition, max_results=1000, order_by=["attributes.start_time DESC"]
+        )
+        return [(run.info.run_id, dict(run.data.tags)) for run in runs]
+
     def delete_runs(self, use_case: str) -> None:
         """Deletes the experiment's runs and the registered model, for `lab reset`."""
         if found := self._client.get_experiment_by_name(use_case):

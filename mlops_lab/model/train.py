@@ -144,7 +144,7 @@ def _search(
         started = time.perf_counter()
         fitted = _fit(candidate, contract, dict(params), matrices["train"], truths["train"], seed)
         value = metric(truths["validation"], fitted.output(matrices["validation"]))
-        if np.isnan(value):
+        if not np.isfinite(value):
             raise ModelError(
                 f"{contract.use_case}: {metric.name} isn't defined on the {len(truths['validation'])} validation "
                 "rows; it takes more data"

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from mlops_lab.contract import Contract
+from mlops_lab.data.ledger import UNFINISHED
 from mlops_lab.data.rows import rows
+from mlops_lab.data.split import SHARES
 from mlops_lab.data.tables import Batch
 from mlops_lab.lab import Lab
 from mlops_lab.model.drift import feature_drift
@@ -26,11 +28,22 @@ class Decision:
 def decide(
     lab: Lab, use_case: UseCase, batch_id: int, force: bool = False, why: str = "requested by hand"
 ) -> Decision:
-    """Whether this batch leads to a training, by the use case's policy; `force`: it does, for the reason `why`."""
+    """Whether this batch leads to a training, by the use case's policy; `force`: it does, for the reason `why`.
+
+    A run that continues a killed one keeps its decision. A later skip doesn't replace the decision of a training.
+    """
     batch = lab.ledger.batch(batch_id)
     metrics: dict[str, float] = {}
-    decision = Decision(True, why) if force else _by_policy(lab, use_case, batch, metrics)
+    if force:
+        decision = Decision(True, why)
+    elif batch.decision and batch.state in UNFINISHED:
+        decision = Decision(batch.decision == "train", batch.reason or "")
+    else:
+        decision = _by_policy(lab, use_case, batch, metrics)
     word = "train" if decision.train else "skip"
+    if not decision.train and batch.decision == "train":
+        lab.progress(f"decision: {word}, {decision.reason}")
+        return decision
     lab.ledger.note(batch_id, state="decided", decision=word, reason=decision.reason)
     tags = BatchTags(decision=word, reason=decision.reason)
     if not decision.train:
@@ -46,7 +59,8 @@ def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, flo
         return Decision(False, "there is no clean row to train on")
     champion = lab.registry.by_alias(use_case.name, CHAMPION)
     if champion is None:
-        return Decision(True, "there is no champion yet")
+        lacking = _lacking(lab, use_case, batch)
+        return Decision(False, lacking) if lacking else Decision(True, "there is no champion yet")
     contract = lab.predictor(champion).contract
     if contract.lineage is None:
         return Decision(True, f"version {champion.version} has no lineage")
@@ -68,6 +82,18 @@ def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, flo
         return Decision(True, "; ".join(reasons))
     share = f"{new_share:.0%} of its groups are new" if groups else "no row could be stored"
     return Decision(False, f"{share}, {len(fresh):,} new rows since the champion, nothing drifted")
+
+
+def _lacking(lab: Lab, use_case: UseCase, batch: Batch) -> str | None:
+    """What the stored rows lack for a first champion, in words; None when they suffice."""
+    found = lab.store.targets_by_split(use_case, batch.id)
+    empty = [split for split, _ in SHARES if split not in found]
+    if empty:
+        return f"there are no {' and no '.join(empty)} rows yet; it takes more data"
+    rows, values = found["train"]
+    if values < 2:
+        return f"all {rows:,} training rows have the same {use_case.target.name} so far; it takes more data"
+    return None
 
 
 def _drift(

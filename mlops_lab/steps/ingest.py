@@ -14,6 +14,7 @@ from mlops_lab.data.validate import validate as validate_rows
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
 from mlops_lab.model.tags import BatchTags
+from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.use_case import UseCase
 
 # Rows of the quarantine table in MLflow. All quarantined rows are in RawData.
@@ -38,6 +39,7 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
     """
     for change in lab.store.prepare_tables(use_case):
         lab.progress(change)
+    reconcile(lab, use_case, idle=True)
     with lab.incoming.slot(use_case.name) as slot:
         if (left := lab.ledger.unfinished(use_case.name)) is not None:
             lab.progress(f"batch {left.batch_number} was left unfinished ({left.state}); continuing with it")

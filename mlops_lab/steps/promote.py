@@ -1,25 +1,32 @@
 """Which version is champion: promotion by comparison, the rollout to the service, and the rollback."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlops_lab.data.ledger import standing
 from mlops_lab.data.tables import Batch, Promotion
 from mlops_lab.errors import ModelError
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
 from mlops_lab.model.compare import compare
-from mlops_lab.model.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
-from mlops_lab.model.tags import BatchTags, VersionTags
+from mlops_lab.model.registry import CHALLENGER, CHAMPION, Version
+from mlops_lab.model.tags import BatchTags, CandidateTags
 from mlops_lab.rollout import RolloutError, check_replicas
+from mlops_lab.steps.reconcile import follow, not_chosen, reconcile
 from mlops_lab.use_case import UseCase
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a batch's promotion. version: the challenger."""
+    """The result of a batch's promotion.
+
+    promoted: the challenger is the champion now, and the service is to serve it.
+    version: the challenger; None when no candidate can be served.
+    """
 
     promoted: bool
-    version: int
+    version: int | None
     reason: str
 
 
@@ -27,36 +34,43 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     """The batch's best candidate by validation challenges the champion, on the test rows that are stored now.
 
     When two promotions run at once, the one that records its decision first wins, and the other compares again with
-    the new champion. Raises `ModelError` when no candidate can be served.
+    the new champion. A challenger is decided on once: a second call for the same batch sets right what a kill between
+    the ledger and MLflow left, and changes nothing that was decided since.
     """
     batch = lab.ledger.batch(batch_id)
     numbers = lab.ledger.models_of_batch(use_case.name, batch_id)
     versions = [lab.registry.version(use_case.name, number) for number in numbers]
-    # A batch can be trained twice (a retry, `lab train --force`): each candidate's newest version counts.
+    # A batch can be trained twice (`lab train --force`): each candidate's newest version counts.
     candidates = list({version.facts.candidate: version for version in versions}.values())
     if not candidates:
-        raise ModelError(
-            f"no candidate of batch {batch.batch_number} can be served; MLflow's runs have the reasons"
-        )
+        return _without_candidate(lab, use_case, batch)
     best = max(candidates, key=lambda version: _validation(use_case, version))
-    lab.registry.set_alias(use_case.name, CHALLENGER, best.version)
 
     decision = _decide(lab, use_case, batch, best)
-    promoted = decision.outcome == "promoted"
-    if promoted:
-        if decision.champion is not None and decision.champion != best.version:
-            lab.registry.set_alias(use_case.name, PREVIOUS, decision.champion)
-        lab.registry.set_alias(use_case.name, CHAMPION, best.version)
-    outcome = "promoted" if promoted else "refused"
-    lab.registry.tag(best, VersionTags(outcome=outcome, reason=decision.reason))
-    better = f"{best.facts.candidate} was better on validation"
     for other in candidates:
         if other.version != best.version:
-            lab.registry.tag(other, VersionTags(outcome="not chosen", reason=better))
-    tags = BatchTags(outcome=outcome, outcome_reason=decision.reason, version=best.version)
+            lab.registry.tag(other, not_chosen(best))
+    reconcile(lab, use_case)
+    champion = lab.ledger.standing(use_case.name)
+    promoted = champion is not None and champion.champion == best.version
+    reason = decision.reason
+    if decision.outcome == "promoted" and not promoted:
+        reason += "; another version became champion since, and stays it"
+    tags = BatchTags(outcome=decision.outcome, outcome_reason=decision.reason, version=best.version)
     lab.tracking.log(batch.run, tags=tags)
-    lab.progress(f"{best.facts.candidate} (version {best.version}) {outcome}: {decision.reason}")
-    return Outcome(promoted, best.version, decision.reason)
+    lab.progress(f"{best.facts.candidate} (version {best.version}) {decision.outcome}: {reason}")
+    return Outcome(promoted, best.version, reason)
+
+
+def _without_candidate(lab: Lab, use_case: UseCase, batch: Batch) -> Outcome:
+    """The outcome of a batch whose candidates were all refused: the champion stays, and the next batch follows."""
+    runs = [CandidateTags.from_mlflow(tags) for _, tags in lab.tracking.children(use_case.name, batch.run)]
+    reasons = list(dict.fromkeys(run.outcome_reason for run in runs if run.outcome_reason))
+    reason = f"no candidate can be served: {'; '.join(reasons) or 'the runs in MLflow have the reasons'}"
+    lab.tracking.log(batch.run, tags=BatchTags(outcome="refused", outcome_reason=reason))
+    lab.ledger.note(batch.id, reason=reason)
+    lab.progress(reason)
+    return Outcome(False, None, reason)
 
 
 def _validation(use_case: UseCase, version: Version) -> float:
@@ -66,15 +80,15 @@ def _validation(use_case: UseCase, version: Version) -> float:
 
 
 def _decide(lab: Lab, use_case: UseCase, batch: Batch, challenger: Version) -> Promotion:
-    """The recorded decision on the challenger: an earlier run's, or a new one by comparison."""
+    """The newest recorded decision on the challenger, or a new one by comparison with the ledger's champion."""
     predictor = lab.predictor(challenger)
     holdout = lab.store.read_clean(use_case, split="test", until=batch.id)
     while True:
         history = lab.ledger.promotions(use_case.name)
-        if (done := next((row for row in history if row.challenger == challenger.version), None)) is not None:
-            # An earlier run recorded it and was stopped before it moved the aliases.
-            return done
-        champion = lab.registry.by_alias(use_case.name, CHAMPION)
+        if done := [row for row in history if row.challenger == challenger.version]:
+            return done[-1]
+        lab.registry.set_alias(use_case.name, CHALLENGER, challenger.version)
+        champion = _champion(lab, use_case.name, history)
         found = compare(use_case, predictor, lab.predictor(champion) if champion else None, holdout)
         low, high = found.interval or (None, None)
         decision = Promotion(
@@ -102,7 +116,8 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch, challenger: Version) -> P
 def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) -> None:
     """Waits until every replica serves the version and predicts its example.
 
-    When one doesn't, the previous champion gets the alias again, and `RolloutError` is raised.
+    When one doesn't, the previous champion is champion again, and `RolloutError` is raised. When another version became
+    champion meanwhile, its own rollout counts.
     """
     try:
         predictor = lab.predictor(lab.registry.version(use_case.name, version))
@@ -117,9 +132,9 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
         else:
             lab.progress(f"version {version} predicts its example")
     except (RolloutError, ModelError) as error:
-        previous = lab.registry.by_alias(use_case.name, PREVIOUS)
-        reason = f"{error}; the champion is again {f'version {previous.version}' if previous else 'none'}"
-        _revert(lab, use_case, version, previous, reason)
+        if (reason := _step_back(lab, use_case, version, str(error))) is None:
+            lab.progress(f"version {version} isn't the champion any more")
+            return
         if batch_id is not None:
             tags = BatchTags(outcome="rolled back", outcome_reason=reason)
             lab.tracking.log(lab.ledger.batch(batch_id).run, tags=tags)
@@ -127,40 +142,57 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
 
 
 def roll_back(lab: Lab, use_case: UseCase, version: int | None = None) -> int:
-    """Makes an earlier version champion again: the one named, else `previous`. Returns its number."""
-    current = lab.registry.by_alias(use_case.name, CHAMPION)
-    target = (
-        lab.registry.version(use_case.name, version)
-        if version is not None
-        else lab.registry.by_alias(use_case.name, PREVIOUS)
-    )
+    """Makes an earlier version champion again: the one named, else the previous one. Returns its number."""
+    found = lab.ledger.standing(use_case.name)
+    current = follow(lab, use_case.name)
+    target = version if version is not None else found.previous if found else None
     if target is None:
         raise ModelError(f"{use_case.name} has no previous champion to go back to")
-    if current is not None and current.version == target.version:
-        raise ModelError(f"version {target.version} of {use_case.name} is the champion already")
-    lab.predictor(target).check_example()
-    _revert(lab, use_case, current.version if current else target.version, target, "rolled back by hand")
-    return target.version
+    if current == target:
+        raise ModelError(f"version {target} of {use_case.name} is the champion already")
+    lab.predictor(lab.registry.version(use_case.name, target)).check_example()
+    if not _revert(lab, use_case, current, target, "rolled back by hand"):
+        raise ModelError(f"another version of {use_case.name} became champion meanwhile; run this again")
+    return target
 
 
-def _revert(lab: Lab, use_case: UseCase, version: int, target: Version | None, reason: str) -> None:
-    """Makes `target` champion instead of `version`, and records it."""
-    if target is None:
-        lab.registry.delete_alias(use_case.name, CHAMPION)
-    else:
-        lab.registry.set_alias(use_case.name, CHAMPION, target.version)
-    recorded = False
-    while not recorded:
-        # Another decision can take the number first; then this one gets the next number.
-        recorded = lab.ledger.put_promotion(
-            Promotion(
-                use_case=use_case.name,
-                sequence=len(lab.ledger.promotions(use_case.name)) + 1,
-                challenger=version,
-                champion=target.version if target else None,
-                outcome="rolled back",
-                reason=reason,
-            )
+def _champion(lab: Lab, use_case: str, history: Sequence[Promotion]) -> Version | None:
+    """The champion by these decisions; before the first one, by the alias."""
+    found = standing(history)
+    if found is None:
+        return lab.registry.by_alias(use_case, CHAMPION)
+    if found.champion is None or not lab.registry.has(use_case, found.champion):
+        return None
+    return lab.registry.version(use_case, found.champion)
+
+
+def _step_back(lab: Lab, use_case: UseCase, version: int, fault: str) -> str | None:
+    """Makes the champion before `version` champion again. Returns the reason; None when another one came since."""
+    found = lab.ledger.standing(use_case.name)
+    previous = found.previous if found and found.champion == version else None
+    reason = f"{fault}; the champion is again {f'version {previous}' if previous else 'none'}"
+    return reason if _revert(lab, use_case, version, previous, reason) else None
+
+
+def _revert(lab: Lab, use_case: UseCase, leaving: int | None, target: int | None, reason: str) -> bool:
+    """Records that `target` is champion instead of `leaving`, and sets the aliases by it.
+
+    False: nothing was done, because `leaving` isn't the champion any more.
+    """
+    while True:
+        history = lab.ledger.promotions(use_case.name)
+        champion = _champion(lab, use_case.name, history)
+        if (champion.version if champion else None) != leaving:
+            return False
+        row = Promotion(
+            use_case=use_case.name,
+            sequence=len(history) + 1,
+            challenger=leaving or target or 0,
+            champion=target,
+            outcome="rolled back",
+            reason=reason,
         )
-    tags = VersionTags(outcome="rolled back", reason=reason)
-    lab.registry.tag(lab.registry.version(use_case.name, version), tags)
+        # Another decision can take the number first; then the champion is looked at again.
+        if lab.ledger.put_promotion(row):
+            reconcile(lab, use_case)
+            return True

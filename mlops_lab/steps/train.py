@@ -13,6 +13,7 @@ from mlops_lab.data.database import now
 from mlops_lab.data.tables import Batch, Model
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
+from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.tags import CandidateTags, VersionTags
 from mlops_lab.use_case import UseCase
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from mlops_lab.model.train import Trained
 
 
-def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | None:
-    """Trains one candidate on all clean rows and registers it; returns its version, or None when it is refused."""
+def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str, again: bool = False) -> int | None:
+    """Trains one candidate on all clean rows and registers it; returns its version, or None when it is refused.
+
+    A candidate that an earlier run registered for the batch before it was killed isn't trained again, unless `again`.
+    """
     # Imported here, because scikit-learn and LightGBM load slowly and only this step needs them.
     from mlops_lab.model.train import train as fit
 
@@ -29,6 +33,9 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | N
     chosen = next((c for c in use_case.candidates if c.name == candidate), None)
     if chosen is None:
         raise LabError(f"{use_case.name} has no candidate {candidate!r}")
+    if not again and (version := _registered(lab, use_case, batch_id, candidate)) is not None:
+        lab.progress(f"{candidate}: version {version} is registered already")
+        return version
     frame = lab.store.read_clean(use_case, until=batch_id)
     tags = CandidateTags(candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number)
     run = lab.tracking.start(use_case.name, f"{candidate}-{batch.batch_number}", tags, batch.mlflow_run)
@@ -49,6 +56,14 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | N
         f"{candidate}: version {version}, {metric} {trained.metrics['validation'][metric]:.4g} on validation"
     )
     return version
+
+
+def _registered(lab: Lab, use_case: UseCase, batch_id: int, candidate: str) -> int | None:
+    """The candidate's newest version for the batch, or None."""
+    for number in reversed(lab.ledger.models_of_batch(use_case.name, batch_id)):
+        if lab.registry.version(use_case.name, number).facts.candidate == candidate:
+            return number
+    return None
 
 
 def _register(
@@ -91,6 +106,7 @@ def _register(
         trained.plot(plots)
         lab.tracking.log_folder(run, plots, "plots")
         export.save(trained.model, contract, model)
+        Predictor.load(model).check_example()  # what can't be loaded must never be a version
         tags = VersionTags(
             candidate=candidate,
             metric=chosen,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mlops_lab.candidates import linear_regression
+from mlops_lab.metrics import F1
 from mlops_lab.model.compare import compare
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import train
@@ -34,11 +35,12 @@ def linear(frames):
     )
 
 
-def test_a_first_champion_without_test_rows_is_promoted_and_the_reason_is_plain(trained, holdouts):
+def test_a_first_champion_without_test_rows_is_refused_and_the_reason_is_plain(trained, holdouts):
     found = compare(
         small_case("regression"), predictor(trained["regression"]), None, holdouts["regression"].head(0)
     )
-    assert (found.promoted, found.reason) == (True, "first champion, no test rows yet")
+    assert not found.promoted
+    assert found.reason == "there are no test rows yet, so its error is unknown; it takes more data"
     assert (found.challenger_score, found.holdout_rows, found.interval) == (None, 0, None)
 
 
@@ -72,6 +74,19 @@ def test_the_better_model_wins_with_an_interval_of_its_gain(trained, linear, hol
     assert back.holdout_digest == found.holdout_digest
     assert compare(use_case, trees, trees, holdout).promoted, "an equal model is promoted"
     assert "only 99 test rows; 100 are needed" in compare(use_case, linear, trees, holdout.head(99)).reason
+
+
+def test_a_classifier_is_judged_by_the_threshold_that_it_is_served_with(trained, holdouts):
+    use_case, contract = small_case("binary", metric=F1, retrain=POLICY), trained["binary"].contract
+    model = trained["binary"].model.SerializeToString()
+    served, strict = (
+        Predictor(contract.model_copy(update={"threshold": threshold}), model)
+        for threshold in (contract.threshold, 0.9)
+    )
+    found = compare(use_case, served, strict, holdouts["binary"])
+    assert found.challenger_score == pytest.approx(contract.metrics["test"]["f1"])
+    assert found.champion_score < 0.5 * found.challenger_score
+    assert found.interval[0] > 0
 
 
 def test_rows_of_one_group_count_together(trained, linear, holdouts):

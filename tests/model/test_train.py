@@ -10,7 +10,7 @@ from mlops_lab.contract import Contract, RetrainPolicy
 from mlops_lab.data.rows import rows
 from mlops_lab.errors import ModelError
 from mlops_lab.features import Category, Number
-from mlops_lab.metrics import F1, score
+from mlops_lab.metrics import F1, R2, score
 from mlops_lab.model import export
 from mlops_lab.model.fit_contract import fit_contract
 from mlops_lab.model.predictor import Predictor
@@ -188,6 +188,11 @@ def test_validation_rows_that_do_not_define_the_metric_are_too_few(frames):
         ModelError, match=r"roc_auc isn't defined on the \d+ validation rows; it takes more data"
     ):
         train(small_case("binary"), logistic_regression((1.0,)), one_class)
+    # R² of a single row is minus infinity, which JSON doesn't have either.
+    frame = frames["regression"]
+    single = pd.concat([frame[frame["split"] != "validation"], frame[frame["split"] == "validation"].head(1)])
+    with pytest.raises(ModelError, match="r2 isn't defined on the 1 validation rows"):
+        train(small_case("regression", metric=R2), linear_regression(), single)
 
 
 def test_rows_that_do_not_suffice_for_training_are_refused(frames):

@@ -1,0 +1,95 @@
+"""Sets right what a killed run left in MLflow: aliases, open runs, versions without an outcome.
+
+The ledger decides and MLflow follows. A run can be killed between the two, so this is done again at each start of a
+batch, at each promotion and at each monitoring check. Where both agree, nothing is written.
+"""
+
+from mlops_lab.data.ledger import UNFINISHED
+from mlops_lab.data.tables import Batch
+from mlops_lab.lab import Lab
+from mlops_lab.model.registry import CHAMPION, PREVIOUS, Version
+from mlops_lab.model.tags import CandidateTags, VersionTags
+from mlops_lab.use_case import UseCase
+
+NEVER_RECORDED = "the lab has no record of it, because its registration was interrupted; it is never served"
+INTERRUPTED = "its run was interrupted before the promotion"
+
+
+def reconcile(lab: Lab, use_case: UseCase, idle: bool = False) -> None:
+    """Makes MLflow agree with the ledger.
+
+    idle: nothing else works on the use case now, so what an unfinished batch left open is left over, too.
+    """
+    follow(lab, use_case.name)
+    batches = {batch.id: batch for batch in lab.ledger.batches(use_case.name)}
+    _end_runs(lab, use_case.name, batches, idle)
+    _set_outcomes(lab, use_case.name, batches, idle)
+
+
+def follow(lab: Lab, use_case: str) -> int | None:
+    """Sets the aliases `champion` and `previous` by the ledger. Returns the champion's version.
+
+    Without a promotion or rollback in the ledger, the aliases stay as they are. The ledger is read again after each
+    change, because another process may have recorded a decision meanwhile.
+    """
+    while (found := lab.ledger.standing(use_case)) is not None:
+        wanted = {CHAMPION: found.champion, PREVIOUS: found.previous}
+        aliases = lab.registry.aliases(use_case)
+        wrong = {alias: number for alias, number in wanted.items() if aliases.get(alias) != number}
+        # A version that somebody deleted in MLflow can't get its alias back.
+        possible = {n for n in wrong.values() if n is not None and lab.registry.has(use_case, n)}
+        wrong = {alias: n for alias, n in wrong.items() if n in possible or (n is None and alias in aliases)}
+        if not wrong:
+            return found.champion
+        for alias, number in wrong.items():
+            if number is None:
+                lab.registry.delete_alias(use_case, alias)
+            else:
+                lab.registry.set_alias(use_case, alias, number)
+    return lab.registry.aliases(use_case).get(CHAMPION)
+
+
+def not_chosen(best: Version) -> VersionTags:
+    """The outcome of a batch's candidates that didn't become challenger."""
+    return VersionTags(outcome="not chosen", reason=f"{best.facts.candidate} was better on validation")
+
+
+def _end_runs(lab: Lab, use_case: str, batches: dict[int, Batch], idle: bool) -> None:
+    """Ends the open runs of batches that nobody works on."""
+    for run, tags in lab.tracking.open_runs(use_case):
+        number = CandidateTags.from_mlflow(tags).batch_id
+        if number is None:
+            continue  # an experiment or a check
+        batch = batches.get(number)
+        at_work = batch is not None and batch.state in UNFINISHED
+        if batch is not None and batch.mlflow_run == run:
+            if not at_work:
+                lab.tracking.end(run, failed=batch.state == "broken")
+        elif idle or not at_work:
+            lab.tracking.kill(run)
+
+
+def _set_outcomes(lab: Lab, use_case: str, batches: dict[int, Batch], idle: bool) -> None:
+    """Sets the outcome of the versions whose run was killed before it could."""
+    history = lab.ledger.promotions(use_case)
+    decided = {row.challenger: row for row in history}  # of several decisions on a version the newest
+    recorded = lab.ledger.models(use_case)
+    versions = {version.version: version for version in lab.registry.versions(use_case)}
+    for number, version in versions.items():
+        outcome = version.facts.outcome
+        if row := decided.get(number):
+            if outcome != row.outcome:
+                lab.registry.tag(version, VersionTags(outcome=row.outcome, reason=row.reason))
+            continue
+        batch = batches.get(version.facts.batch_id or 0)
+        if outcome or batch is None:
+            continue
+        at_work = batch.state in UNFINISHED
+        if number not in recorded:
+            if idle or not at_work:
+                lab.registry.tag(version, VersionTags(outcome="not chosen", reason=NEVER_RECORDED))
+        elif not at_work:
+            others = [other for other, model in recorded.items() if model.batch_id == batch.id]
+            best = next((row.challenger for row in reversed(history) if row.challenger in others), None)
+            known = not_chosen(versions[best]) if best in versions else None
+            lab.registry.tag(version, known or VersionTags(outcome="not chosen", reason=INTERRUPTED))

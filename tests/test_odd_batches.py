@@ -1,0 +1,65 @@
+"""An odd batch costs at most itself: it is quarantined, skipped, refused or closed as broken, and the loop goes on."""
+
+import pytest
+
+from mlops_lab.errors import ModelError
+from mlops_lab.loop import run_batch
+from mlops_lab.model.registry import CHAMPION
+from tests.support.data_api import END
+from tests.support.flats import batch, flats
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch):
+    """They take half of the time of a small training."""
+    monkeypatch.setattr("mlops_lab.model.figures.draw", lambda *_: [])
+
+
+def test_batches_that_do_not_suffice_for_a_first_champion_are_skipped(lab, use_case, course):
+    same = [[*row[:-1], 700] for row in flats(300)]
+    course.will_answer(batch(1, same[:2]), batch(2, same[2:]), batch(3, flats(300, seed=1)), END)
+    few, one_value = run_batch(lab, use_case), run_batch(lab, use_case)
+    assert (few.outcome, one_value.outcome) == (None, None)
+    assert "rows yet; it takes more data" in few.reason
+    assert "training rows have the same rent so far" in one_value.reason
+    assert run_batch(lab, use_case).outcome.promoted
+    assert [(b.state, b.decision) for b in lab.ledger.batches("flats")] == [
+        ("done", "skip"),
+        ("done", "skip"),
+        ("done", "train"),
+    ]
+
+
+def test_a_batch_whose_candidates_are_all_refused_ends_with_the_reasons(
+    trained, use_case, course, monkeypatch
+):
+    def refused(*_, **__):
+        raise ModelError("refused: ONNX differs from the pipeline")
+
+    before = trained.registry.aliases("flats")[CHAMPION]
+    course.will_answer(batch(2, flats(300, seed=4)), batch(3, flats(300, seed=5)), END)
+    with monkeypatch.context() as patch:
+        patch.setattr("mlops_lab.model.train.train", refused)
+        outcome = run_batch(trained, use_case).outcome
+    reason = "no candidate can be served: refused: ONNX differs from the pipeline"
+    assert (outcome.promoted, outcome.version, outcome.reason) == (False, None, reason)
+    entry = trained.ledger.batches("flats")[1]
+    assert (entry.state, entry.reason) == ("done", reason)
+    tags = trained.registry.client.get_run(entry.mlflow_run).data.tags
+    assert (tags["lab.outcome"], tags["lab.outcome_reason"]) == ("refused", reason)
+    assert trained.registry.aliases("flats")[CHAMPION] == before
+    assert run_batch(trained, use_case).batch_number == 3
+
+
+def test_a_model_that_can_not_be_loaded_never_becomes_a_version(trained, use_case, course, monkeypatch):
+    def spoilt(contract, folder):
+        (folder / "contract.json").write_text(
+            contract.model_dump_json().replace('"rmse":', '"rmse":null,"x":')
+        )
+
+    monkeypatch.setattr("mlops_lab.contract.Contract.save", spoilt)
+    before = len(trained.registry.versions("flats"))
+    course.will_answer(batch(2, flats(300, seed=4)), END)
+    outcome = run_batch(trained, use_case).outcome
+    assert "no candidate can be served: contract.json isn't a contract" in outcome.reason
+    assert len(trained.registry.versions("flats")) == before
