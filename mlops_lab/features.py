@@ -19,6 +19,8 @@ SCHEMA_VALUES = 50
 TEXT_LIMIT = 255
 # The model's input is float32: a larger number would become infinite.
 FLOAT32_MAX = 3.4028234e38
+# The databases keep whole numbers in 64 bits.
+INTEGER_LIMIT = 2**63
 # Codes of a category: a missing value, a rare or unknown value, and the most frequent value.
 MISSING_CODE, RARE_CODE, FIRST_CODE = 0, 1, 2
 
@@ -68,6 +70,8 @@ class _Feature(BaseModel):
         missing: strings that are read as null, in addition to the empty string. Raises `FieldError`.
         """
         if isinstance(raw, str):
+            if not raw.isascii():
+                _check_encoding(raw)
             raw = raw.strip()
             is_null = raw == "" or raw in missing
         else:
@@ -155,6 +159,8 @@ class Integer(Number):
         value = super()._parse(raw)
         if value != int(value):
             raise FieldError("type", f"must be a whole number, not {value:g}")
+        if not -INTEGER_LIMIT <= value < INTEGER_LIMIT:
+            raise FieldError("type", f"must be a whole number of at most 64 bits, not {value:g}")
         return int(value)
 
     def _json_type(self) -> dict[str, Any]:
@@ -296,6 +302,14 @@ class Category(_Feature):
 
 
 Feature = Annotated[Number | Integer | Boolean | Date | Category, Field(discriminator="type")]
+
+
+def _check_encoding(text: str) -> None:
+    """JSON may hold half of a pair of surrogates, which no database can store."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise FieldError("encoding", f"must be a text that UTF-8 can encode, not {_short(text)}") from None
 
 
 def _short(value: Any) -> str:

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from mlops_lab.features import FIRST_CODE, MISSING_CODE, RARE_CODE, Category, Feature
+from mlops_lab.features import FIRST_CODE, MISSING_CODE, RARE_CODE, Category, Feature, FieldError, Integer
 
 OLD = {
     "open": True,
@@ -43,6 +43,14 @@ def test_an_argument_under_both_names_or_an_unknown_one_is_refused():
         Category("diagnosis", open=True, allow_unknown=False)
     with pytest.raises(ValidationError, match="at_leats"):
         Category("diagnosis", at_leats=3)
+
+
+def test_a_whole_number_fits_into_64_bits():
+    number = Integer("number")
+    assert number.read(-(2**63)) == -(2**63)
+    for large in (2**63, 1e30, "10000000000000000000"):
+        with pytest.raises(FieldError, match="at most 64 bits"):
+            number.read(large)
 
 
 def test_a_category_is_encoded_by_its_vocabulary_after_its_mapping():

@@ -1,9 +1,16 @@
 """An odd batch costs at most itself: it is quarantined, skipped, refused or closed as broken, and the loop goes on."""
 
-import pytest
+import json
+from dataclasses import replace
 
+import pytest
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateTable
+
+from mlops_lab import Integer
+from mlops_lab.data.use_case_tables import raw_tables
 from mlops_lab.errors import ModelError
-from mlops_lab.loop import run_batch
+from mlops_lab.loop import run_batch, run_loop
 from mlops_lab.model.registry import CHAMPION
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
@@ -13,6 +20,46 @@ from tests.support.flats import batch, flats
 def without_pictures(monkeypatch):
     """They take half of the time of a small training."""
     monkeypatch.setattr("mlops_lab.model.figures.draw", lambda *_: [])
+
+
+def test_odd_values_go_to_quarantine_and_odd_payloads_are_broken(trained, use_case, course):
+    features = [Integer("floor") if f.name == "floor" else f for f in use_case.features]
+    names = [column.name for column in use_case.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in flats(600)]
+    odd = {
+        "floor": (1e30, 10**19),
+        "district": ("\ud800", {"\ud800": "\ud800"}),
+        "built": ("2020-01-01\udfff",),
+    }
+    for column, values in odd.items():
+        rows += [rows[0] | {column: value} for value in values]
+    rows += [rows[0] | {"\ud800": 1}, [1, 2], rows[0] | {"area": " " * 100_000}]
+    nested = json.dumps(batch(4, rows[:9]))[:-2] + ', {"area": ' + "[" * 900 + "]" * 900 + "}]}"
+    course.will_answer(
+        batch(2, rows),
+        (200, b'{"batch_number": 3, "data": ' + b"[" * 10**5 + b"]" * 10**5 + b"}"),
+        (200, nested.encode()),
+        batch(10**25, rows[:9]),
+        batch(5, flats(50)),
+        END,
+    )
+    changed = replace(use_case, features=features)
+    run_loop(trained, changed)
+    found = [(b.batch_number, b.state, b.quarantined) for b in trained.ledger.batches("flats")[1:]]
+    assert found == [
+        (2, "done", 7),
+        (None, "broken", None),
+        (4, "done", 1),
+        (None, "broken", None),
+        (5, "done", 0),
+    ]
+
+
+def test_texts_of_any_length_fit_into_mysql(use_case):
+    for table in raw_tables(use_case):
+        ddl = str(CreateTable(table).compile(dialect=mysql.dialect()))
+        assert " TEXT" not in ddl
+        assert ddl.count("LONGTEXT") == (6 if table.name == "flats_raw" else 2)
 
 
 def test_batches_that_do_not_suffice_for_a_first_champion_are_skipped(lab, use_case, course):

@@ -8,6 +8,9 @@ from typing import Any
 from mlops_lab.errors import LabError
 from mlops_lab.use_case import UseCase
 
+# The ledger keeps a batch's number in 32 bits.
+LARGEST_NUMBER = 2**31 - 1
+
 
 class BatchShapeError(LabError):
     """A payload isn't a batch of this use case, so none of its rows can be stored."""
@@ -39,15 +42,12 @@ def parse(body: bytes, use_case: UseCase) -> RawBatch:
     Rows come as objects, or as lists that a layout of the use case names. Single rows that don't fit are
     returned apart. Raises `BatchShapeError` when the payload as a whole isn't a batch of this use case.
     """
-    try:
-        payload = json.loads(body)
-    except ValueError as error:
-        raise BatchShapeError(f"the payload isn't JSON ({error})") from None
+    payload = _loaded(body)
     if not isinstance(payload, dict) or not isinstance(payload.get("data"), list):
         raise BatchShapeError('the payload has no list "data"')
-    data, number = payload["data"], payload.get("batch_number")
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise BatchShapeError('the payload has no whole number "batch_number"')
+    data, number = payload["data"], _number(payload)
+    if number is None:
+        raise BatchShapeError('the payload has no whole number "batch_number" of 32 bits')
     if not data:
         return RawBatch(number, [], [], [], [])
 
@@ -61,12 +61,7 @@ def parse(body: bytes, use_case: UseCase) -> RawBatch:
         elif isinstance(row, list) and layout and len(row) == len(layout):
             rows.append(dict(zip(layout, row, strict=True)))
         else:
-            size = (
-                f"{len(row)} values instead of {len(layout)}"
-                if isinstance(row, list) and layout
-                else "no row"
-            )
-            misshapen.append((position, f"it has {size}", row))
+            misshapen.append((position, f"it {_misfit(row, layout)}", row))
             continue
         positions.append(position)
 
@@ -75,7 +70,7 @@ def parse(body: bytes, use_case: UseCase) -> RawBatch:
     if not rows or (absent := [name for name in wanted if name not in present]):
         what = f"columns are missing: {', '.join(absent)}" if rows else "no row has the shape of a row"
         raise BatchShapeError(f"batch {number} isn't one of {use_case.name}: {what}")
-    ignored = sorted(present - set(wanted))
+    ignored = sorted(encodable(name) for name in present - set(wanted))
     return RawBatch(
         number, [{name: row.get(name) for name in wanted} for row in rows], positions, misshapen, ignored
     )
@@ -84,20 +79,61 @@ def parse(body: bytes, use_case: UseCase) -> RawBatch:
 def batch_number(body: bytes) -> int | None:
     """The payload's number, or None when it can't be read."""
     try:
-        number = json.loads(body)["batch_number"]
-    except (ValueError, KeyError, TypeError):
+        payload = _loaded(body)
+    except BatchShapeError:
         return None
-    return number if isinstance(number, int) else None
+    return _number(payload) if isinstance(payload, dict) else None
+
+
+def as_json(row: Any) -> str:
+    """A row of a payload as JSON text that every database can store."""
+    try:
+        return encodable(json.dumps(row, ensure_ascii=False, default=str))
+    except RecursionError:
+        return '"(nested too deeply)"'
+
+
+def encodable(text: str) -> str:
+    """The text with an escape in place of what UTF-8 can't encode: JSON may hold half of a pair of surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _loaded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BatchShapeError(f"the payload isn't JSON ({error})") from None
+
+
+def _number(payload: dict[str, Any]) -> int | None:
+    """The batch's number; None when it isn't a whole number that the ledger can keep."""
+    number = payload.get("batch_number")
+    if not isinstance(number, int) or isinstance(number, bool) or abs(number) > LARGEST_NUMBER:
+        return None
+    return number
+
+
+def _misfit(row: Any, layout: list[str] | None) -> str:
+    """Why a row has no columns, in words."""
+    if not isinstance(row, list):
+        return "has no row"
+    return f"has {len(row)} values instead of {len(layout)}" if layout else "is a list among objects"
 
 
 def _layout(data: list[Any], use_case: UseCase) -> list[str] | None:
-    """The layout for rows that come as lists: the one with as many columns as most of them."""
+    """The layout for rows that come as lists: the one with as many columns as most of them.
+
+    None when there are no such rows, or when they are a minority and no layout fits one. Raises `BatchShapeError` when
+    no layout fits most of a batch of lists.
+    """
     widths = Counter(len(row) for row in data if isinstance(row, list))
     if not widths:
         return None
     layouts = {
         len(layout): list(layout) for layout in use_case.layouts or [[c.name for c in use_case.columns]]
     }
+    if 2 * widths.total() < len(data):
+        return next((layouts[width] for width, _ in widths.most_common() if width in layouts), None)
     width = widths.most_common(1)[0][0]
     if width not in layouts:
         known = " or ".join(str(size) for size in sorted(layouts))

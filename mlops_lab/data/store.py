@@ -3,8 +3,6 @@
 The tables of a use case are made from its declaration. A write for a batch replaces the earlier rows of that batch.
 """
 
-import json
-
 import pandas as pd
 from sqlalchemy import delete, func, select, update
 
@@ -12,7 +10,7 @@ from mlops_lab import features
 from mlops_lab.data import use_case_tables
 from mlops_lab.data.database import CHUNK, connect, insert_many
 from mlops_lab.data.migrate import migrate
-from mlops_lab.data.payload import RawBatch
+from mlops_lab.data.payload import RawBatch, as_json
 from mlops_lab.data.rows import rows
 from mlops_lab.data.tables import RAW, Batch, Model, Promotion
 from mlops_lab.data.validate import Problem, read_texts
@@ -56,7 +54,7 @@ class Store:
                 "column_name": problem.column,
                 "rule": problem.rule,
                 "message": problem.message,
-                "row_json": json.dumps(rows_of[problem.row], ensure_ascii=False, default=str),
+                "row_json": as_json(rows_of[problem.row]),
             }
             for problem in problems
         )

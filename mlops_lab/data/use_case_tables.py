@@ -17,12 +17,16 @@ from sqlalchemy import (
     inspect,
     text,
 )
+from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.types import TypeEngine
 
 from mlops_lab import features
 from mlops_lab.data.database import StoreError, create
 from mlops_lab.data.split import SHARES
 from mlops_lab.use_case import UseCase
+
+# A raw value or row of any length: MySQL's TEXT ends at 64 KB.
+LONG_TEXT = Text().with_variant(LONGTEXT, "mysql")
 
 
 def raw_tables(use_case: UseCase) -> tuple[Table, Table]:
@@ -42,13 +46,15 @@ def prepare(use_case: UseCase, raw: Engine, clean: Engine) -> list[str]:
     A new column is added; earlier rows have no value in it. A column that is no longer declared stays, with its values.
     Returns a line for each change. Raises `StoreError` when a column has another type than the declared one.
     """
-    rows, _ = raw_tables(use_case)
+    rows, quarantine = raw_tables(use_case)
     create(rows.metadata, raw)
     create(_clean_metadata(use_case), clean)
     # First the check of all types, so that nothing is changed when something is refused.
     tables = ((rows, raw), (clean_table(use_case), clean))
     missing = [(table, engine, _new_columns(table, engine, use_case)) for table, engine in tables]
     lines = [line for table, engine, columns in missing for line in _add(table, engine, columns)]
+    for table in (rows, quarantine):
+        _lengthen(table, raw)
     _make_views(rows, raw, use_case, again=bool(lines))
     return lines
 
@@ -113,6 +119,20 @@ def _add(table: Table, engine: Engine, columns: list[Column[Any]]) -> list[str]:
     ]
 
 
+def _lengthen(table: Table, engine: Engine) -> None:
+    """MySQL: gives text columns of earlier releases today's length."""
+    if engine.dialect.name != "mysql":
+        return
+    there = {column["name"]: column["type"] for column in inspect(engine).get_columns(table.name)}
+    quote = engine.dialect.identifier_preparer.quote
+    for column in table.columns:
+        if column.type is LONG_TEXT and not isinstance(there[column.name], LONGTEXT):
+            null = "NULL" if column.nullable else "NOT NULL"
+            change = f"ALTER TABLE {quote(table.name)} MODIFY COLUMN {quote(column.name)} LONGTEXT {null}"
+            with engine.begin() as db:
+                db.execute(text(change))
+
+
 def _make_views(rows: Table, engine: Engine, use_case: UseCase, again: bool) -> None:
     """One view of the raw rows for each split. again: existing ones are replaced, since they lack new columns."""
     there = set(inspect(engine).get_view_names())
@@ -136,7 +156,7 @@ def _raw_metadata(use_case: UseCase) -> MetaData:
         Column("row_index", Integer, primary_key=True, autoincrement=False),
         Column("group_hash", String(32), nullable=False, index=True),
         Column("split", String(10), nullable=False),
-        *(Column(column.name, Text) for column in use_case.columns),
+        *(Column(column.name, LONG_TEXT) for column in use_case.columns),
     )
     Table(
         f"{use_case.name}_quarantine",
@@ -145,8 +165,8 @@ def _raw_metadata(use_case: UseCase) -> MetaData:
         Column("row_index", Integer, nullable=False),
         Column("column_name", String(64), nullable=False),
         Column("rule", String(64), nullable=False),
-        Column("message", Text, nullable=False),
-        Column("row_json", Text, nullable=False),
+        Column("message", LONG_TEXT, nullable=False),
+        Column("row_json", LONG_TEXT, nullable=False),
     )
     return metadata
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mlops_lab.data.payload import RawBatch
+from mlops_lab.data.payload import RawBatch, as_json, encodable
 from mlops_lab.errors import LabError
 from mlops_lab.features import Boolean, Category, Feature, FieldError, Integer, Number
 from mlops_lab.use_case import UseCase
@@ -116,4 +116,4 @@ def _dtype(feature: Feature) -> str:
 
 
 def _text(raw: Any) -> str:
-    return str(raw)[:200]
+    return encodable(raw if isinstance(raw, str) else as_json(raw))[:200]

@@ -39,6 +39,20 @@ def test_a_row_of_another_width_is_set_apart_and_the_others_are_kept(use_case):
     ]
 
 
+def test_a_few_lists_among_objects_are_set_apart(use_case):
+    names = [column.name for column in use_case.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in flats(3)]
+    parsed = parse(body(batch(1, [rows[0], [1, 2], *rows[1:]])), use_case)
+    assert [(place, text) for place, text, _ in parsed.misshapen] == [(1, "it is a list among objects")]
+    assert parsed.positions == [0, 2, 3]
+    parsed = parse(body(batch(1, [*rows, [1, 2], [3, 4], flats(1)[0], "x"])), use_case)
+    assert [(place, text) for place, text, _ in parsed.misshapen] == [
+        (3, "it has 2 values instead of 6"),
+        (4, "it has 2 values instead of 6"),
+        (6, "it has no row"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("payload", "fault"),
     [
@@ -48,6 +62,9 @@ def test_a_row_of_another_width_is_set_apart_and_the_others_are_kept(use_case):
         (body(batch(3, [[1, 2], [3, 4]])), "rows have 2 values; flats has layouts of 6 columns"),
         (body(batch(3, [{"area": 1}])), "columns are missing: floor, district, balcony, built, rent"),
         (body(batch(3, [1, 2])), "no row has the shape of a row"),
+        (b'{"batch_number": 3, "data": ' + 100_000 * b"[" + 100_000 * b"]}", "isn't JSON"),
+        (body(batch(10**25, [[1]])), 'no whole number "batch_number" of 32 bits'),
+        (body(batch(True, [[1]])), 'no whole number "batch_number"'),
     ],
 )
 def test_a_broken_shape_is_one_clear_error(use_case, payload, fault):
