@@ -11,7 +11,8 @@ from sklearn.ensemble import RandomForestRegressor
 
 from mlops_lab.contract import MODEL_FILE, Contract, Lineage
 from mlops_lab.data.database import connect, create
-from mlops_lab.data.tables import RAW
+from mlops_lab.data.ledger import Ledger
+from mlops_lab.data.tables import RAW, Model
 from mlops_lab.features import Category, Number
 from mlops_lab.model.drift import reference
 from mlops_lab.model.registry import CHAMPION, Registry
@@ -52,9 +53,12 @@ def publish(home: Path) -> Contract:
     folder.mkdir()
     contract.save(folder)
     (folder / MODEL_FILE).write_bytes(graph.SerializeToString())
-    create(RAW, connect(f"sqlite:///{home}/RawData.db"))
+    raw = connect(f"sqlite:///{home}/RawData.db")
+    create(RAW, raw)
     registry = Registry(f"sqlite:///{home}/mlflow.db")
     run = registry.client.create_run(registry.client.create_experiment("bench", str(home / "artifacts")))
     version = registry.register("bench", run.info.run_id, folder, VersionTags())
+    record = {"use_case": "bench", "version": version.version, "digest": version.digest}
+    Ledger(raw).put_model(Model(**record, run_id=version.run_id, batch_id=1))
     registry.set_alias("bench", CHAMPION, version.version)
     return contract

@@ -10,15 +10,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Engine, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
 
 from inference.errors import RegistryAway, UnknownUseCase
 from inference.metrics import Metrics
+from inference.records import Records, RecordsAwayError
 from inference.settings import InferenceSettings
 from mlops_lab.contract import USE_CASE_NAME, Contract
-from mlops_lab.data.tables import Model
-from mlops_lab.errors import ModelError, NoChampionError, first_line
+from mlops_lab.errors import LabError, ModelError, NoChampionError, first_line
 from mlops_lab.model.drift import DriftCounter
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Registry, Version
@@ -78,13 +77,14 @@ class _Failure:
 class Champions:
     """Every use case's champion, as the registry has it.
 
-    The served version stays when a new one can't be loaded or has another digest than the recorded one, and while the
-    registry doesn't answer. A version that has lost the alias is no longer served.
+    The served version stays when a new one can't be loaded, has no record in the lab's database or another digest than
+    the recorded one, and while the registry or the database doesn't answer. A version that has lost the alias is no
+    longer served.
     """
 
     def __init__(self, settings: InferenceSettings, database: Engine, metrics: Metrics):
         self._settings = settings
-        self._database = database
+        self._records = Records(database, settings.models / "recorded.json")
         self._metrics = metrics
         # One refresh at a time.
         self._lock = threading.Lock()
@@ -200,7 +200,9 @@ class Champions:
             champion = self._load(version)
         except Exception as error:
             # A broken file or store may raise any error; the old champion stays.
-            pause = min(failure.pause * 2, MAX_PAUSE) if failure else self._settings.inference_poll
+            pause = self._settings.inference_poll
+            if failure and not isinstance(error, RecordsAwayError):
+                pause = min(failure.pause * 2, MAX_PAUSE)
             self._load_failed(name, version, error, pause)
             return
         self._served = {**self._served, name: champion}
@@ -208,36 +210,17 @@ class Champions:
         self._changed(champion)
 
     def _load(self, version: Version) -> Champion:
-        folder = self._registry.download(version, self._settings.models, self._recorded_digest(version))
+        recorded = self._records.digest(version)
+        folder = self._registry.download(
+            version, self._settings.models, recorded, self._settings.allow_unrecorded
+        )
         predictor = Predictor.load(folder)
         if predictor.contract.use_case != version.use_case:
             raise ModelError(f"its contract is that of {predictor.contract.use_case}")
         predictor.check_example()
+        if recorded:
+            self._records.remember(version, recorded)
         return Champion(version, predictor, DriftCounter(predictor.contract), datetime.now(UTC))
-
-    def _recorded_digest(self, version: Version) -> str | None:
-        """The digest in the lab's own database; None, and a line in the log, when it can't be read."""
-        query = select(Model.digest).where(
-            Model.use_case == version.use_case, Model.version == version.version
-        )
-        try:
-            with self._database.connect() as db:
-                recorded = db.scalar(query)
-        except SQLAlchemyError as error:
-            logger.warning(
-                "%s version %d is checked by the registry's digest alone; the database does not answer: %s",
-                version.use_case,
-                version.version,
-                first_line(error),
-            )
-            return None
-        if recorded is None:
-            logger.warning(
-                "%s version %d is checked by the registry's digest alone; the database has no record of it",
-                version.use_case,
-                version.version,
-            )
-        return recorded
 
     def _changed(self, champion: Champion) -> None:
         name = champion.use_case
@@ -270,7 +253,7 @@ class Champions:
             served = self._served.get(name)
             goes_on = f"; version {served.label} is still served" if served else ""
             logger.error(
-                "%s %s%s", name, text, goes_on, exc_info=None if isinstance(error, ModelError) else error
+                "%s %s%s", name, text, goes_on, exc_info=None if isinstance(error, LabError) else error
             )
 
     def _registry_failed(self, error: Exception) -> None:

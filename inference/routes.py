@@ -13,8 +13,8 @@ from inference.service import Service
 from mlops_lab.errors import NoChampionError
 from mlops_lab.features import SCHEMA_VALUES, TEXT_LIMIT, Category
 
-# Fields that only training needs.
-_BULK = {"background", "reference"}
+# Encoded training rows: no reply has them, for they may be rows of persons.
+_PRIVATE = {"background"}
 
 
 def router(service: Service) -> APIRouter:
@@ -43,7 +43,9 @@ def router(service: Service) -> APIRouter:
             raise NoChampionError("the champions are not loaded yet; try again shortly")
         served = {champion.use_case: champion.version.version for champion in champions.served()}
         if not served:
-            raise NoChampionError("no champion is served yet; try again after a training")
+            faults = [f"{status.use_case} {status.error}" for status in champions.status() if status.error]
+            why = f" ({'; '.join(faults)})" if faults else ""
+            raise NoChampionError(f"no champion is served yet{why}; try again after a training")
         return {"status": "ready", "models": served}
 
     @routes.get("/metrics", summary="Prometheus metrics", tags=["service"], response_class=Response)
@@ -71,12 +73,10 @@ def router(service: Service) -> APIRouter:
     @routes.get("/models/{use_case}", summary="The contract of the served champion", tags=["models"])
     async def contract(
         use_case: str,
-        full: Annotated[
-            bool, Query(description="with the reference histograms and the background rows")
-        ] = False,
+        full: Annotated[bool, Query(description="with the reference histograms of the features")] = False,
     ) -> Response:
         champion = champions.get(use_case)
-        text = champion.contract.model_dump_json(exclude=None if full else _BULK)
+        text = champion.contract.model_dump_json(exclude=_PRIVATE if full else {*_PRIVATE, "reference"})
         return Response(text, media_type="application/json", headers={"X-Model-Version": champion.label})
 
     @routes.get(
@@ -100,6 +100,14 @@ def router(service: Service) -> APIRouter:
             "total": len(matches),
             "values": matches[:SCHEMA_VALUES],
         }
+
+    @routes.get(
+        "/models/{use_case}/check", summary="Predict the example; neither logged nor counted", tags=["models"]
+    )
+    async def check(use_case: str) -> dict[str, Any]:
+        champion = champions.get(use_case)
+        result = champion.predictor.predict([champion.contract.example])
+        return {"predictions": result.values, "model": champion.name}
 
     @routes.get(
         "/models/{use_case}/versions", summary="Every version, as the registry has it", tags=["models"]

@@ -97,11 +97,12 @@ class Lab:
     def predictor(self, version: Version) -> Predictor:
         """A registered version, loaded; both records of its digest must agree with its files.
 
-        Raises `ModelError`.
+        Raises `ModelError`, also when the database has no record of it and the settings don't allow that.
         """
         recorded = self.ledger.model(version.use_case, version.version)
         digest = recorded.digest if recorded else None
-        return Predictor.load(self.registry.download(version, self.cache, digest))
+        allowed = self.settings.allow_unrecorded
+        return Predictor.load(self.registry.download(version, self.cache, digest, allowed))
 
 
 def _value(secret: SecretStr | None) -> str | None:

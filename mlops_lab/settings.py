@@ -97,6 +97,9 @@ class Settings(LabSettings):
     s3_secret_key: SecretStr | None = None
 
     mlflow_url: str | None = Field(None, description="MLflow tracking URI; default: SQLite under LAB_HOME")
+    allow_unrecorded: bool = Field(
+        False, description="whether versions without a record in RawData, registered by hand, are loaded"
+    )
     mlflow_username: str | None = None
     mlflow_password: SecretStr | None = None
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, text
 
 from mlops_lab import loop
 from mlops_lab.data.payload import BatchShapeError
 from mlops_lab.data.rows import rows as plain_rows
 from mlops_lab.data.source import EndOfDataError, SourceError
 from mlops_lab.data.split import hashes, split_of
+from mlops_lab.data.tables import Model
 from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION, PREVIOUS, digest
@@ -271,6 +272,16 @@ def test_a_model_that_was_changed_after_registration_is_not_loaded(trained, use_
     client.set_model_version_tag("flats", str(champion.version), "lab.digest", digest(graph.parent))
     with pytest.raises(ModelError, match="the lab's database"):
         trained.predictor(trained.registry.by_alias("flats", CHAMPION))
+
+
+def test_a_version_without_a_record_is_not_loaded_unless_allowed(trained):
+    champion = trained.registry.by_alias("flats", CHAMPION)
+    with trained.store.raw.begin() as db:
+        db.execute(delete(Model))
+    with pytest.raises(ModelError, match="LAB_ALLOW_UNRECORDED=1"):
+        trained.predictor(champion)
+    trained.settings = trained.settings.model_copy(update={"allow_unrecorded": True})
+    trained.predictor(champion).check_example()
 
 
 def test_a_failed_rollout_makes_the_previous_version_champion_again(trained, use_case, course, monkeypatch):

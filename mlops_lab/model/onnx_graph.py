@@ -1,5 +1,6 @@
 """An ONNX graph that runs: the one session that export, the service and the pipeline share."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,22 @@ class OnnxGraph:
         starts = range(0, len(matrix), ROWS_A_RUN)
         return np.concatenate([self._run(matrix[i : i + ROWS_A_RUN]) for i in starts])
 
-    def _run(self, matrix: np.ndarray) -> np.ndarray:
-        found: Any = self._session.run(["y"], {"x": matrix})[0]
+    def run_within(self, seconds: float, matrix: np.ndarray) -> np.ndarray:
+        """`y` for a small matrix. Raises `ModelError` when that takes longer; the computation is then ended."""
+        options = onnxruntime.RunOptions()
+        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+        timer.start()
+        try:
+            return self._run(matrix, options)
+        except Exception as error:
+            if options.terminate:
+                raise ModelError(
+                    f"its graph takes longer than {seconds:g} s for {len(matrix)} rows"
+                ) from error
+            raise
+        finally:
+            timer.cancel()
+
+    def _run(self, matrix: np.ndarray, options: onnxruntime.RunOptions | None = None) -> np.ndarray:
+        found: Any = self._session.run(["y"], {"x": matrix}, options)[0]
         return found

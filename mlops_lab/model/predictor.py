@@ -13,6 +13,9 @@ from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE, Contract
 from mlops_lab.errors import ContractError, ModelError, first_line
 from mlops_lab.model.onnx_graph import OnnxGraph
 
+# Seconds that the prediction of one or two rows may take before a model is served.
+CHECK_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -71,7 +74,9 @@ class Predictor:
 
     def predict_encoded(self, typed: list[dict[str, Any]], matrix: np.ndarray) -> Predicted:
         """Predictions for typed rows and their encoded matrix, for a caller that needs the matrix as well."""
-        y = self.run(matrix)
+        return self._predicted(typed, self.run(matrix))
+
+    def _predicted(self, typed: list[dict[str, Any]], y: np.ndarray) -> Predicted:
         if not np.isfinite(y).all():
             raise ModelError(f"{self._name} gave no finite number for a row that keeps its contract")
         if self.contract.task == "regression":
@@ -95,7 +100,10 @@ class Predictor:
         return self.contract.encode(self.contract.read([self.contract.example]))
 
     def check_example(self) -> None:
-        """Predicts the contract's example. Raises `ModelError` when that gives no finite value of the right shape."""
+        """Predicts the contract's example.
+
+        Raises `ModelError` when that gives no finite value of the right shape, or takes too long.
+        """
         try:
             typed = self.contract.read([self.contract.example])
         except ContractError as error:
@@ -103,15 +111,15 @@ class Predictor:
         matrix = self.contract.encode(typed)
         classes = len(self.contract.classes)
         # Two rows as well, since a graph may give the right shape for one row by chance.
-        for n in (1, 2):
+        for n in (2, 1):
             try:
-                y = self.run(np.repeat(matrix, n, axis=0))
+                y = self._graph.run_within(CHECK_SECONDS, np.repeat(matrix, n, axis=0))
             except Exception as error:
                 raise ModelError(f"{self._name} can't predict its example: {first_line(error)}") from error
             expected = (n,) if self.contract.task == "regression" else (n, classes)
             if y.dtype != np.float32 or y.shape != expected:
                 raise ModelError(f"{self._name}: y must be float32 {expected}, not {y.dtype} {y.shape}")
-        self.predict_encoded(typed, matrix)
+        self._predicted(typed, y)
 
     @property
     def _name(self) -> str:

@@ -155,12 +155,20 @@ class Registry:
         for key, value in tags.to_mlflow().items():
             self.client.set_model_version_tag(version.use_case, str(version.version), key, value)
 
-    def download(self, version: Version, folder: Path, recorded: str | None = None) -> Path:
+    def download(
+        self, version: Version, folder: Path, recorded: str | None, allow_unrecorded: bool = False
+    ) -> Path:
         """The version's graph and contract in a subfolder, whole and checked against the digest.
 
-        recorded: the digest in the lab's own database, where the caller can read it; it must agree too.
+        recorded:         the digest in the lab's own database, which must agree; None when it has no record.
+        allow_unrecorded: whether the registry's digest is enough for a version without a record.
         Raises `ModelError` when the files are too large, or differ from the registered ones.
         """
+        if recorded is None and not allow_unrecorded:
+            raise ModelError(
+                f"{version.use_case} version {version.version} has no record in the lab's database, so the lab didn't "
+                "register it and it is not loaded; LAB_ALLOW_UNRECORDED=1 allows versions registered by hand"
+            )
         if recorded and recorded != version.digest:
             raise ModelError(
                 f"{version.use_case} version {version.version}: the registry has digest "

@@ -27,6 +27,8 @@ from tests.support import models
 TOKEN = "a-token-for-tests"
 # Seconds until something must have happened, on a busy machine.
 SLACK = 60
+# What the service writes to: without these tables it serves, but can log nothing.
+LOG_TABLES = [Prediction.__table__, Feedback.__table__]
 EXAMPLE = {f.name: f.example for f in models.FEATURES}
 
 
@@ -102,14 +104,28 @@ class ServingLab:
         self._running.close()
         self.database.dispose()
 
-    def publish(self, use_case: str, scale: float = 1.0, champion: bool = True, **tags: str) -> Version:
-        """Builds, registers and, by default, promotes a model."""
+    def publish(
+        self, use_case: str, scale: float = 1.0, champion: bool = True, digest: str | None = None, **tags: str
+    ) -> Version:
+        """Builds, registers and, by default, promotes a model.
+
+        digest: what the lab's database records, by default the model's own; "" records nothing.
+        """
         folder = self.built / f"{use_case}-{scale}"
         if not folder.exists():
             models.build(folder, use_case, scale)
-        version = models.register(self.registry, folder, use_case, **tags)
+        version = self.register(folder, use_case, digest, **tags)
         if champion:
             self.promote(version)
+        return version
+
+    def register(
+        self, folder: Path, use_case: str = "houses", digest: str | None = None, **tags: str
+    ) -> Version:
+        """Registers the model in the folder, with its record in the lab's database."""
+        version = models.register(self.registry, folder, use_case, **tags)
+        if recorded := version.digest if digest is None else digest:
+            self.record(version, recorded)
         return version
 
     def promote(self, version: Version) -> None:

@@ -14,9 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE
+from mlops_lab.data.tables import Model
 from mlops_lab.local.processes import Process, Supervisor, free_ports
-from mlops_lab.model import registry
-from mlops_lab.model.registry import CHAMPION, Registry
+from mlops_lab.model import predictor, registry
+from mlops_lab.model.registry import CHAMPION, Registry, digest
 from tests.inference.serving import EXAMPLE, SLACK, TOKEN, Served, ServingLab
 from tests.support import models
 
@@ -31,7 +32,7 @@ def _reload(service: Served) -> dict:
 
 def _error(service: Served) -> str | None:
     models = service.http.get("/models").json()["models"]
-    return next(model["error"] for model in models if model["use_case"] == "houses")
+    return next((model["error"] for model in models if model["use_case"] == "houses"), None)
 
 
 @pytest.mark.process
@@ -91,26 +92,74 @@ def test_a_tampered_artifact_is_refused_and_the_old_champion_stays(lab, caplog):
 
 
 def test_registry_and_database_must_agree_on_the_digest(lab):
-    first = lab.publish("houses")
-    lab.record(first, first.digest)
+    lab.publish("houses")
     service = lab.serve()
-    second = lab.publish("houses", scale=2.0, champion=False)
-    lab.record(second, "0" * 64)
-    lab.promote(second)
+    lab.publish("houses", scale=2.0, digest="0" * 64)
     assert "the lab's database 000000000000" in service.wait(lambda: _error(service))
     assert _version(service) == 1
-    third = lab.publish("houses", scale=3.0, champion=False)
-    lab.record(third, third.digest)
-    lab.promote(third)
+    lab.publish("houses", scale=3.0)
     service.wait(lambda: _version(service) == 3)
     assert _error(service) is None
 
 
-def test_an_unreachable_database_is_a_warning_and_no_outage(lab, tmp_path, caplog):
+def test_a_version_that_the_lab_did_not_register_is_refused_unless_allowed(lab):
     lab.publish("houses")
-    service = lab.serve(raw_db_url=f"sqlite:///{tmp_path}/nowhere/RawData.db")
+    service = lab.serve()
+    lab.publish("houses", scale=2.0, digest="")
+    assert "no record in the lab's database" in service.wait(lambda: _error(service))
     assert _version(service) == 1
-    assert "the registry's digest alone" in caplog.text
+    by_hand = lab.serve(allow_unrecorded=True)
+    assert _version(by_hand) == 2
+
+
+def test_without_the_database_only_what_it_confirmed_before_is_served(lab, tmp_path):
+    away = f"sqlite:///{tmp_path}/nowhere/RawData.db"
+    version = lab.publish("houses")
+    service = lab.serve(ready=False, raw_db_url=away)
+    assert "database with its record does not answer" in service.wait(lambda: _error(service))
+    reply = service.http.get("/ready")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
+    assert "database with its record does not answer" in reply.json()["detail"]
+    # Another start, with the database, has its answer; the third goes by that.
+    assert _version(lab.serve(inference_poll=3600)) == 1
+    service = lab.serve(raw_db_url=away)
+    assert _version(service) == 1
+    lab.publish("houses", scale=2.0)
+    assert "does not answer" in service.wait(lambda: _error(service))
+    assert _version(service) == 1
+    # Files and registry changed together: the remembered digest still differs.
+    other = lab.home / "other"
+    models.build(other, "houses", scale=3.0)
+    [folder] = [p.parent for p in lab.home.glob("artifacts/**/" + MODEL_FILE) if version.run_id in str(p)]
+    (folder / MODEL_FILE).write_bytes((other / MODEL_FILE).read_bytes())
+    lab.registry.client.set_model_version_tag("houses", "1", "lab.digest", digest(folder))
+    lab.promote(version)
+    service = lab.serve(ready=False, raw_db_url=away)
+    assert "one of them was changed" in service.wait(lambda: _error(service))
+    assert service.http.get("/ready").status_code == 503
+
+
+def test_the_service_goes_on_when_the_database_comes_back(lab):
+    lab.publish("houses")
+    Model.__table__.drop(lab.database)
+    service = lab.serve(ready=False)
+    service.wait(lambda: _error(service))
+    Model.__table__.create(lab.database)
+    lab.record(lab.registry.version("houses", 1), lab.registry.version("houses", 1).digest)
+    service.wait(lambda: service.http.get("/ready").status_code == 200)
+
+
+def test_a_graph_that_does_not_end_is_refused_and_the_old_champion_stays(lab, monkeypatch):
+    monkeypatch.setattr(predictor, "CHECK_SECONDS", 0.2)
+    lab.publish("houses")
+    service = lab.serve(inference_poll=3600)
+    folder = lab.home / "endless"
+    models.build(folder)
+    models.make_endless(folder)
+    lab.promote(lab.register(folder))
+    _reload(service)
+    assert "takes longer than 0.2 s" in _error(service)
+    assert _version(service) == 1
 
 
 def _breakages() -> dict:
@@ -157,7 +206,7 @@ def test_a_model_that_cannot_serve_never_replaces_one_that_does(lab, breakage):
     models.build(folder)
     breakage(folder)
     before = service.predict()
-    lab.promote(models.register(lab.registry, folder, "houses"))
+    lab.promote(lab.register(folder))
     _reload(service)
     assert _error(service)
     assert "Traceback" not in _error(service)
@@ -181,7 +230,7 @@ def test_rollback_by_alias_and_withdrawal(lab):
     # Only the present champion's files stay on disk.
     lab.promote(second)
     service.wait(lambda: service.http.get("/ready").status_code == 200)
-    service.wait(lambda: [p.name for p in (lab.home / "serving").iterdir()] == ["houses-2"])
+    service.wait(lambda: [p.name for p in (lab.home / "serving").glob("houses-*")] == ["houses-2"])
 
 
 def test_a_registry_that_is_not_the_labs_is_left_alone(lab):

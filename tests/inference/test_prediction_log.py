@@ -11,7 +11,7 @@ from inference.prediction_log import PredictionLog
 from inference.spool import SpoolError
 from mlops_lab.data.database import connect
 from mlops_lab.data.tables import RAW, Prediction
-from tests.inference.serving import EXAMPLE, SLACK
+from tests.inference.serving import EXAMPLE, LOG_TABLES, SLACK
 from tests.support import models
 
 
@@ -46,7 +46,7 @@ def test_refused_rows_are_not_logged(lab):
 def test_the_spool_survives_sigkill_and_an_unreachable_database(lab):
     """Entries from the second before the kill, while the database was down, are stored after the next start."""
     lab.publish("houses")
-    RAW.drop_all(lab.database)
+    RAW.drop_all(lab.database, LOG_TABLES)
     service = lab.start()
     made = set(service.http.post("/predict", json={"rows": models.raw_rows(300)}).json()["prediction_ids"])
     feedback = service.http.post("/feedback", json={"prediction_id": "0" * 32, "actual": 5}).json()[
@@ -57,7 +57,7 @@ def test_the_spool_survives_sigkill_and_an_unreachable_database(lab):
     # It still predicts.
     assert service.predict()
     service.kill()
-    RAW.create_all(lab.database)
+    RAW.create_all(lab.database, LOG_TABLES)
     again = lab.serve()
     again.wait(lambda: made <= {p.id for p in lab.predictions()})
     assert [f.id for f in lab.feedback()] == [feedback]
@@ -65,24 +65,24 @@ def test_the_spool_survives_sigkill_and_an_unreachable_database(lab):
 
 def test_database_comes_back_while_the_service_runs(lab, caplog):
     lab.publish("houses")
-    RAW.drop_all(lab.database)
+    RAW.drop_all(lab.database, LOG_TABLES)
     service = lab.serve()
     made = service.predict()["prediction_ids"]
     service.wait(lambda: "the database can't store predictions" in caplog.text)
-    RAW.create_all(lab.database)
+    RAW.create_all(lab.database, LOG_TABLES)
     service.wait(lambda: [p.id for p in lab.predictions()] == made)
 
 
 @pytest.mark.process
 def test_two_replicas_share_a_spool_folder_and_take_over_a_killed_ones_entries(lab):
     lab.publish("houses")
-    RAW.drop_all(lab.database)
+    RAW.drop_all(lab.database, LOG_TABLES)
     one, two = lab.start(), lab.start()
     made = {service.predict()["prediction_ids"][0] for service in (one, two)}
     for service in (one, two):
         service.wait(lambda service=service: service.metric("inference_prediction_spool_rows") == 1)
         service.kill()
-    RAW.create_all(lab.database)
+    RAW.create_all(lab.database, LOG_TABLES)
     third = lab.serve()
     third.wait(lambda: {p.id for p in lab.predictions()} == made)
 

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from mlops_lab.logs import JsonFormatter
-from tests.inference.serving import SLACK, ServingLab
+from mlops_lab.model.predictor import Predictor
+from mlops_lab.rollout import check_replicas
+from tests.inference.serving import SLACK, TOKEN, ServingLab
 from tests.support import models
 
 
@@ -26,6 +28,8 @@ def stopped(tmp_path_factory, templates, built):
     for seed in range(5):
         rows = {"rows": models.raw_rows(40, seed)}
         made.update(service.http.post("/predict", json=rows).json()["prediction_ids"])
+    predictor = Predictor.load(built / "houses-1.0")
+    replicas = check_replicas(str(service.http.base_url), TOKEN, SLACK, "houses", 1, predictor)
     body = json.dumps({"rows": models.raw_rows(100)}).encode()
     head = (
         b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -47,7 +51,14 @@ def stopped(tmp_path_factory, templates, built):
     lines = service.log.read_text().splitlines()
     logged = {p.id for p in lab.predictions()}
     yield SimpleNamespace(
-        made=made, refused=refused, waited=waited, reply=reply, status=status, lines=lines, logged=logged
+        made=made,
+        replicas=replicas,
+        refused=refused,
+        waited=waited,
+        reply=reply,
+        status=status,
+        lines=lines,
+        logged=logged,
     )
     lab.close()
 
@@ -64,6 +75,13 @@ def test_a_request_under_way_finishes_on_a_stop(stopped):
     assert stopped.waited
     assert stopped.reply.startswith(b"HTTP/1.1 200")
     assert stopped.status == 0
+
+
+@pytest.mark.process
+def test_the_check_of_a_rollout_is_no_logged_prediction(stopped):
+    last = json.loads(stopped.reply.partition(b"\r\n\r\n")[2])["prediction_ids"]
+    assert stopped.replicas == 1
+    assert stopped.logged - stopped.made == set(last)
 
 
 @pytest.mark.process
@@ -85,7 +103,7 @@ def test_an_unexpected_fault_is_a_500_without_a_traceback_and_a_log_line_with_on
     folder = lab.home / "fragile"
     models.build(folder)
     models.make_fragile(folder)
-    lab.promote(models.register(lab.registry, folder, "houses"))
+    lab.promote(lab.register(folder))
     service = lab.serve()
     caplog.set_level(logging.INFO)
     caplog.handler.setFormatter(JsonFormatter())

@@ -33,8 +33,22 @@ def test_contract_is_the_models_own(service, shared):
     stored = Contract.load(shared.built / "houses-1.0")
     told = Contract.model_validate_json(reply.content)
     assert told == stored.model_copy(update={"reference": {}, "background": []})
+    assert stored.background
     assert reply.headers["x-model-version"] == "1"
-    assert Contract.model_validate_json(service.http.get("/models/houses?full=true").content) == stored
+    full = Contract.model_validate_json(service.http.get("/models/houses?full=true").content)
+    # Training rows are nobody's to read.
+    assert full == stored.model_copy(update={"background": []})
+
+
+def test_the_check_predicts_the_example_and_counts_nowhere(service):
+    def counted() -> float:
+        return service.metric("feature_drift_rows", use_case="houses")
+
+    expected, before = service.predict()["predictions"], counted()
+    body = service.http.get("/models/houses/check").json()
+    assert body == {"predictions": expected, "model": {"name": "houses", "version": 1}}
+    assert counted() == before
+    assert service.http.get("/models/castles/check").status_code == 404
 
 
 def test_values_of_a_category_are_looked_up(service):
@@ -159,7 +173,7 @@ def test_drift_is_reported_from_the_contracts_number_of_rows_on(lab):
     contract = models.build(folder)
     policy = contract.retrain.model_copy(update={"min_drift_rows": 300, "psi": 0.17})
     contract.model_copy(update={"retrain": policy}).save(folder)
-    lab.promote(models.register(lab.registry, folder, "houses"))
+    lab.promote(lab.register(folder))
     lab.publish("forest")
     service = lab.serve()
     assert service.metric("feature_drift_bound", use_case="houses") == 0.17

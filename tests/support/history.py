@@ -6,6 +6,8 @@ import zlib
 from pathlib import Path
 
 from mlops_lab.contract import Contract
+from mlops_lab.data.ledger import Ledger
+from mlops_lab.data.tables import Model
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, Registry, Version
 from mlops_lab.model.tags import BatchTags, CandidateTags, VersionTags
 from mlops_lab.model.tracking import Tracking
@@ -27,8 +29,9 @@ class History:
     folder: of the models, plots and artifacts.
     """
 
-    def __init__(self, registry: Registry, folder: Path):
+    def __init__(self, registry: Registry, ledger: Ledger, folder: Path):
         self.registry = registry
+        self._ledger = ledger
         self._tracking = Tracking(registry, str(folder / "artifacts"))
         self._folder = folder
 
@@ -147,7 +150,10 @@ class History:
 
     def _register(self, contract: Contract, run: str, facts: VersionTags) -> Version:
         model = write_model(contract, self._folder / "models" / run)
-        return self.registry.register(contract.use_case, run, model, facts)
+        version = self.registry.register(contract.use_case, run, model, facts)
+        record = {"use_case": version.use_case, "version": version.version, "digest": version.digest}
+        self._ledger.put_model(Model(**record, run_id=run, batch_id=1))
+        return version
 
 
 def _payload(use_case: str, number: int) -> dict[str, str]:

@@ -153,6 +153,48 @@ def register(registry: Registry, folder: Path, use_case: str, **tags: str) -> Ve
     return registry.register(use_case, run.info.run_id, folder, VersionTags(**tags))
 
 
+def make_endless(folder: Path) -> None:
+    """Replaces the graph by one that counts to 10^12 before it predicts."""
+    helper, kind = onnx.helper, onnx.TensorProto
+    scalar = [helper.make_tensor_value_info(name, kind.FLOAT, []) for name in ("before", "after")]
+    turn = helper.make_graph(
+        [
+            helper.make_node("Add", ["before", "one"], ["after"]),
+            helper.make_node("Identity", ["go"], ["go_on"]),
+        ],
+        "turn",
+        [
+            helper.make_tensor_value_info("number", kind.INT64, []),
+            helper.make_tensor_value_info("go", kind.BOOL, []),
+            scalar[0],
+        ],
+        [helper.make_tensor_value_info("go_on", kind.BOOL, []), scalar[1]],
+    )
+    constants = {
+        "turns": np.int64(10**12),
+        "yes": np.bool_(True),
+        "one": np.float32(1),
+        "zero": np.float32(0),
+        "axis": np.array([1], dtype=np.int64),
+    }
+    made = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Loop", ["turns", "yes", "zero"], ["count"], body=turn),
+                helper.make_node("ReduceSum", ["x", "axis"], ["sums"], keepdims=0),
+                helper.make_node("Add", ["sums", "count"], ["y"]),
+            ],
+            "endless",
+            [helper.make_tensor_value_info("x", kind.FLOAT, [None, len(FEATURES)])],
+            [helper.make_tensor_value_info("y", kind.FLOAT, [None])],
+            [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    (folder / MODEL_FILE).write_bytes(made.SerializeToString())
+
+
 def make_fragile(folder: Path) -> None:
     """Replaces the graph by one that gives no finite number for areas above 1000."""
     helper = onnx.helper

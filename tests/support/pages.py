@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from mlops_lab.data.database import connect, create
+from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.tables import RAW
 from mlops_lab.local.processes import Process, Supervisor
 from mlops_lab.model.registry import Registry
@@ -36,8 +37,7 @@ def past(folder, templates) -> History:
     templates.copy_empty(home)
     engine = connect(f"sqlite:///{home}/RawData.db")
     create(RAW, engine)
-    engine.dispose()
-    past = History(Registry(f"sqlite:///{home}/mlflow.db"), home)
+    past = History(Registry(f"sqlite:///{home}/mlflow.db"), Ledger(engine), home)
     past.record(contracts.housing(), batches=3)
     past.record(contracts.diabetes(), batches=1)
     past.record(contracts.covertype(), batches=1)
