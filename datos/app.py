@@ -27,6 +27,7 @@ from datos.dataset import Dataset, DatasetError, as_objects
 from datos.positions import Positions, PositionsError
 from datos.settings import DatosSettings
 from mlops_lab.errors import LabError
+from mlops_lab.files import OWNER, path_id
 from mlops_lab.logs import RequestId
 
 logger = logging.getLogger("datos")
@@ -107,8 +108,10 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
         )
 
     @app.get("/health")
-    def health() -> dict[str, str]:
-        """Alive."""
+    def health(response: Response) -> dict[str, str]:
+        """Alive. A header tells a lab on the same machine whether the positions are its own."""
+        if settings.state is not None:
+            response.headers[OWNER] = path_id(settings.state)
         return {"status": "ok"}
 
     @app.get("/metrics")

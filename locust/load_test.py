@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from mlops_lab.client import InferenceClient
 from mlops_lab.errors import LabError
-from mlops_lab.local.processes import ended_by_signal
+from mlops_lab.local.signals import ended_by_signal
 from mlops_lab.settings import Settings, SettingsError
 
 HERE = {"127.0.0.1", "localhost", "::1"}

@@ -3,45 +3,28 @@
 import json
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from mlops_lab.errors import LabError, foreign_errors_as_lines
-from mlops_lab.settings import Settings, SettingsError
+from mlops_lab.errors import LabError
+from mlops_lab.local.command import Commands, err, out
+from mlops_lab.local.signals import raise_if_stopped
+from mlops_lab.settings import Settings
 from mlops_lab.use_case import get_use_case, read_use_cases
 
 if TYPE_CHECKING:
     from mlops_lab.lab import Lab
 
 
-class OneLineErrors(typer.core.TyperGroup):
-    """An error that a person can act on is one line and an exit status; LAB_DEBUG=1 prints its traceback first."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            with foreign_errors_as_lines():
-                return super().invoke(ctx)
-        except LabError as error:
-            if not isinstance(error, SettingsError) and Settings().debug:
-                err.print(traceback.format_exc(), markup=False, soft_wrap=True)
-            err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-            raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
-        except KeyboardInterrupt:
-            err.print("stopped")
-            raise typer.Exit(130) from None
-
-
 app = typer.Typer(
-    cls=OneLineErrors,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help=__doc__,
@@ -50,7 +33,6 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help="The public data sets.")
 app.add_typer(data, name="data")
 
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 UseCaseName = Annotated[str, typer.Argument(help="name of a use case; `lab use-cases` lists them")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
@@ -68,6 +50,7 @@ def run(
     settings, started = Settings(), time.monotonic()
 
     def progress(line: str) -> None:
+        raise_if_stopped()
         out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {escape(line)}", soft_wrap=True)
 
     with data_api(settings, progress) as reachable:

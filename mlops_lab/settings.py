@@ -23,6 +23,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 AIRFLOW_PORT, DATA_API_PORT, MLFLOW_PORT = 8080, 8081, 8084
 INFERENCE_PORT, STREAMLIT_PORT, GRADIO_PORT = 8085, 8086, 8087
 
+# The folder beside MLflow's SQLite file.
+MLFLOW_ARTIFACTS = "mlflow-artifacts"
+
 
 def local_url(port: int) -> str:
     """The address of a service on this machine."""
@@ -147,7 +150,7 @@ class Settings(LabSettings):
     @property
     def mlflow_artifacts(self) -> Path:
         """The folder of its runs' files and models."""
-        return self.home.resolve() / "mlflow-artifacts"
+        return self.home.resolve() / MLFLOW_ARTIFACTS
 
     def _database(self, url: SecretStr | None, name: str) -> str:
         return url.get_secret_value() if url else f"sqlite:///{self.home.resolve() / name}.db"

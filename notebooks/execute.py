@@ -12,7 +12,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 from mlops_lab.errors import LabError
 from mlops_lab.local import embedded
-from mlops_lab.local.processes import ended_by_signal
+from mlops_lab.local.signals import ended_by_signal
 from mlops_lab.local.small_lab import small_lab
 from mlops_lab.settings import Settings
 

@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 
 from mlops_lab.cli import app
 from mlops_lab.data.split import hashes, split_of
+from mlops_lab.local import signals
 from mlops_lab.local.processes import free_ports
+from mlops_lab.steps.ingest import validate
 from tests.support.data_api import END
 from tests.support.flats import FLATS, batch, flats
 from tests.support.processes import LAB
@@ -90,7 +92,7 @@ def test_the_loop_runs_to_the_end_of_the_data_and_its_results_can_be_read(run, c
     assert json.loads(run("status", "flats", "--json").stdout)[0]["champion"] is None
 
 
-def test_a_batch_without_rows_or_without_a_shape_costs_that_batch_alone(run, course):
+def test_a_batch_without_rows_or_without_a_shape_costs_that_batch_alone(run, course, tmp_path):
     html, empty = (200, b"<html>[busy]</html>"), batch(2, [])
     course.will_answer(html, batch(1, flats(60)), empty, batch(3, flats(60)[:20]), END)
     printed = run("run", "flats", "--batches", "4").stdout
@@ -99,6 +101,37 @@ def test_a_batch_without_rows_or_without_a_shape_costs_that_batch_alone(run, cou
     states = [(entry["batch_number"], entry["state"], entry["stored"]) for entry in entries["batches"]]
     assert states == [(None, "broken", None), (1, "done", 60), (2, "done", 0), (3, "done", 20)]
     assert entries["champion"] is not None
+    # Nobody else on this machine may read the rows.
+    home = tmp_path / "lab"
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert all(
+        (home / name).stat().st_mode & 0o077 == 0 for name in ("RawData.db", "CleanData.db", "incoming")
+    )
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_python_drops_still_ends_the_command(run, course, monkeypatch):
+    class Dropped:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.sigpending()
+
+    def interrupted(*arguments):
+        Dropped()
+        validate(*arguments)
+
+    before = {number: signal.getsignal(number) for number in signals.STOPS}
+    for name in ("_first", "_installed"):
+        monkeypatch.setattr(signals, name, getattr(signals, name))
+    monkeypatch.setattr("mlops_lab.loop.validate", interrupted)
+    course.will_answer(batch(1, flats(60)), END)
+    try:
+        ended = run("run", "flats", status=130)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ended.stderr.strip() == "stopped"
+    assert "received" not in ended.stdout
 
 
 def test_a_server_that_always_sends_broken_payloads_is_not_asked_for_ever(run, course):
@@ -215,7 +248,8 @@ def test_a_real_process_ends_with_the_same_status_and_no_traceback(environment):
 
 
 @pytest.mark.process
-def test_ctrl_c_is_one_word_and_status_130(environment, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_is_one_word_and_status_130(environment, monkeypatch, number):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("LAB_DATA_API_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/{{dataset}}")
         command = [LAB, "run", "flats"]
@@ -229,7 +263,7 @@ def test_ctrl_c_is_one_word_and_status_130(environment, monkeypatch):
         )
         silent.settimeout(60)
         connection, _ = silent.accept()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=60)
         connection.close()
     assert (process.returncode, errors.strip()) == (130, "stopped")

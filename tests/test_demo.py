@@ -47,6 +47,16 @@ def left_behind(home: Path, env: dict[str, str]) -> list[str]:
     return found
 
 
+def beyond_this_machine(demo: int) -> list[str]:
+    """The addresses at which a demo's processes listen, but for those of this machine alone."""
+    family = {demo, *(child.pid for child in psutil.Process(demo).children(recursive=True))}
+    sockets = [
+        c for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in family
+    ]
+    assert len(sockets) >= len(PORTS)
+    return [f"{c.laddr.ip}:{c.laddr.port}" for c in sockets if c.laddr.ip not in ("127.0.0.1", "::1")]
+
+
 @pytest.fixture(scope="module")
 def use_cases(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "use_cases"
@@ -134,6 +144,11 @@ def test_a_second_start_continues_and_a_new_file_becomes_a_use_case_while_it_run
         reply = httpx.post(f"{inference}/predict/flats", json=row).json()
         assert 300 < reply["predictions"][0] < 900
         assert "/predict/flats" in httpx.get(f"{inference}/openapi.json").json()["paths"]
+        assert beyond_this_machine(demo.pid) == []
+        [run] = airflow.runs("flats_training")[-1:]
+        path = f"/api/v2/dags/flats_training/dagRuns/{run['dag_run_id']}/taskInstances/land/logs/1"
+        assert "batch 1 landed" in airflow._ask("GET", path, params={"full_content": True}).text
+
         page = request.getfixturevalue("browser").new_page()
         for port in ("STREAMLIT", "GRADIO"):
             page.goto(f"http://127.0.0.1:{env[f'LAB_{port}_PORT']}/?use_case=flats")
@@ -158,9 +173,10 @@ def test_a_taken_port_is_one_clear_line(env, tmp_path):
         own = env | {"LAB_HOME": str(tmp_path / "lab"), "LAB_MLFLOW_PORT": str(port)}
         done = subprocess.run([LAB, "demo"], env=own, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
+    holder = f"process {os.getpid()} ({psutil.Process().name()})"
     assert (
         done.stderr.strip()
-        == f"error: port {port} (MLflow) is taken; stop what listens there or set LAB_MLFLOW_PORT"
+        == f"error: port {port} (MLflow) is taken by {holder}; stop what listens there or set LAB_MLFLOW_PORT"
     )
     assert left_behind(tmp_path / "lab", env) == []
 

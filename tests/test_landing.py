@@ -21,7 +21,7 @@ def incoming(lab) -> Path:
 
 
 def arrived(incoming: Path) -> list[str]:
-    return sorted(path.name for path in incoming.iterdir() if path.name != "lock")
+    return sorted(path.name for path in incoming.iterdir() if path.suffix != ".lock")
 
 
 def numbers(lab) -> list[int | None]:

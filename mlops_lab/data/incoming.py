@@ -3,8 +3,6 @@
 Each use case has a folder with at most one reply, `reply.json`, and the key of the request that asks for it.
 """
 
-import fcntl
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +10,7 @@ from pathlib import Path
 
 from mlops_lab.data.artifacts import Artifacts
 from mlops_lab.data.source import DataApi
-from mlops_lab.errors import ServiceError
-from mlops_lab.files import write_whole
+from mlops_lab.files import locked, write_whole
 
 # Seconds to wait for another process that lands a batch of the same use case.
 PATIENCE = 600.0
@@ -60,18 +57,5 @@ class Incoming:
     def slot(self, use_case: str) -> Iterator[Slot]:
         """The use case's folder, for this process alone. Raises `ServiceError` when another one holds it too long."""
         folder = self._folder / use_case
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        deadline = time.monotonic() + PATIENCE
-        with (folder / "lock").open("w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise ServiceError(
-                            f"another process has been landing a batch of {use_case} for over {PATIENCE:g} s; "
-                            "end it, then run again"
-                        ) from None
-                    time.sleep(0.1)
+        with locked(folder / "landing.lock", PATIENCE, f"landing a batch of {use_case}"):
             yield Slot(folder)

@@ -7,7 +7,8 @@ from mlops_lab.lab import Lab
 from mlops_lab.local import embedded
 from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.local.follow import DemoError, Loop, Progress
-from mlops_lab.local.processes import Process, Supervisor, check_ports, ended_by_signal
+from mlops_lab.local.processes import Process, Supervisor, check_ports
+from mlops_lab.local.signals import ended_by_signal
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.settings import Settings
 from mlops_lab.status import champion_status
@@ -21,6 +22,7 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
     case.
     """
     progress = Progress()
+    embedded.make_private(settings.home)
     migration, airflow = embedded.airflow(settings)
     mlflow, data_api = embedded.mlflow(settings), embedded.data_api_service(settings)
     inference = embedded.inference(settings)

@@ -1,15 +1,17 @@
 """The lab's services without Docker: how each one is started on this machine, under one LAB_HOME."""
 
 import json
-import os
 import secrets
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mlops_lab.local.processes import Process, Supervisor, free_ports, healthy
+import httpx
+
+from mlops_lab.files import OWNER, locked, path_id, write_whole
+from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.settings import REPOSITORY, Settings
 
 QUIET = {
@@ -26,14 +28,12 @@ QUIET = {
 
 def secret(settings: Settings, name: str, size: int = 32) -> str:
     """A random secret, made once and kept under LAB_HOME, readable by its owner alone."""
-    folder = settings.home.resolve() / "secrets"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / name
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(size))
-    return path.read_text()
+    path = settings.home.resolve() / "secrets" / name
+    with locked(path.with_name("secrets.lock"), 30, "making secrets"):
+        # An empty file is what a full disk left in an earlier version.
+        if not path.exists() or not path.read_text():
+            write_whole(path, secrets.token_urlsafe(size), 0o600)
+        return path.read_text()
 
 
 def mlflow(settings: Settings) -> Process:
@@ -47,7 +47,8 @@ def mlflow(settings: Settings) -> Process:
         "default-artifact-root": settings.mlflow_artifacts,
         "allowed-hosts": ",".join(f"{host}:{port}" for host in ("127.0.0.1", "localhost", settings.bind)),
     }
-    command = [*_tool("mlflow"), "server", *(f"--{name}={value}" for name, value in options.items())]
+    command = [sys.executable, "-m", "mlops_lab.model.mlflow_store", settings.mlflow_database]
+    command += [*_tool("mlflow"), "server", *(f"--{name}={value}" for name, value in options.items())]
     # Artifacts aren't proxied, so that `lab status` and `lab run` read the same ones when no server runs.
     command.append("--no-serve-artifacts")
     env = QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -105,7 +106,9 @@ def airflow(settings: Settings) -> tuple[Process, list[Process]]:
     # Its workers and their tasks are forked from the scheduler.
     warm = "from mlops_lab.local.warm import import_modules; import_modules(); "
     warm += "from airflow.__main__ import main; main()"
-    scheduler = Process("Airflow scheduler", [sys.executable, "-c", warm, "scheduler"], env)
+    # Its server of task logs would listen on every address; the API server reads the same files.
+    command = [sys.executable, "-c", warm, "scheduler", "--skip-serve-logs"]
+    scheduler = Process("Airflow scheduler", command, env)
     processor = Process("Airflow dag-processor", [*tool, "dag-processor"], env)
     return Process("Airflow migration", [*tool, "db", "migrate"], env), [api, scheduler, processor]
 
@@ -115,9 +118,8 @@ def airflow_env(settings: Settings) -> dict[str, str]:
     home = settings.home.resolve() / "airflow"
     home.mkdir(parents=True, exist_ok=True)
     passwords = home / "passwords.json"
-    if not passwords.exists():
-        passwords.touch(mode=0o600)
-        passwords.write_text(json.dumps({"admin": secret(settings, "airflow_admin", 12)}))
+    # Written each time: an empty file, or one of another secret, would lock the person out.
+    write_whole(passwords, json.dumps({"admin": secret(settings, "airflow_admin", 12)}), 0o600)
     url = _url(settings, settings.airflow_port)
     return (
         QUIET
@@ -166,8 +168,13 @@ def lab_env(settings: Settings) -> dict[str, str]:
 @contextmanager
 def data_api(settings: Settings, progress: Callable[[str], None]) -> Iterator[Settings]:
     """Settings with a Data API that answers: the one of LAB_DATA_API_URL, a running one, or one for this block."""
-    if "data_api_url" in settings.model_fields_set or healthy(data_api_service(settings)):
+    make_private(settings.home)
+    if "data_api_url" in settings.model_fields_set:
         yield settings
+        return
+    running = data_api_service(settings)
+    if serves(running):
+        yield settings.model_copy(update={"data_api_url": running.url + "/{dataset}"})
         return
     process = data_api_service(settings, free_ports(1)[0])
     with Supervisor(settings.home / "logs") as supervisor:
@@ -175,6 +182,22 @@ def data_api(settings: Settings, progress: Callable[[str], None]) -> Iterator[Se
         supervisor.wait(process, 60)
         progress(f"no Data API is running; started one for this command at {process.url}")
         yield settings.model_copy(update={"data_api_url": process.url + "/{dataset}"})
+
+
+def serves(data_api: Process) -> bool:
+    """Whether the Data API that answers at this address is the process's own: the one with its file of positions."""
+    try:
+        reply = httpx.get(f"{data_api.url}{data_api.health}", timeout=5)
+    except httpx.HTTPError:
+        return False
+    return reply.headers.get(OWNER) == path_id(Path(data_api.env["LAB_DATOS_STATE"]))
+
+
+def make_private(home: Path) -> None:
+    """Makes LAB_HOME where it is missing, for its owner alone: its databases may hold patients' rows."""
+    home.mkdir(parents=True, exist_ok=True)
+    with suppress(PermissionError):  # a folder of somebody else, who has shared it
+        home.chmod(0o700)
 
 
 def _data_api_url(settings: Settings) -> str:

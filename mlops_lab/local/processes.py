@@ -1,28 +1,30 @@
 """Starts processes, waits until they are healthy, and ends them with all their children."""
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
-from types import FrameType
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 
 from mlops_lab.errors import LabError
-
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from mlops_lab.local.signals import handling, raise_if_stopped, uninterrupted
 
 # Seconds between SIGTERM and SIGKILL.
 GRACE = 10.0
+
+# Of Linux's prctl: the signal that a process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
 
 # Lines of the log that a `ProcessError` carries as a note.
 TAIL = 40
@@ -84,7 +86,7 @@ class Supervisor:
 
     def __exit__(self, *_exception) -> None:
         # A second Ctrl-C must not cut the clean-up short: it is bounded in time anyway.
-        with _handling(signal.SIG_IGN):
+        with handling(signal.SIG_IGN):
             self.stop()
 
     def start(self, process: Process) -> subprocess.Popen[bytes]:
@@ -98,7 +100,7 @@ class Supervisor:
             raise ProcessError(f"{process.name} runs already")
         environment = os.environ if self._environment is None else self._environment
         path = self.log(process.name)
-        with path.open("ab") as log, _uninterrupted():
+        with path.open("ab") as log, uninterrupted():
             self._log_starts[process.name] = path.stat().st_size
             self._running[process.name] = subprocess.Popen(
                 process.command,
@@ -108,6 +110,7 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_ends_with_parent(),
             )
         return self._running[process.name]
 
@@ -134,7 +137,11 @@ class Supervisor:
             raise self._error(process.name, f"ended with status {handle.returncode}")
 
     def check(self, but: str = "") -> None:
-        """Raises `ProcessError` when a process has ended by itself; `but`: the name of one that may."""
+        """Raises `ProcessError` when a process has ended by itself; `but`: the name of one that may.
+
+        Raises `KeyboardInterrupt` when a signal came whose own exception was lost.
+        """
+        raise_if_stopped()
         for name, handle in self._running.items():
             if name != but and (status := handle.poll()) is not None:
                 raise self._error(name, f"ended with status {status}")
@@ -198,7 +205,7 @@ def check_ports(processes: list[Process]) -> None:
                 probe.bind((urlsplit(process.url).hostname, process.port))
             except OSError:
                 raise ProcessError(
-                    f"port {process.port} ({process.name}) is taken; "
+                    f"port {process.port} ({process.name}) is taken{_holder(process.port)}; "
                     f"stop what listens there or set {process.port_setting}"
                 ) from None
 
@@ -226,48 +233,23 @@ def free_ports(number: int) -> list[int]:
     raise ProcessError(f"no {number} free ports from {FREE_PORTS[0]} to {FREE_PORTS[-1]}")
 
 
-@contextmanager
-def ended_by_signal() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block like Ctrl-C does, so that its clean-up runs; a second one changes nothing."""
-
-    def interrupt(*_):
-        for number in STOPS:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in STOPS}
-    # Not in a `finally`: after an interrupt the process ends, and signals stay ignored until then.
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def _ends_with_parent() -> Callable[[], None] | None:
+    """On Linux a process gets SIGTERM when the one that started it is killed; other systems have no such call."""
+    # The kernel sends it when the starting thread ends, so a thread that may end before its process can't ask for it.
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM) and None
 
 
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A signal is delivered after the block, when the process being started is on the list of those to end."""
-    received: list[int] = []
-
-    def receive(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-
-    with _handling(receive):
-        yield
-    if received:
-        os.kill(os.getpid(), received[0])
-
-
-@contextmanager
-def _handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
-    """The block with this handler of every stop signal; Python delivers signals to the main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in STOPS}
+def _holder(port: int | None) -> str:
+    """Who listens on the port, in words; empty when this user may not know it."""
     try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+        found = psutil.net_connections("tcp")
+        pids = [c.pid for c in found if c.status == psutil.CONN_LISTEN and c.laddr[1:] == (port,) and c.pid]
+        return f" by process {pids[0]} ({psutil.Process(pids[0]).name()})" if pids else ""
+    except psutil.Error:
+        return ""
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow import MlflowClient, artifacts
 from mlops_lab.contract import CONTRACT_FILE, MAX_GRAPH_BYTES, MODEL_FILE
 from mlops_lab.errors import ModelError, first_line
+from mlops_lab.model.mlflow_store import make_store
 from mlops_lab.model.tags import ModelTags, VersionTags
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -64,7 +66,12 @@ class Registry:
                 password,
             )
         self.tracking_uri = tracking_uri
-        self.client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client. Raises `ServiceError` when its SQLite file is half made."""
+        make_store(self.tracking_uri)
+        return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     def use_cases(self) -> list[str]:
         """Names of the use cases that have a registered model."""

@@ -1,10 +1,19 @@
 """The embedded services: what Airflow's tasks are forked from, and Streamlit with the options of its own file."""
 
+import json
+import resource
+import socket
+import stat
 import subprocess
 import sys
+import threading
 
 import pytest
+import uvicorn
 
+from datos.app import create_app
+from datos.settings import DatosSettings
+from mlops_lab.data.source import DataApi
 from mlops_lab.local import embedded
 from mlops_lab.local.processes import Supervisor, free_ports, without
 from mlops_lab.local.warm import MODULES
@@ -31,6 +40,55 @@ def test_streamlit_listens_on_the_given_port_and_has_the_other_options_from_its_
         printed = supervisor.log(page.name).read_text()
     assert page.url in printed
     assert "usage statistics" not in printed
+
+
+def test_a_secret_is_made_once_and_an_empty_file_is_none(tmp_path, monkeypatch):
+    settings, path = Settings(home=tmp_path), tmp_path / "secrets" / "reload_token"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # a full disk
+    try:
+        with pytest.raises(OSError, match="too large"):
+            embedded.secret(settings, "reload_token")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not path.exists()
+    path.touch()
+    made = embedded.secret(settings, "reload_token")
+    assert len(made) > 30
+    assert (embedded.secret(settings, "reload_token"), path.read_text()) == (made, made)
+    assert [stat.filemode(place.stat().st_mode) for place in (path, path.parent)] == [
+        "-rw-------",
+        "drwx------",
+    ]
+
+    (tmp_path / "airflow").mkdir()
+    (tmp_path / "airflow" / "passwords.json").touch()
+    embedded.airflow_env(settings)
+    password = embedded.secret(settings, "airflow_admin")
+    assert json.loads((tmp_path / "airflow" / "passwords.json").read_text()) == {"admin": password}
+
+
+@pytest.mark.process
+def test_a_data_api_that_answers_is_used_only_when_its_positions_are_this_labs(tmp_path, monkeypatch):
+    monkeypatch.delenv("LAB_DATA_API_URL", raising=False)
+    running = DatosSettings(state=tmp_path / "own" / "data-api.json", scale=0.005)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(create_app(running), log_config=None))
+        threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
+        for home, own in ((tmp_path / "own", True), (tmp_path / "other", False)):
+            settings = Settings(home=home, data_api_port=port)
+            with embedded.data_api(settings, lambda _: None) as reachable:
+                assert (reachable.data_api_url == f"http://127.0.0.1:{port}/{{dataset}}") is own
+                DataApi(reachable.data_api_url).fetch("covertype", home / "reply")
+        server.should_exit = True
+    assert (
+        json.loads((tmp_path / "own" / "data-api.json").read_text())["positions"]["covertype/1"]["batch"] == 1
+    )
+    assert (
+        json.loads((tmp_path / "other" / "data-api.json").read_text())["positions"]["covertype/1"]["batch"]
+        == 1
+    )
 
 
 def test_a_file_in_the_labs_folder_is_served_by_its_data_api(tmp_path):

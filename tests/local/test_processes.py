@@ -1,5 +1,6 @@
 """The supervisor: processes start with their own environment, are waited for, and leave nothing behind."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -26,11 +27,33 @@ DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); prin
 PARENT = """
 import sys, time
 from pathlib import Path
-from mlops_lab.local.processes import Process, Supervisor, ended_by_signal
+from mlops_lab.local.processes import Process, Supervisor
+from mlops_lab.local.signals import ended_by_signal
 with ended_by_signal(), Supervisor(Path(sys.argv[1])) as supervisor:
     children = [supervisor.start(Process(name, ["sleep", "600"])) for name in ("one", "two", "three")]
     print(*(child.pid for child in children), flush=True)
     time.sleep(600)
+"""
+
+LOST = """
+import os, signal, sys
+from pathlib import Path
+from mlops_lab.local import signals
+from mlops_lab.local.processes import Supervisor
+
+class Dropped:
+    def __del__(self):  # Python drops what is raised here, as in a callback of the garbage collector
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.sigpending()
+
+with signals.ended_by_signal():
+    Dropped()
+    print("on", flush=True)
+    {second}
+    try:
+        Supervisor(Path(sys.argv[1])).check()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
 """
 
 
@@ -150,6 +173,25 @@ def test_a_signal_to_the_parent_leaves_no_process(tmp_path, number):
     assert not [pid for pid in children if psutil.pid_exists(pid)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't tell a process of its parent's end")
+def test_a_parent_that_is_killed_leaves_no_process(tmp_path):
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "logs")]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    parent.kill()
+    parent.communicate(timeout=30)
+    until(lambda: not [pid for pid in children if psutil.pid_exists(pid)])
+
+
+def test_a_signal_whose_exception_is_lost_ends_the_next_check_and_a_second_one_ends_at_once(tmp_path):
+    found = []
+    for second in ("", "signals.DOUBLE = 0; os.kill(os.getpid(), signal.SIGINT)"):
+        command = [sys.executable, "-c", LOST.format(second=second), str(tmp_path / "logs")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        found.append((done.stdout.split(), done.returncode))
+    assert found == [(["on", "interrupted"], 0), (["on"], 130)]
+
+
 def test_it_works_outside_the_main_thread(tmp_path):
     statuses = []
 
@@ -171,7 +213,10 @@ def test_a_taken_port_is_named_with_its_setting():
         taken.listen()
         with pytest.raises(ProcessError) as raised:
             check_ports([web])
-    assert str(raised.value) == f"port {web.port} (Web) is taken; stop what listens there or set WEB_PORT"
+    holder = f"process {os.getpid()} ({psutil.Process().name()})"
+    assert str(raised.value) == (
+        f"port {web.port} (Web) is taken by {holder}; stop what listens there or set WEB_PORT"
+    )
     check_ports([web])
 
 

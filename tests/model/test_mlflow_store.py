@@ -1,0 +1,69 @@
+"""MLflow's SQLite file: whole or not there, whoever is killed or comes at the same time."""
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import time
+
+import pytest
+
+from mlops_lab.errors import ServiceError
+from mlops_lab.model.registry import Registry
+
+fork = multiprocessing.get_context("fork")  # MLflow is imported already
+
+
+def use(url: str) -> None:
+    Registry(url).client.search_experiments()
+
+
+def test_a_killed_first_command_and_two_at_once_leave_a_whole_file(tmp_path):
+    url = f"sqlite:///{tmp_path}/mlflow.db"
+    killed = fork.Process(target=use, args=(url,))
+    killed.start()
+    while not (tmp_path / "mlflow.db.part").exists():
+        assert killed.is_alive()
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join(30)
+    assert not (tmp_path / "mlflow.db").exists()
+
+    both = [fork.Process(target=use, args=(url,)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+    use(url)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        [],
+        ["CREATE TABLE alembic_version (version_num TEXT)"],
+        [
+            "CREATE TABLE alembic_version (version_num TEXT)",
+            "INSERT INTO alembic_version VALUES ('x')",
+            "CREATE TABLE _alembic_tmp_trace_tags (a TEXT)",
+        ],
+    ],
+    ids=["empty", "before the first step", "in a step"],
+)
+def test_a_half_made_file_is_named_with_what_to_do(tmp_path, left):
+    file = tmp_path / "mlflow.db"
+    file.touch()
+    with sqlite3.connect(file) as db:
+        for statement in left:
+            db.execute(statement)
+    db.close()
+    with pytest.raises(ServiceError, match=rf"^{file} is half made.*move it away, then run again$"):
+        use(f"sqlite:///{file}")
+
+
+def test_a_file_of_another_kind_is_named(tmp_path):
+    (tmp_path / "mlflow.db").write_text("no database, " * 100)
+    with pytest.raises(ServiceError, match=r"mlflow\.db can't be read: file is not a database"):
+        use(f"sqlite:///{tmp_path}/mlflow.db")
