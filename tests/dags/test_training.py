@@ -33,9 +33,17 @@ def settings():
         dag.dag_id: [dag.max_active_runs, dag.catchup, str(dag.timetable.serialize())] for dag in dags
     } | {"unbounded": unbounded}
 
+def raised(use_case):
+    found = runpy.run_path(os.path.join(sys.argv[1], "training.py"))
+    try:
+        found["flats_training"].get_task("validate").python_callable(use_case, 1)
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+
 before = settings()
 pathlib.Path(sys.argv[2]).write_text(sys.argv[3])
-print("RESULT" + json.dumps([before, settings()]))
+os.environ["LAB_HOME"] = sys.argv[2]  # a file
+print("RESULT" + json.dumps([before, settings(), raised("flats"), raised("nothing")]))
 """
 
 
@@ -83,10 +91,14 @@ def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airfl
     (folder / "broken.py").write_text("1 / 0")
 
     added = folder / "houses.py", FLATS.replace('name="flats"', 'name="houses"')
-    found, after = in_airflow(LIST, *map(str, added), LAB_USE_CASES=str(folder))
+    found, after, disk, name = in_airflow(LIST, *map(str, added), LAB_USE_CASES=str(folder))
     assert found.pop("unbounded") == after.pop("unbounded") == []
     assert set(found) == {"flats_training", "monitoring"}
     runs, catchup, timetable = found["flats_training"]
     assert (runs, catchup) == (1, False)
     assert "*/15 * * * *" in timetable
     assert set(after) == {"flats_training", "houses_training", "monitoring"}
+    # A fault of the disk is one line, and a later try can succeed; a name that isn't there stays wrong.
+    assert disk[0] == "ServiceError"
+    assert disk[1].startswith(f"{folder / 'houses.py'}: File exists; ")
+    assert name[0] == "AirflowFailException"
