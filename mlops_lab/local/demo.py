@@ -22,7 +22,6 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
     case.
     """
     progress = Progress()
-    embedded.make_private(settings.home)
     migration, airflow = embedded.airflow(settings)
     mlflow, data_api = embedded.mlflow(settings), embedded.data_api_service(settings)
     inference = embedded.inference(settings)

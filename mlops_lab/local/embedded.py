@@ -5,7 +5,7 @@ import secrets
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -168,7 +168,6 @@ def lab_env(settings: Settings) -> dict[str, str]:
 @contextmanager
 def data_api(settings: Settings, progress: Callable[[str], None]) -> Iterator[Settings]:
     """Settings with a Data API that answers: the one of LAB_DATA_API_URL, a running one, or one for this block."""
-    make_private(settings.home)
     if "data_api_url" in settings.model_fields_set:
         yield settings
         return
@@ -191,13 +190,6 @@ def serves(data_api: Process) -> bool:
     except httpx.HTTPError:
         return False
     return reply.headers.get(OWNER) == path_id(Path(data_api.env["LAB_DATOS_STATE"]))
-
-
-def make_private(home: Path) -> None:
-    """Makes LAB_HOME where it is missing, for its owner alone: its databases may hold patients' rows."""
-    home.mkdir(parents=True, exist_ok=True)
-    with suppress(PermissionError):  # a folder of somebody else, who has shared it
-        home.chmod(0o700)
 
 
 def _data_api_url(settings: Settings) -> str:

@@ -29,7 +29,11 @@ def ended_by_signal() -> Iterator[None]:
         yield
         return
     _first, _installed = None, True
-    before = {number: signal.signal(number, _interrupt) for number in STOPS}
+    # Under `nohup` a closed terminal ends nothing.
+    stops = [
+        number for number in STOPS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, _interrupt) for number in stops}
     try:
         yield
     finally:

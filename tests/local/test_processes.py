@@ -163,7 +163,14 @@ def test_a_process_that_ignores_sigterm_is_killed(supervisor, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_to_the_parent_leaves_no_process(tmp_path, number):
     command = [sys.executable, "-c", PARENT, str(tmp_path / "logs")]
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # These tests may run under `nohup`, and then the parent would ignore SIGHUP.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
     children = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(children) == 3
     for _ in range(2):  # the second signal changes nothing
@@ -190,6 +197,13 @@ def test_a_signal_whose_exception_is_lost_ends_the_next_check_and_a_second_one_e
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         found.append((done.stdout.split(), done.returncode))
     assert found == [(["on", "interrupted"], 0), (["on"], 130)]
+
+
+def test_a_closed_terminal_ends_nothing_under_nohup():
+    code = "import os, signal; from mlops_lab.local.signals import ended_by_signal\n"
+    code += "with ended_by_signal(): os.kill(os.getpid(), signal.SIGHUP); print('on')"
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip() == "on"
 
 
 def test_it_works_outside_the_main_thread(tmp_path):
