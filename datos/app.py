@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, FastAPI, Header, Query, Request
+from fastapi import Depends, FastAPI, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -20,6 +20,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from pydantic import BaseModel, Field
 from starlette.middleware.base import RequestResponseEndpoint
 
 from datos.catalog import Catalog, UnknownDatasetError
@@ -39,10 +40,14 @@ DAYS = frozenset(
     ]
 )
 
+Name = Annotated[str, Path(description="A data set that GET / lists", examples=["realtor"])]
 Group = Annotated[int, Query(ge=1, le=10, description="The course's group, 1 to 10")]
 Day = Annotated[
     str | None,
-    Query(description="Day of the group's class, a weekday's name or 1 to 31: rows come as objects"),
+    Query(
+        description="Day of the group's class, a weekday's name or 1 to 31: rows come as objects",
+        json_schema_extra={"enum": [*sorted(DAYS), *map(str, range(1, 32))]},
+    ),
 ]
 
 Key = Annotated[
@@ -54,13 +59,28 @@ Key = Annotated[
 ]
 
 
-def _find(dataset: str, request: Request) -> Dataset:
+def _find(dataset: Name, request: Request) -> Dataset:
     found = request.app.state.catalog.get(dataset)
     request.state.dataset = dataset
     return found
 
 
 Found = Annotated[Dataset, Depends(_find)]
+
+
+class _Detail(BaseModel):
+    detail: str = Field(description="one line: what is wrong, and what to do")
+
+
+_Replies = dict[int | str, dict[str, Any]]
+_UNUSABLE: _Replies = {
+    404: {"model": _Detail, "description": "No such data set"},
+    422: {"model": _Detail, "description": "A parameter that can't be used"},
+    503: {"model": _Detail, "description": "The data set or the positions can't be read; try again"},
+}
+_CSV: _Replies = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+_MOVES: _Replies = _UNUSABLE | {403: {"model": _Detail, "description": "Asked by a page of another site"}}
+_NEXT: _Replies = _MOVES | {400: {"model": _Detail, "description": "The end of the data"}}
 
 
 class _RefusedError(LabError):
@@ -70,6 +90,12 @@ class _RefusedError(LabError):
         super().__init__(detail)
         self.status = status
         self.detail = detail
+
+
+def _not_from_another_site(request: Request) -> None:
+    """Refuses what a page of another site makes a browser send, such as an image's address: it would move positions."""
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        raise _RefusedError(403, "a page of another site can't request data; open the address itself")
 
 
 def create_app(settings: DatosSettings | None = None, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -114,14 +140,14 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
             response.headers[OWNER] = path_id(settings.state)
         return {"status": "ok"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     def exposition() -> Response:
         """Requests, rows served and positions, for Prometheus."""
         return Response(metrics.text(positions.all()), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/{dataset}/data")
+    @app.get("/{dataset}/data", responses=_NEXT, dependencies=[Depends(_not_from_another_site)])
     def data(
-        dataset: str, found: Found, group_number: Group, day: Day = None, idempotency_key: Key = ""
+        dataset: Name, found: Found, group_number: Group, day: Day = None, idempotency_key: Key = ""
     ) -> Response:
         """The group's next batch: lists of texts, or with `day` objects; 400 at the end of the data."""
         key = _day(day)
@@ -149,27 +175,31 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
         }
         return Response(orjson.dumps(reply), media_type="application/json")
 
-    @app.get("/{dataset}/restart_data_generation")
-    def restart(dataset: str, found: Found, group_number: Group, day: Day = None) -> dict[str, Any]:
+    @app.get(
+        "/{dataset}/restart_data_generation",
+        responses=_MOVES,
+        dependencies=[Depends(_not_from_another_site)],
+    )
+    def restart(dataset: Name, found: Found, group_number: Group, day: Day = None) -> dict[str, Any]:
         """Resets the group's position to the first batch; with `day`, only the position of that day."""
         positions.restart(dataset, group_number, _day(day))
         reply = {"ok": True, "dataset": dataset, "group_number": group_number}
         return reply if day is None else reply | {"day": day}
 
-    @app.get("/{dataset}/columns")
-    def columns(dataset: str, found: Found) -> list[str]:
+    @app.get("/{dataset}/columns", responses=_UNUSABLE)
+    def columns(dataset: Name, found: Found) -> list[str]:
         """Names of the columns, in the order of the rows."""
         return list(found.columns)
 
-    @app.get("/{dataset}/data.csv")
+    @app.get("/{dataset}/data.csv", response_class=Response, responses=_CSV | _UNUSABLE)
     def download(
-        dataset: str,
+        dataset: Name,
         found: Found,
         batch: Annotated[
             int | None,
             Query(ge=1, description="Number of the batch; all batches without it"),
         ] = None,
-    ) -> StreamingResponse:
+    ) -> Response:
         """One batch, or all batches, as CSV. No group's position changes."""
         if batch is not None and batch > len(found.sizes):
             raise _RefusedError(404, f"{dataset} has no batch {batch}; it has 1 to {len(found.sizes)}")

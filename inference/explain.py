@@ -39,7 +39,7 @@ def _class(asked: str | None, contract: Contract, predicted: Any) -> str | None:
     """The class whose probability is explained: the requested one, else true (binary) or the predicted one."""
     if contract.task == "regression":
         return None
-    if asked:
+    if asked is not None:
         if asked not in contract.classes:
             raise problem("class", "category", f"must be one of {', '.join(contract.classes[:50])}")
         return asked

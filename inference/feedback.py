@@ -15,7 +15,7 @@ from mlops_lab.features import TEXT_LIMIT, FieldError
 
 _FIELDS = ("prediction_id", "actual", "group_key", "use_case")
 _ID = re.compile(r"[0-9a-f]{32}")
-_MAX_KEYS = 50
+MAX_KEYS = 50
 
 
 def respond(service: Service, call: Call) -> Reply:
@@ -68,8 +68,8 @@ def _group_key(key: Any) -> dict[str, Any] | None:
     """Column name to value. Only types and lengths are checked: the contract has no list of the key's columns."""
     if key is None:
         return None
-    if not isinstance(key, dict) or not 0 < len(key) <= _MAX_KEYS:
-        raise problem("group_key", "type", f"must be an object of 1 to {_MAX_KEYS} columns and their values")
+    if not isinstance(key, dict) or not 0 < len(key) <= MAX_KEYS:
+        raise problem("group_key", "type", f"must be an object of 1 to {MAX_KEYS} columns and their values")
     for name, value in key.items():
         if isinstance(value, (dict, list)) or max(len(name), len(str(value))) > TEXT_LIMIT:
             raise problem(

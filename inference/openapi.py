@@ -6,8 +6,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from inference.champions import Champion, Champions
+from inference.feedback import MAX_KEYS
 from mlops_lab.contract import Contract
-from mlops_lab.features import Boolean
+from mlops_lab.features import TEXT_LIMIT, Boolean
 
 _REF = "#/components/schemas/"
 
@@ -47,8 +48,18 @@ class LiveOpenApi:
             paths[f"/explain/{name}"] = {"post": _explain(champion)}
             if name == self._default:
                 paths["/predict"] = {"post": _predict(champion, "predict")}
-        paths["/feedback"] = {"post": _feedback([c.use_case for c in served], self._default)}
+        for path, operations in paths.items():
+            if "{use_case}" in path:
+                for parameter in operations["get"]["parameters"]:
+                    if parameter["name"] == "use_case" and served:
+                        parameter["schema"]["examples"] = [champion.use_case for champion in served]
+        paths["/feedback"] = {"post": _feedback([c.contract for c in served], self._default)}
         return document
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The replies with these statuses, for a route of FastAPI."""
+    return {status: _ERRORS[str(status)] for status in statuses}
 
 
 def _predict(champion: Champion, operation: str) -> dict[str, Any]:
@@ -68,7 +79,7 @@ def _predict(champion: Champion, operation: str) -> dict[str, Any]:
         "requestBody": _body({"oneOf": [row, many]}, contract.example),
         "responses": {
             "200": _reply("Predictions, in the order of the rows", f"{name}_predictions"),
-            **_ERRORS,
+            **_PREDICT_ERRORS,
         },
     }
 
@@ -80,7 +91,7 @@ def _explain(champion: Champion) -> dict[str, Any]:
         "operationId": f"explain_{name}",
         "summary": f"What moved a prediction: {contract.title}",
         "requestBody": _body({"$ref": f"{_REF}{name}"}, contract.example),
-        "responses": {"200": _reply("Contributions of the fields", f"{name}_explanation"), **_ERRORS},
+        "responses": {"200": _reply("Contributions of the fields", f"{name}_explanation"), **_PREDICT_ERRORS},
     }
     if contract.classes:
         asked = {"type": "string", "enum": contract.classes}
@@ -89,29 +100,38 @@ def _explain(champion: Champion) -> dict[str, Any]:
     return operation
 
 
-def _feedback(names: list[str], default: str) -> dict[str, Any]:
-    schema = {
-        "type": "object",
-        "required": ["prediction_id", "actual"],
-        "additionalProperties": False,
-        "properties": {
-            "use_case": {"type": "string", "default": default, "examples": names},
-            "prediction_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-            "actual": {"description": "the true value of the target"},
-            "group_key": {
-                "type": ["object", "null"],
-                "description": "column name to value; without it the row never becomes training data",
-            },
-        },
-    }
+def _feedback(contracts: list[Contract], default: str) -> dict[str, Any]:
+    bodies = [_feedback_body(contract, contract.use_case == default) for contract in contracts]
     return {
         "tags": ["predict"],
         "operationId": "feedback",
         "summary": "The ground truth of an earlier prediction",
-        "requestBody": _body(schema, None),
+        "requestBody": _body({"oneOf": bodies} if bodies else {"type": "object"}, None),
         "responses": {
             "202": {"description": "Accepted; it is stored and will be moved to the database"},
-            **_ERRORS,
+            **_PREDICT_ERRORS,
+        },
+    }
+
+
+def _feedback_body(contract: Contract, default: bool) -> dict[str, Any]:
+    value = {"type": ["string", "number", "boolean", "null"], "maxLength": TEXT_LIMIT}
+    return {
+        "type": "object",
+        "required": ["prediction_id", "actual", *([] if default else ["use_case"])],
+        "additionalProperties": False,
+        "properties": {
+            "use_case": {"type": "string", "enum": [contract.use_case]},
+            "prediction_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+            "actual": contract.target.model_copy(update={"required": True}).json_schema(),
+            "group_key": {
+                "type": ["object", "null"],
+                "description": "column name to value; without it the row never becomes training data",
+                "minProperties": 1,
+                "maxProperties": MAX_KEYS,
+                "propertyNames": {"maxLength": TEXT_LIMIT},
+                "additionalProperties": value,
+            },
         },
     }
 
@@ -193,8 +213,15 @@ _PROBLEMS = {
 }
 _ERRORS = {
     "400": _reply("The body is not JSON", "Refusal"),
+    "401": _reply("The token is missing or wrong", "Refusal"),
+    "403": _reply("No token is set", "Refusal"),
+    "404": _reply("No such use case or category", "Refusal"),
     "413": _reply("Too many rows or bytes", "Refusal"),
     "415": _reply("Another content type than JSON", "Refusal"),
-    "422": _reply("A row breaks the contract: field, rule and message of every fault", "Problems"),
-    "503": _reply("No model yet, or too busy; try again after Retry-After seconds", "Refusal"),
+    "422": _reply("A row or a parameter breaks its rule: field, rule and message of each fault", "Problems"),
+    "503": _reply(
+        "No model yet, too busy, or the registry does not answer; try again after Retry-After seconds",
+        "Refusal",
+    ),
 }
+_PREDICT_ERRORS = {status: _ERRORS[status] for status in ("400", "404", "413", "415", "422", "503")}

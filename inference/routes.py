@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from inference.errors import ReloadDisabled, UnknownFeature, WrongToken
+from inference.openapi import refusals
 from inference.service import Service
 from mlops_lab.errors import NoChampionError
 from mlops_lab.features import SCHEMA_VALUES, TEXT_LIMIT, Category
@@ -36,7 +37,12 @@ def router(service: Service) -> APIRouter:
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @routes.get("/ready", summary="Whether the champions are served; 503 when none is", tags=["service"])
+    @routes.get(
+        "/ready",
+        summary="Whether the champions are served; 503 when none is",
+        tags=["service"],
+        responses=refusals(503),
+    )
     async def ready() -> dict[str, Any]:
         # A new replica that serves the first of three champions must not get requests for the others.
         if not champions.looked:
@@ -52,7 +58,12 @@ def router(service: Service) -> APIRouter:
     def metrics() -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @routes.post("/reload", summary="Check the aliases now; needs the reload token", tags=["service"])
+    @routes.post(
+        "/reload",
+        summary="Check the aliases now; needs the reload token",
+        tags=["service"],
+        responses=refusals(401, 403, 422),
+    )
     async def reload(authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
         token = service.settings.reload_token
         # An empty token would let every caller in.
@@ -70,7 +81,12 @@ def router(service: Service) -> APIRouter:
     async def models() -> dict[str, Any]:
         return _models(service)
 
-    @routes.get("/models/{use_case}", summary="The contract of the served champion", tags=["models"])
+    @routes.get(
+        "/models/{use_case}",
+        summary="The contract of the served champion",
+        tags=["models"],
+        responses=refusals(404, 422, 503),
+    )
     async def contract(
         use_case: str,
         full: Annotated[bool, Query(description="with the reference histograms of the features")] = False,
@@ -80,7 +96,10 @@ def router(service: Service) -> APIRouter:
         return Response(text, media_type="application/json", headers={"X-Model-Version": champion.label})
 
     @routes.get(
-        "/models/{use_case}/features/{feature}", summary="Look up values of a category", tags=["models"]
+        "/models/{use_case}/features/{feature}",
+        summary="Look up values of a category",
+        tags=["models"],
+        responses=refusals(404, 422, 503),
     )
     async def values(
         use_case: str, feature: str, q: Annotated[str, Query(max_length=TEXT_LIMIT)] = ""
@@ -102,7 +121,10 @@ def router(service: Service) -> APIRouter:
         }
 
     @routes.get(
-        "/models/{use_case}/check", summary="Predict the example; neither logged nor counted", tags=["models"]
+        "/models/{use_case}/check",
+        summary="Predict the example; neither logged nor counted",
+        tags=["models"],
+        responses=refusals(404, 422, 503),
     )
     async def check(use_case: str) -> dict[str, Any]:
         champion = champions.get(use_case)
@@ -110,7 +132,10 @@ def router(service: Service) -> APIRouter:
         return {"predictions": result.values, "model": champion.name}
 
     @routes.get(
-        "/models/{use_case}/versions", summary="Every version, as the registry has it", tags=["models"]
+        "/models/{use_case}/versions",
+        summary="Every version, as the registry has it",
+        tags=["models"],
+        responses=refusals(404, 422, 503),
     )
     async def versions(use_case: str) -> dict[str, Any]:
         registered = await asyncio.to_thread(champions.versions, use_case)

@@ -204,6 +204,7 @@ class Contract(BaseModel):
         """One row of `POST /predict` as a JSON schema."""
         return {
             "title": self.title,
+            "description": self._about_texts(),
             "type": "object",
             "additionalProperties": False,
             "required": [f.name for f in self.features],
@@ -227,6 +228,14 @@ class Contract(BaseModel):
     @classmethod
     def load(cls, folder: Path) -> "Contract":
         return cls.model_validate_json((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
+
+    def _about_texts(self) -> str:
+        texts = ", ".join(f'"{text}"' for text in ("", *self.missing))
+        return (
+            "Values are read as the pipeline reads them, so a text may stand for a value: a decimal number, true, yes, "
+            "1, false, no or 0 for a boolean, and a moment (`2024-01-31T10:00:00`) for its day. A category takes a "
+            f"number, which is read as its text. The texts {texts} count as null."
+        )
 
     @cached_property
     def _names(self) -> frozenset[str]:

@@ -127,6 +127,9 @@ class Number(_Feature):
     def _parse(self, raw: Any) -> float:
         if isinstance(raw, bool) or not isinstance(raw, int | float | str | np.number):
             raise FieldError("type", "must be a number")
+        # Python also reads "1_000", and the digits of every script.
+        if isinstance(raw, str) and ("_" in raw or not raw.isascii()):
+            raise FieldError("type", f"must be a number, not {_short(raw)}")
         try:
             # The sum makes 0.0 of -0.0: equal values must have equal hashes.
             value = float(raw) + 0.0
@@ -145,8 +148,11 @@ class Number(_Feature):
             raise FieldError("maximum", f"must be at most {self.maximum:g}, not {value:g}")
 
     def _json_type(self) -> dict[str, Any]:
-        bounds = {"minimum": self.minimum, "maximum": self.maximum}
-        return {"type": "number"} | {key: bound for key, bound in bounds.items() if bound is not None}
+        return {
+            "type": "number",
+            "minimum": -FLOAT32_MAX if self.minimum is None else self.minimum,
+            "maximum": FLOAT32_MAX if self.maximum is None else self.maximum,
+        }
 
 
 class Integer(Number):
@@ -188,13 +194,15 @@ class Boolean(_Feature):
 
 
 class Date(_Feature):
-    """A calendar day, `YYYY-MM-DD`; encoded as days since 1970-01-01."""
+    """A calendar day, `YYYY-MM-DD`, or a moment, of which the day counts; encoded as days since 1970-01-01."""
 
     type: Literal["date"] = "date"
     __init__ = _Feature.__init__
     minimum: date | None = None
     maximum: date | None = None
     _EPOCH: ClassVar[int] = date(1970, 1, 1).toordinal()
+    # Python also reads weeks, days without hyphens, and any character between day and time.
+    _DAY: ClassVar[re.Pattern[str]] = re.compile(r"\d{4}-\d{2}-\d{2}([T ].+)?", re.ASCII)
 
     def _parse(self, raw: Any) -> date:
         if isinstance(raw, datetime):
@@ -202,7 +210,9 @@ class Date(_Feature):
         if isinstance(raw, date):
             return raw
         try:
-            return date.fromisoformat(str(raw)[:10])
+            if not self._DAY.fullmatch(str(raw)):
+                raise ValueError
+            return datetime.fromisoformat(str(raw)).date()
         except ValueError:
             raise FieldError("type", f"must be a date like 2024-01-31, not {_short(raw)}") from None
 

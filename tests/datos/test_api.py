@@ -198,6 +198,19 @@ def test_a_bad_request_is_one_line_and_never_the_end_of_the_data(serve, address,
     assert api.get("/realtor/data?group_number=1").json()["batch_number"] == 1
 
 
+def test_a_page_of_another_site_moves_no_position(serve):
+    api = serve()
+    for path in ("/realtor/data", "/realtor/restart_data_generation"):
+        reply = api.get(path, params={"group_number": 1}, headers={"Sec-Fetch-Site": "cross-site"})
+        assert reply.status_code == 403
+        assert "another site" in reply.json()["detail"]
+    # A typed address, a link on a page of this machine, a program.
+    for headers in ({"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-site"}, {}):
+        assert api.get("/realtor/data", params={"group_number": 1}, headers=headers).status_code == 200
+    assert 'datos_position{dataset="realtor",day="",group="1"} 3.0' in api.get("/metrics").text
+    assert api.get("/health", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
 def test_index_columns_and_csv(serve):
     api = serve()
     index = api.get("/").json()["datasets"]
