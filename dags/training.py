@@ -5,7 +5,7 @@ from inspect import Parameter, Signature, signature
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.timetables.trigger import CronTriggerTimetable
 from pendulum import datetime, duration
@@ -29,17 +29,20 @@ def step(kind=task, **options):
     def make(run):
         def opened(name, *arguments, **named):
             # Tasks import the library, this file doesn't: the DAG processor reads it every few seconds.
-            from mlops_lab.data.payload import BatchShapeError
+            from mlops_lab.data.payload import BrokenBatchError
             from mlops_lab.errors import LabError, ServiceError, foreign_errors_as_lines
             from mlops_lab.lab import Lab
+            from mlops_lab.steps.attempts import attempt
 
             try:
                 with foreign_errors_as_lines():
                     lab = Lab(Settings(), progress=log.info)
-                    return run(lab, lab.use_case(name), *arguments, **named)
+                    batch = get_current_context()["ti"].xcom_pull(task_ids="land")
+                    with attempt(lab, batch):
+                        return run(lab, lab.use_case(name), *arguments, **named)
             except ServiceError:
                 raise  # The service can be back at the next try.
-            except BatchShapeError as fault:
+            except BrokenBatchError as fault:
                 raise AirflowSkipException(str(fault)) from None
             except LabError as error:
                 raise AirflowFailException(str(error)) from error

@@ -14,6 +14,7 @@ from rich.status import Status
 from rich.table import Table
 
 from mlops_lab.errors import LabError
+from mlops_lab.formatting import counted
 from mlops_lab.local.command import Commands, err, out
 from mlops_lab.local.signals import raise_if_stopped
 from mlops_lab.settings import Settings
@@ -45,7 +46,7 @@ def run(
     """The whole loop in this process, batch by batch, without Airflow."""
     from mlops_lab.local.embedded import data_api
     from mlops_lab.loop import run_loop
-    from mlops_lab.status import status
+    from mlops_lab.status import show, status
 
     settings, started = Settings(), time.monotonic()
 
@@ -56,7 +57,7 @@ def run(
     with data_api(settings, progress) as reachable:
         lab = _lab(reachable, progress)
         run_loop(lab, lab.use_case(use_case), batches)
-    _print_status(status(lab, use_case))
+    show(status(lab, use_case), out)
 
 
 @app.command()
@@ -80,7 +81,7 @@ def show_status(
     as_json: AsJson = False,
 ) -> None:
     """The champion, its scores, the batches and their decisions."""
-    from mlops_lab.status import status
+    from mlops_lab.status import show, status
 
     lab = _lab(Settings())
     names = [use_case] if use_case else list(read_use_cases(lab.settings.use_cases)[0])
@@ -89,7 +90,7 @@ def show_status(
         _print_json(entries)
     else:
         for entry in entries:
-            _print_status(entry)
+            show(entry, out)
 
 
 @app.command()
@@ -180,6 +181,19 @@ def reset(
     with data_api(settings, lambda _: None) as reachable:
         reset_use_case(_lab(reachable), definition)
     out.print(f"{use_case} was reset; its data starts again with the first batch")
+
+
+@app.command()
+def retry(
+    use_case: UseCaseName,
+    batch: Annotated[int | None, typer.Option(help="its number in `lab status`; default: all")] = None,
+) -> None:
+    """Opens broken batches again, after what broke them was mended; the next run of the loop takes them up."""
+    from mlops_lab.steps.attempts import retry
+
+    lab = _lab(Settings())
+    opened = retry(lab, lab.use_case(use_case), batch)
+    out.print(f"{counted(opened, 'batch', 'batches')} opened again; `lab run {use_case}` takes them up")
 
 
 @app.command()
@@ -304,31 +318,6 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=str))
-
-
-def _print_status(entry: dict[str, Any]) -> None:
-    from mlops_lab.status import ChampionStatus
-
-    out.print(f"\n[bold]{entry['use_case']}[/bold]")
-    if entry["champion"]:
-        champion = ChampionStatus(**entry["champion"])
-        out.print(f"champion: version {champion.version} ({champion.candidate}), {champion.scores}")
-    else:
-        out.print("no champion yet")
-    if entry["batches"]:
-        counts = ("received", "quarantined", "clean")
-        table = Table(
-            "batch", "state", "received", "quarantined", "new clean", "decision", "reason", box=None
-        )
-        for batch in entry["batches"]:
-            table.add_row(
-                str(batch["batch_number"]),
-                batch["state"],
-                *(f"{batch[name]:,}" if batch[name] is not None else "" for name in counts),
-                batch["decision"] or "",
-                batch["fault"] or batch["reason"] or "",
-            )
-        out.print(table)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from typing import Any
 # The user and password of an address, as in `http://user:password@host`.
 _LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 
+# MLflow's codes for a request that it refuses.
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
+
 
 class LabError(Exception):
     """Something the person can act on. Its text is one line; the traceback is for the log."""
@@ -46,12 +49,17 @@ class NoChampionError(ModelError):
 
 @contextmanager
 def foreign_errors_as_lines() -> Iterator[None]:
-    """An error of MLflow, a database or the disk in the block becomes a `ServiceError`; every other one passes."""
+    """An error of MLflow, a database or the disk in the block becomes a `ServiceError`; every other one passes.
+
+    It becomes a plain `LabError` when the service refuses the request: then a later try can't succeed.
+    """
     try:
         yield
     except Exception as error:
         if isinstance(error, LabError) or (line := _foreign(error)) is None:
             raise
+        if type(error).__name__ == "DataError" or getattr(error, "error_code", "") in _REFUSALS:
+            raise LabError(f"a request is refused: {first_line(error)}") from error
         raise ServiceError(line) from error
 
 

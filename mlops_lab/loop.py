@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from mlops_lab.data.payload import BatchShapeError
+from mlops_lab.data.payload import BrokenBatchError
 from mlops_lab.data.source import EndOfDataError
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
+from mlops_lab.steps.attempts import attempt
 from mlops_lab.steps.decide import decide
 from mlops_lab.steps.ingest import KnownBatchError, finish, fruitless, land, newest, prepare, validate
 from mlops_lab.steps.promote import Outcome, promote, roll_out
@@ -27,7 +28,7 @@ class BatchResult:
 
 
 def run_loop(lab: Lab, use_case: UseCase, most: int | None = None) -> None:
-    """Batch by batch until the data ends, or `most` batches. A broken payload costs its batch alone.
+    """Batch by batch until the data ends, or `most` batches. A broken batch costs itself alone.
 
     Raises `LabError` when the newest batches brought no row, and every other one of the steps.
     """
@@ -38,7 +39,7 @@ def run_loop(lab: Lab, use_case: UseCase, most: int | None = None) -> None:
         except (EndOfDataError, KnownBatchError) as reason:
             lab.progress(f"no further batch: {reason}")
             return
-        except BatchShapeError as fault:
+        except BrokenBatchError as fault:
             lab.progress(f"broken: {fault}")
         done += 1
         if (reason := fruitless(lab, use_case)) is not None:
@@ -51,14 +52,17 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
     Raises `EndOfDataError` and `KnownBatchError` when there is no new batch, and every other `LabError` of the steps.
     """
     batch = land(lab, use_case)
-    validate(lab, use_case, batch.id)
-    prepare(lab, use_case, batch.id)
-    return _learn(lab, use_case, batch.id, force, again=force)
+    with attempt(lab, batch.id):
+        validate(lab, use_case, batch.id)
+        prepare(lab, use_case, batch.id)
+        return _learn(lab, use_case, batch.id, force, again=force)
 
 
 def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
     """Trains on the stored rows, as part of the newest batch. force: also when the policy decides against it."""
-    return _learn(lab, use_case, newest(lab, use_case).id, force, again=True)
+    batch = newest(lab, use_case)
+    with attempt(lab, batch.id):
+        return _learn(lab, use_case, batch.id, force, again=True)
 
 
 def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool, again: bool) -> BatchResult:

@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from mlops_lab.errors import ModelError
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
@@ -72,3 +75,27 @@ def status(lab: Lab, name: str) -> dict[str, Any]:
         "versions": len(lab.registry.versions(name)),
         "batches": [asdict(batch) for batch in lab.ledger.batches(name)],
     }
+
+
+def show(entry: dict[str, Any], out: Console) -> None:
+    """Prints an entry of `status`."""
+    out.print(f"\n[bold]{entry['use_case']}[/bold]")
+    if entry["champion"]:
+        champion = ChampionStatus(**entry["champion"])
+        out.print(f"champion: version {champion.version} ({champion.candidate}), {champion.scores}")
+    else:
+        out.print("no champion yet")
+    if entry["batches"]:
+        counts = ("received", "quarantined", "clean")
+        table = Table(
+            "batch", "state", "received", "quarantined", "new clean", "decision", "reason", box=None
+        )
+        for batch in entry["batches"]:
+            table.add_row(
+                str(batch["batch_number"]),
+                batch["state"],
+                *(f"{batch[name]:,}" if batch[name] is not None else "" for name in counts),
+                batch["decision"] or "",
+                batch["fault"] or batch["reason"] or "",
+            )
+        out.print(table)

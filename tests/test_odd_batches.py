@@ -8,10 +8,14 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateTable
 
 from mlops_lab import Integer
+from mlops_lab.data.database import StoreError
+from mlops_lab.data.payload import BrokenBatchError
 from mlops_lab.data.use_case_tables import raw_tables
-from mlops_lab.errors import ModelError
+from mlops_lab.errors import LabError, ModelError
 from mlops_lab.loop import run_batch, run_loop
 from mlops_lab.model.registry import CHAMPION
+from mlops_lab.steps.attempts import attempt, retry
+from mlops_lab.steps.ingest import prepare
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
@@ -20,6 +24,10 @@ from tests.support.flats import batch, flats
 def without_pictures(monkeypatch):
     """They take half of the time of a small training."""
     monkeypatch.setattr("mlops_lab.model.figures.draw", lambda *_: [])
+
+
+def killed(*_):
+    raise KeyboardInterrupt
 
 
 def test_odd_values_go_to_quarantine_and_odd_payloads_are_broken(trained, use_case, course):
@@ -60,6 +68,46 @@ def test_texts_of_any_length_fit_into_mysql(use_case):
         ddl = str(CreateTable(table).compile(dialect=mysql.dialect()))
         assert " TEXT" not in ddl
         assert ddl.count("LONGTEXT") == (6 if table.name == "flats_raw" else 2)
+
+
+def test_a_batch_that_fails_three_times_is_closed_and_opened_again_after_a_mend(
+    trained, use_case, course, monkeypatch
+):
+    def clean(frame):
+        raise ValueError("rent\ud800")
+
+    def away(*_):
+        raise StoreError("the database is away")
+
+    faulty, ledger = replace(use_case, clean=clean), trained.ledger
+    course.will_answer(batch(2, flats(50)), batch(3, flats(60)), END)
+    for fault in (away, killed):  # no fault of the batch
+        with monkeypatch.context() as patch:
+            patch.setattr("mlops_lab.loop.prepare", fault)
+            with pytest.raises((StoreError, KeyboardInterrupt)):
+                run_batch(trained, use_case)
+    assert ledger.batches("flats")[1].attempts == 0
+    for count in (1, 2):
+        with pytest.raises(ValueError, match="rent"):
+            run_batch(trained, faulty)
+        with (
+            pytest.raises(ValueError, match="rent"),
+            attempt(trained, 2),
+        ):  # as when Airflow tries a task again
+            prepare(trained, faulty, 2)
+        assert (ledger.batch(2).state, ledger.batch(2).attempts) == ("stored", count)
+    with pytest.raises(BrokenBatchError, match=r"batch 2 failed 3 times.*ValueError.*`lab retry flats`"):
+        run_batch(trained, faulty)
+    assert (ledger.batch(2).state, ledger.batch(2).fault) == ("broken", "ValueError: rent\\ud800")
+
+    # The loop goes on, and after a mend the batch is taken up again.
+    assert run_batch(trained, use_case).batch_number == 3
+    with pytest.raises(LabError, match="flats has no broken batch 3"):
+        retry(trained, use_case, 3)
+    assert retry(trained, use_case) == 1
+    assert run_batch(trained, use_case).batch_number == 2
+    entry = ledger.batch(2)
+    assert (entry.state, entry.clean, entry.duplicates, entry.fault) == ("done", 0, 50, None)
 
 
 def test_batches_that_do_not_suffice_for_a_first_champion_are_skipped(lab, use_case, course):

@@ -90,6 +90,26 @@ class Ledger:
         """The oldest batch whose run didn't finish, or None."""
         return next((b for b in self.batches(use_case) if b.state in UNFINISHED), None)
 
+    def failed(self, batch_id: int, fault: str, most: int) -> Batch:
+        """Counts a failed attempt on an unfinished batch and keeps the fault; after `most` attempts it is broken.
+
+        Another fault before the batch is taken up again (`take_up`) belongs to the same attempt.
+        """
+        with self._session.begin() as db:
+            batch = db.get(Batch, batch_id, with_for_update=True)
+            if batch is None:
+                raise StoreError(f"the batch ledger has no batch {batch_id}")
+            if batch.state in UNFINISHED:
+                batch.attempts += batch.fault is None
+                batch.fault = fault
+                if batch.attempts >= most:
+                    batch.state = "broken"
+        return batch
+
+    def take_up(self, batch_id: int) -> None:
+        """A new attempt on an unfinished batch begins."""
+        self.note(batch_id, fault=None)
+
     def note(self, batch_id: int, **values: Any) -> None:
         """Sets columns of a batch to the values."""
         with self._raw.begin() as db:

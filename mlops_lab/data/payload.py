@@ -12,7 +12,11 @@ from mlops_lab.use_case import UseCase
 LARGEST_NUMBER = 2**31 - 1
 
 
-class BatchShapeError(LabError):
+class BrokenBatchError(LabError):
+    """The batch is closed as broken, and the next one may follow."""
+
+
+class BatchShapeError(BrokenBatchError):
     """A payload isn't a batch of this use case, so none of its rows can be stored."""
 
 

@@ -6,7 +6,8 @@ Each class is a table, the type of its rows and their constructor at once. All t
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Float, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Float, Integer, String, Text, UniqueConstraint
+from sqlalchemy.dialects.mysql import DATETIME, DOUBLE
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from mlops_lab.data.database import StoreError, now
@@ -18,8 +19,11 @@ _ID = BigInteger().with_variant(Integer, "sqlite")
 class _Table(MappedAsDataclass, DeclarativeBase, kw_only=True):
     """A table in RawData."""
 
-    # By default a float would be DOUBLE on MySQL; the tables that exist have FLOAT.
-    type_annotation_map: ClassVar = {float: Float}
+    # MySQL's FLOAT has seven digits, and its DATETIME whole seconds; `now` has milliseconds.
+    type_annotation_map: ClassVar = {
+        float: Float().with_variant(DOUBLE(), "mysql"),
+        datetime: DateTime().with_variant(DATETIME(fsp=3), "mysql"),
+    }
 
 
 RAW = _Table.metadata
@@ -49,6 +53,7 @@ class Batch(_Table):
     fault: Mapped[str | None] = mapped_column(
         Text, default=None, comment="why a broken batch could not be stored"
     )
+    attempts: Mapped[int] = mapped_column(default=0, comment="runs of the loop that this batch made fail")
     received: Mapped[int | None] = mapped_column(default=None)
     quarantined: Mapped[int | None] = mapped_column(default=None)
     stored: Mapped[int | None] = mapped_column(default=None, comment="rows in <use_case>_raw")

@@ -14,6 +14,7 @@ from mlops_lab.data.validate import validate as validate_rows
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
 from mlops_lab.model.tags import BatchTags
+from mlops_lab.steps.attempts import ATTEMPTS
 from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.use_case import UseCase
 
@@ -43,6 +44,9 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
     with lab.incoming.slot(use_case.name) as slot:
         if (left := lab.ledger.unfinished(use_case.name)) is not None:
             lab.progress(f"batch {left.batch_number} was left unfinished ({left.state}); continuing with it")
+            if left.fault:
+                lab.progress(f"failed attempts: {left.attempts} of {ATTEMPTS}; the last one: {left.fault}")
+            lab.ledger.take_up(left.id)
             return left
         body, path, source = _next_payload(lab, use_case, slot)
         digest = sha256(body).hexdigest()
@@ -159,7 +163,7 @@ def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:
     """Marks the batch as done, unless it is broken. Returns whether the next batch may be requested at once."""
     batch = lab.ledger.batch(batch_id)
     if batch.state != "broken":
-        lab.ledger.note(batch_id, state="done")
+        lab.ledger.note(batch_id, state="done", fault=None)
         lab.tracking.end(batch.run)
     if (reason := fruitless(lab, use_case)) is not None:
         lab.progress(reason)

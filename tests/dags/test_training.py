@@ -9,14 +9,29 @@ pytestmark = [pytest.mark.process, pytest.mark.xdist_group("dags")]
 
 
 RUN = """
-import json, sys
+import json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import training
+from mlops_lab.lab import Lab
+from mlops_lab.settings import Settings
+from mlops_lab.steps.ingest import land
+
 runs = []
-for _ in range(int(sys.argv[2])):
+
+def run():
     run = training.flats_training.test()
     tasks = [(ti.task_id, str(ti.state)) for ti in run.get_task_instances()]
     runs.append({"state": str(run.state), "tasks": sorted(tasks)})
+
+for _ in range(4):
+    run()
+# One more batch, which has failed twice already and fails again, because of the use case's file.
+lab = Lab(Settings(), progress=lambda _: None)
+lab.ledger.note(land(lab, lab.use_case("flats")).id, attempts=2, fault="before")
+file = pathlib.Path(sys.argv[2])
+file.write_text(file.read_text().replace("metric=RMSE", "clean=lambda frame: frame[[]], metric=RMSE"))
+run()
+runs.append([lab.ledger.batches("flats")[-1].state, lab.ledger.batches("flats")[-1].fault])
 print("RESULT" + json.dumps(runs))
 """
 
@@ -55,11 +70,16 @@ def states(run: dict) -> dict[str, set[str]]:
 
 
 def test_a_broken_batch_is_skipped_a_new_one_trains_a_known_one_skips_and_the_end_is_no_failure(
-    in_airflow, course
+    in_airflow, course, tmp_path
 ):
+    folder = tmp_path / "use_cases"
+    folder.mkdir()
+    (folder / "flats.py").write_text(FLATS)
     broken, known = {"batch_number": 1, "data": [[1, 2]]}, batch(3, flats(400)[:50])
-    course.will_answer(broken, batch(2, flats(400)), known, END)
-    unread, trained, skipped, ended = in_airflow(RUN, "4")
+    course.will_answer(broken, batch(2, flats(400)), known, END, batch(4, flats(60)))
+    unread, trained, skipped, ended, closed, ledger = in_airflow(
+        RUN, str(folder / "flats.py"), LAB_USE_CASES=str(folder)
+    )
 
     # Without a retry: the payload would be the same. The ledger has the fault, and the next batch is requested.
     assert unread["state"] == "success"
@@ -82,6 +102,13 @@ def test_a_broken_batch_is_skipped_a_new_one_trains_a_known_one_skips_and_the_en
     # The data ended: everything is skipped, and nothing triggers another run.
     assert ended["state"] == "success"
     assert set().union(*states(ended).values()) == {"skipped"}
+
+    # A batch that fails in a third run is closed, and the next run is triggered.
+    assert closed["state"] == "success"
+    assert states(closed)["prepare"] == states(closed)["decide"] == states(closed)["promote"] == {"skipped"}
+    assert states(closed)["finish"] == states(closed)["next"] == {"success"}
+    assert ledger[0] == "broken"
+    assert "the clean function of flats doesn't return the columns: area" in ledger[1]
 
 
 def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airflow, tmp_path):

@@ -1,5 +1,8 @@
 """Tables of an earlier release or of an earlier declaration, brought to today's without losing a value."""
 
+import importlib.util
+import io
+import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,11 +11,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import inspect, text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateTable
 
 from mlops_lab import Category, Integer, Number
 from mlops_lab.data.database import StoreError, connect
-from mlops_lab.data.migrate import NEWEST, migrate
+from mlops_lab.data.migrate import MIGRATIONS, NEWEST, migrate
 from mlops_lab.data.store import Store
 from mlops_lab.data.tables import RAW
 from mlops_lab.loop import run_batch
@@ -79,6 +85,46 @@ def test_data_of_release_1_is_kept_and_the_loop_goes_on(trained, use_case, cours
     assert run_batch(trained, use_case).outcome is not None
     assert [entry.batch_number for entry in trained.ledger.batches("flats")] == [1, 2]
     assert len(trained.ledger.promotions("flats")) == len(before["promotions"]) + 1
+
+
+def test_on_mysql_figures_keep_their_digits_and_times_their_milliseconds(monkeypatch):
+    for table in RAW.tables.values():
+        ddl = str(CreateTable(table).compile(dialect=mysql.dialect()))
+        assert not re.search(r" FLOAT| DATETIME(?!\(3\))", ddl), ddl
+    file = next(MIGRATIONS.glob("versions/0002_*.py"))
+    found = importlib.util.spec_from_file_location("revision", file)
+    revision = importlib.util.module_from_spec(found)
+    found.loader.exec_module(revision)
+
+    class Earlier:
+        """What MySQL says about one table of release 1.0."""
+
+        has_table = "promotions".__eq__
+
+        @staticmethod
+        def get_columns(table):
+            kinds = {
+                "decided_at": mysql.DATETIME(),
+                "challenger_score": mysql.FLOAT(),
+                "challenger": mysql.INTEGER(),
+            }
+            return [
+                {"name": name, "type": kind, "nullable": name == "challenger_score", "comment": None}
+                for name, kind in kinds.items()
+            ]
+
+    monkeypatch.setattr(revision, "inspect", lambda _: Earlier)
+    buffer = io.StringIO()
+    context = MigrationContext.configure(dialect_name="mysql", opts={"as_sql": True, "output_buffer": buffer})
+    with Operations.context(context):
+        revision.upgrade()
+    changes = [" ".join(line.split()) for line in buffer.getvalue().splitlines() if line]
+    assert changes[1:] == [
+        "ALTER TABLE promotions CHANGE decided_at decided_at DATETIME(3) NOT NULL;",
+        "ALTER TABLE promotions MODIFY challenger_score DOUBLE NULL;",
+    ]
+    assert changes[0].startswith("ALTER TABLE batches ADD COLUMN attempts INTEGER NOT NULL")
+    assert changes[0].endswith("DEFAULT '0';")
 
 
 def test_a_database_of_a_newer_release_is_refused_and_left_alone(trained):

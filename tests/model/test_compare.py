@@ -87,6 +87,8 @@ def test_a_classifier_is_judged_by_the_threshold_that_it_is_served_with(trained,
     assert found.challenger_score == pytest.approx(contract.metrics["test"]["f1"])
     assert found.champion_score < 0.5 * found.challenger_score
     assert found.interval[0] > 0
+    back = compare(use_case, strict, served, holdouts["binary"])
+    assert (back.challenger_score, back.champion_score) == (found.champion_score, found.challenger_score)
 
 
 def test_rows_of_one_group_count_together(trained, linear, holdouts):

@@ -1,0 +1,57 @@
+"""A batch that makes the loop fail again and again is closed as broken, so that it doesn't stop its use case.
+
+An attempt is one run of the loop on the batch, in one process or as a DAG run, however often Airflow tries a task in
+it. It counts when a step raises an error. A service's fault, a stop and a kill don't count: a later run can succeed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlops_lab.data.payload import BrokenBatchError, encodable
+from mlops_lab.errors import LabError, ServiceError, first_line, foreign_errors_as_lines
+from mlops_lab.lab import Lab
+from mlops_lab.use_case import UseCase
+
+# Failed attempts after which a batch is broken.
+ATTEMPTS = 3
+# Characters of an error in the ledger.
+FAULT = 1000
+
+
+@contextmanager
+def attempt(lab: Lab, batch_id: int | None) -> Iterator[None]:
+    """Around steps of a batch: counts a failure. None: there is no batch yet.
+
+    Raises `BrokenBatchError` instead of the error when the batch is closed by it.
+    """
+    try:
+        with foreign_errors_as_lines():
+            yield
+    except (ServiceError, BrokenBatchError):
+        raise
+    except Exception as error:
+        if batch_id is None:
+            raise
+        fault = encodable(first_line(error, FAULT, with_class=not isinstance(error, LabError)))
+        batch = lab.ledger.failed(batch_id, fault, ATTEMPTS)
+        if batch.state != "broken":
+            raise
+        raise BrokenBatchError(
+            f"batch {batch.batch_number} failed {batch.attempts} times and is closed: {fault}; "
+            f"after a mend, `lab retry {batch.use_case}` opens it again"
+        ) from error
+
+
+def retry(lab: Lab, use_case: UseCase, number: int | None = None) -> int:
+    """Opens the broken batches again, or those with the number. Returns how many; raises `LabError` without any."""
+    lab.store.create_tables()
+    broken = [batch for batch in lab.ledger.batches(use_case.name) if batch.state == "broken"]
+    opened = [batch for batch in broken if number is None or batch.batch_number == number]
+    if not opened:
+        which = "batch" if number is None else f"batch {number}"
+        raise LabError(
+            f"{use_case.name} has no broken {which}; `lab status {use_case.name}` shows their states"
+        )
+    for batch in opened:
+        lab.ledger.note(batch.id, state="landed", attempts=0, fault=None, decision=None, reason=None)
+    return len(opened)
