@@ -37,9 +37,10 @@ def step(kind=task, **options):
             try:
                 with foreign_errors_as_lines():
                     lab = Lab(Settings(), progress=log.info)
+                    use_case = lab.use_case(name)
                     batch = get_current_context()["ti"].xcom_pull(task_ids="land")
-                    with attempt(lab, batch):
-                        return run(lab, lab.use_case(name), *arguments, **named)
+                    with lab.turns.hold(name, shared=True), attempt(lab, batch):
+                        return run(lab, use_case, *arguments, **named)
             except ServiceError:
                 raise  # The service can be back at the next try.
             except BrokenBatchError as fault:

@@ -13,6 +13,7 @@ from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.predictions import PredictionReader
 from mlops_lab.data.source import DataApi
 from mlops_lab.data.store import Store
+from mlops_lab.data.turns import Turns
 from mlops_lab.errors import NoChampionError
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Registry, Version
@@ -77,6 +78,11 @@ class Lab:
     @cached_property
     def incoming(self) -> Incoming:
         return Incoming(self.settings.incoming or self.settings.home / "incoming")
+
+    @cached_property
+    def turns(self) -> Turns:
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        return Turns(self.settings.incoming or self.settings.home / "incoming")
 
     @cached_property
     def registry(self) -> Registry:

@@ -30,20 +30,22 @@ class BatchResult:
 def run_loop(lab: Lab, use_case: UseCase, most: int | None = None) -> None:
     """Batch by batch until the data ends, or `most` batches. A broken batch costs itself alone.
 
-    Raises `LabError` when the newest batches brought no row, and every other one of the steps.
+    Raises `BusyError` when another process works on the use case, `LabError` when the newest batches brought no row,
+    and every other one of the steps.
     """
     done = 0
-    while most is None or done < most:
-        try:
-            run_batch(lab, use_case)
-        except (EndOfDataError, KnownBatchError) as reason:
-            lab.progress(f"no further batch: {reason}")
-            return
-        except BrokenBatchError as fault:
-            lab.progress(f"broken: {fault}")
-        done += 1
-        if (reason := fruitless(lab, use_case)) is not None:
-            raise LabError(reason)
+    with lab.turns.hold(use_case.name):
+        while most is None or done < most:
+            try:
+                run_batch(lab, use_case)
+            except (EndOfDataError, KnownBatchError) as reason:
+                lab.progress(f"no further batch: {reason}")
+                return
+            except BrokenBatchError as fault:
+                lab.progress(f"broken: {fault}")
+            done += 1
+            if (reason := fruitless(lab, use_case)) is not None:
+                raise LabError(reason)
 
 
 def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
@@ -51,18 +53,20 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
 
     Raises `EndOfDataError` and `KnownBatchError` when there is no new batch, and every other `LabError` of the steps.
     """
-    batch = land(lab, use_case)
-    with attempt(lab, batch.id):
-        validate(lab, use_case, batch.id)
-        prepare(lab, use_case, batch.id)
-        return _learn(lab, use_case, batch.id, force, again=force)
+    with lab.turns.hold(use_case.name):
+        batch = land(lab, use_case)
+        with attempt(lab, batch.id):
+            validate(lab, use_case, batch.id)
+            prepare(lab, use_case, batch.id)
+            return _learn(lab, use_case, batch.id, force, again=force)
 
 
 def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
     """Trains on the stored rows, as part of the newest batch. force: also when the policy decides against it."""
-    batch = newest(lab, use_case)
-    with attempt(lab, batch.id):
-        return _learn(lab, use_case, batch.id, force, again=True)
+    with lab.turns.hold(use_case.name):
+        batch = newest(lab, use_case)
+        with attempt(lab, batch.id):
+            return _learn(lab, use_case, batch.id, force, again=True)
 
 
 def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool, again: bool) -> BatchResult:

@@ -70,7 +70,7 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
 
     contract = lab.predictor(champion).contract
     matrix = _encoded(contract, lab.predictions.latest(use_case.name, WINDOW))
-    labelled = lab.predictions.labelled(use_case.name, champion.version, WINDOW)
+    labelled = lab.predictions.labelled(use_case.name, champion.version, champion.run_id, WINDOW)
     result = _compare(contract, champion.version, matrix, labelled)
     check = result.check
     batches = lab.ledger.batches(use_case.name)

@@ -32,6 +32,10 @@ def trace_prediction(lab: Lab, prediction_id: str) -> dict[str, Any]:
             "it is written about a second after the reply, and stays in the service's spool while the database is away"
         )
     version = lab.registry.version(found.use_case, found.version)
+    if version.run_id != found.run_id:
+        raise ModelError(
+            f"the version {found.version} that predicted it was removed by `lab reset {found.use_case}`"
+        )
     contract = lab.predictor(version).contract
     lineage = contract.lineage
     if lineage is None:

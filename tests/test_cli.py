@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from mlops_lab.cli import app
 from mlops_lab.data.split import hashes, split_of
+from mlops_lab.data.turns import Turns
 from mlops_lab.local import signals
 from mlops_lab.local.processes import free_ports
 from mlops_lab.steps.ingest import validate
@@ -162,12 +163,16 @@ def test_without_test_rows_there_is_no_first_champion_and_the_reason_is_printed(
     assert (entry["champion"], entry["versions"], entry["batches"][0]["state"]) == (None, 2, "done")
 
 
-def test_errors_are_one_clear_line(run, course):
+def test_errors_are_one_clear_line(run, course, tmp_path):
     course.will_answer(END)
     assert "there is no use case 'houses'; there are flats" in run("run", "houses", status=1).stderr
     assert "has no champion yet; run `lab run flats`" in run("predict", "flats", status=1).stderr
     assert "has no batch yet" in run("train", "flats", "--force", status=1).stderr
     assert "no previous champion" in run("rollback", "flats", status=1).stderr
+    with Turns(tmp_path / "lab" / "incoming").hold("flats"):
+        for command in ("run", "train"):
+            [line] = run(command, "flats", status=1).stderr.splitlines()
+            assert line.startswith(f"error: another process (pid {os.getpid()}) works on flats")
     for fault in (run("run", "houses", status=1), run("predict", "flats", status=1)):
         assert len(fault.stderr.strip().splitlines()) == 1
 

@@ -134,6 +134,12 @@ def test_the_live_error_needs_enough_ground_truth(lab, use_case, service):
     assert "labelled predictions" in bad.reason
     assert bad.live_score > 2 * bad.test_score
 
+    # After a reset versions are counted from 1 again, and the log stays: the run tells them apart.
+    with lab.store.raw.begin() as db:
+        db.exec_driver_sql("UPDATE predictions SET run_id = 'earlier'")
+    service.serve(rows(1, seed=4))
+    assert monitor(lab, use_case).check.labelled == 0
+
 
 def test_one_outlier_requests_no_training(lab, use_case, service):
     # One odd value: more than a third of the resamples don't hold it.

@@ -4,18 +4,23 @@ import json
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable
 
 from mlops_lab import Integer
+from mlops_lab.data import database
 from mlops_lab.data.database import StoreError
+from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.payload import BrokenBatchError
 from mlops_lab.data.use_case_tables import raw_tables
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.loop import run_batch, run_loop
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.steps.attempts import attempt, retry
-from mlops_lab.steps.ingest import prepare
+from mlops_lab.steps.decide import decide
+from mlops_lab.steps.ingest import finish, land, prepare, validate
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
@@ -63,6 +68,38 @@ def test_odd_values_go_to_quarantine_and_odd_payloads_are_broken(trained, use_ca
     ]
 
 
+def test_a_gap_is_counted_from_the_greatest_number(lab, use_case):
+    lab.store.prepare_tables(use_case)
+    gaps = {}
+    for number in (-5, 2, 1, 5, 4, None, 3, 6, 9):
+        batch, new = lab.ledger.land("flats", f"digest {number}", number, "payload", "source")
+        assert new
+        gaps[number] = batch.gap
+    assert {number: gap for number, gap in gaps.items() if gap} == {2: 1, 5: 2, 9: 2}
+
+
+def test_a_payload_that_two_processes_land_at_once_is_one_batch(lab, use_case, monkeypatch):
+    lab.store.prepare_tables(use_case)
+    other, first = Ledger(lab.store.raw), []
+
+    def overtaken(*_):
+        if not first:
+            first.append(None)
+            first.append(other.land("flats", "digest", 1, "payload", "source"))
+
+    event.listen(Session, "before_flush", overtaken)
+    try:
+        found, new = lab.ledger.land("flats", "digest", 1, "payload", "source")
+    finally:
+        event.remove(Session, "before_flush", overtaken)
+    assert (found, new) == (first[1][0], False)
+    # On MySQL each query must see what others have committed, not the rows of the transaction's first one.
+    asked = {}
+    monkeypatch.setattr(database, "create_engine", lambda _, **options: asked.update(options))
+    database.connect("mysql+pymysql://lab@127.0.0.1/RawData")
+    assert asked["isolation_level"] == "READ COMMITTED"
+
+
 def test_texts_of_any_length_fit_into_mysql(use_case):
     for table in raw_tables(use_case):
         ddl = str(CreateTable(table).compile(dialect=mysql.dialect()))
@@ -105,7 +142,11 @@ def test_a_batch_that_fails_three_times_is_closed_and_opened_again_after_a_mend(
     with pytest.raises(LabError, match="flats has no broken batch 3"):
         retry(trained, use_case, 3)
     assert retry(trained, use_case) == 1
-    assert run_batch(trained, use_case).batch_number == 2
+    assert land(trained, use_case).id == 2
+    with pytest.raises(ValueError, match="Airflow"), attempt(trained, 2):
+        raise ValueError("Airflow tries the task again")
+    for step in (validate, prepare, decide, finish):
+        step(trained, use_case, 2)
     entry = ledger.batch(2)
     assert (entry.state, entry.clean, entry.duplicates, entry.fault) == ("done", 0, 50, None)
 

@@ -12,6 +12,7 @@ from mlops_lab import trace
 from mlops_lab.cli import app
 from mlops_lab.data.database import connect, now
 from mlops_lab.data.tables import Feedback
+from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch
 from mlops_lab.model.registry import CHAMPION
 from tests.support.flats import batch, flats
@@ -86,3 +87,10 @@ def test_the_command_follows_predictions_and_batches(served, monkeypatch):
     assert "versions trained: none" in said
     assert "name a prediction or, with --batch, a batch" in lab(status=1).stderr
     assert "the batch ledger has no batch 99" in lab("--batch", "99", status=1).stderr
+
+
+def test_a_prediction_of_a_version_that_was_reset_leads_to_no_other_one(served):
+    with served.store.raw.begin() as db:
+        db.exec_driver_sql("UPDATE predictions SET run_id = 'earlier'")
+    with pytest.raises(ModelError, match="was removed by `lab reset flats`"):
+        trace.trace_prediction(served, PREDICTION)

@@ -43,6 +43,8 @@ def connect(
         limits["options"] = f"-c statement_timeout={round(statement_timeout * 1000)}"
     else:
         limits |= {"read_timeout": statement_timeout, "write_timeout": statement_timeout}
+        # MySQL's default would show a transaction the rows of its first query, and lock gaps between rows.
+        options.setdefault("isolation_level", "READ COMMITTED")
     return create_engine(url, connect_args=limits, pool_pre_ping=True, pool_recycle=1800, **options)
 
 

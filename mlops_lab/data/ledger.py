@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import sessionmaker
 
@@ -53,25 +53,29 @@ class Ledger:
     def land(
         self, use_case: str, digest: str, number: int | None, payload: str, source: str
     ) -> tuple[Batch, bool]:
-        """Adds a batch for a payload, unless one with its digest exists. Returns the batch, and whether it is new."""
-        mine = select(Batch).where(Batch.use_case == use_case)
-        with self._session.begin() as db:
-            newest = mine.where(Batch.batch_number.is_not(None)).order_by(Batch.id.desc()).limit(1)
-            before = db.scalar(newest.with_only_columns(Batch.batch_number)) or 0
-            entry = Batch(
-                use_case=use_case,
-                batch_number=number,
-                digest=digest,
-                payload=payload,
-                source=source,
-                gap=max(0, (number or 0) - before - 1),
-            )
-            try:
-                with db.begin_nested():
-                    db.add(entry)
-                return entry, True
-            except IntegrityError:
-                return db.scalars(mine.where(Batch.digest == digest)).one(), False
+        """Adds a batch for a payload, unless one with its digest exists. Returns the batch, and whether it is new.
+
+        The gap is counted from the greatest number so far: batches may arrive in another order.
+        """
+        greatest = select(func.max(Batch.batch_number)).where(Batch.use_case == use_case)
+        try:
+            with self._session.begin() as db:
+                before = max(0, db.scalar(greatest) or 0)
+                entry = Batch(
+                    use_case=use_case,
+                    batch_number=number,
+                    digest=digest,
+                    payload=payload,
+                    source=source,
+                    gap=max(0, (number or 0) - before - 1),
+                )
+                db.add(entry)
+            return entry, True
+        except IntegrityError:
+            # In a new transaction: the failed one may read the table as it was before the other process wrote.
+            known = select(Batch).where(Batch.use_case == use_case, Batch.digest == digest)
+            with self._session() as db:
+                return db.scalars(known).one(), False
 
     def batch(self, batch_id: int) -> Batch:
         """Raises `StoreError` when there is no such batch."""

@@ -48,9 +48,10 @@ class PredictionReader:
             # An id begins with its time and is the primary key, so the log needs no sorting, however long it is.
             return list(db.scalars(found.order_by(Prediction.id.desc()).limit(limit)))
 
-    def labelled(self, use_case: str, version: int, limit: int) -> list[Labelled]:
+    def labelled(self, use_case: str, version: int, run_id: str, limit: int) -> list[Labelled]:
         """A version's newest predictions whose ground truth came.
 
+        run_id: the version's run. After `lab reset` versions are counted from 1 again, and the log stays.
         When more than one value came for a prediction, the last one counts.
         """
         last = (
@@ -71,7 +72,9 @@ class PredictionReader:
             .join(
                 last, (last.c.prediction_id == Feedback.prediction_id) & (last.c.at == Feedback.received_at)
             )
-            .where(Prediction.use_case == use_case, Prediction.version == version)
+            .where(
+                Prediction.use_case == use_case, Prediction.version == version, Prediction.run_id == run_id
+            )
         )
         with self._session() as db:
             rows = db.execute(found.order_by(Prediction.id.desc()).limit(limit)).all()

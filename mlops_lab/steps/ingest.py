@@ -182,11 +182,15 @@ def fruitless(lab: Lab, use_case: UseCase) -> str | None:
 
 
 def reset(lab: Lab, use_case: UseCase) -> None:
-    """Removes all rows, models, runs and payloads of a use case, and restarts its data. Logged predictions stay."""
-    lab.store.create_tables()
-    lab.store.reset(use_case)
-    lab.tracking.delete_runs(use_case.name)
-    lab.artifacts.delete(f"payloads/{use_case.name}")
-    with lab.incoming.slot(use_case.name) as slot:
-        slot.clear()
-    lab.source.restart(use_case.dataset)
+    """Removes all rows, models, runs and payloads of a use case, and restarts its data. Logged predictions stay.
+
+    Raises `BusyError` when another process works on the use case.
+    """
+    with lab.turns.hold(use_case.name):
+        lab.store.create_tables()
+        lab.store.reset(use_case)
+        lab.tracking.delete_runs(use_case.name)
+        lab.artifacts.delete(f"payloads/{use_case.name}")
+        with lab.incoming.slot(use_case.name) as slot:
+            slot.clear()
+        lab.source.restart(use_case.dataset)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mlops_lab.data.payload import BatchShapeError, parse
+from mlops_lab.data.payload import BatchShapeError, as_json, parse
 from tests.support.flats import batch, flats
 
 
@@ -62,7 +62,9 @@ def test_a_few_lists_among_objects_are_set_apart(use_case):
         (body(batch(3, [[1, 2], [3, 4]])), "rows have 2 values; flats has layouts of 6 columns"),
         (body(batch(3, [{"area": 1}])), "columns are missing: floor, district, balcony, built, rent"),
         (body(batch(3, [1, 2])), "no row has the shape of a row"),
-        (b'{"batch_number": 3, "data": ' + 100_000 * b"[" + 100_000 * b"]}", "isn't JSON"),
+        pytest.param(
+            b'{"batch_number": 3, "data": ' + 100_000 * b"[" + 100_000 * b"]}", "isn't JSON", id="deep"
+        ),
         (body(batch(10**25, [[1]])), 'no whole number "batch_number" of 32 bits'),
         (body(batch(True, [[1]])), 'no whole number "batch_number"'),
     ],
@@ -70,3 +72,10 @@ def test_a_few_lists_among_objects_are_set_apart(use_case):
 def test_a_broken_shape_is_one_clear_error(use_case, payload, fault):
     with pytest.raises(BatchShapeError, match=fault):
         parse(payload, use_case)
+
+
+def test_a_row_that_is_nested_too_deeply_for_a_text_has_one_all_the_same():
+    row: list = []
+    for _ in range(5000):
+        row = [row]
+    assert as_json(row) == '"(nested too deeply)"'
