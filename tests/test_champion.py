@@ -46,6 +46,12 @@ def killed(*_, **__):
 
 def test_a_promotion_that_runs_again_takes_nothing_back(trained, one, course):
     first = champion(trained)
+    assert train_now(trained, one, force=False).outcome is None
+    [entry] = trained.ledger.batches("flats")
+    assert (entry.decision, entry.reason) == ("train", "there is no champion yet")
+    tags = trained.registry.client.get_run(entry.mlflow_run).data.tags
+    assert (tags["lab.decision"], tags["lab.outcome"]) == ("train", "promoted")
+
     course.will_answer(batch(2, flats(600, seed=4)), END)
     second = run_batch(trained, one).outcome.version
     assert champion(trained) == second != first

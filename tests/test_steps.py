@@ -18,6 +18,7 @@ from mlops_lab.data.tables import Model
 from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION, PREVIOUS, digest
+from mlops_lab.monitor import monitor
 from mlops_lab.rollout import RolloutError
 from mlops_lab.steps.ingest import KnownBatchError, land, prepare, reset, validate
 from mlops_lab.steps.promote import roll_back
@@ -311,7 +312,9 @@ def test_a_roll_back_by_hand_is_recorded(trained, use_case, course):
 
 def test_reset_leaves_nothing_of_the_use_case(trained, use_case, course):
     course.will_answer((200, {"ok": True}))
+    monitor(trained, use_case)
     reset(trained, use_case)
+    assert trained.ledger.last_check("flats") is None
     assert course.asked[-1].startswith("/restart_data_generation")
     assert trained.ledger.batches("flats") == []
     assert trained.registry.versions("flats") == []

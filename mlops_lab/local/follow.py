@@ -179,7 +179,8 @@ class Loop:
             case "done" if batch.decision == "train":
                 made = set(self.lab.ledger.models_of_batch(self.use_case.name, batch.id))
                 rows = [r for r in self.lab.ledger.promotions(self.use_case.name) if r.challenger in made]
-                return [f"version {row.challenger} {row.outcome}, {row.reason}" for row in rows]
+                news = [f"version {row.challenger} {row.outcome}, {row.reason}" for row in rows]
+                return news or [escape(batch.reason or "")]
         return []
 
     def _now(self, run: str) -> str:

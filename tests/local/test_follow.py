@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from mlops_lab.data.payload import BatchShapeError
+from mlops_lab.errors import ModelError
 from mlops_lab.local import follow
 from mlops_lab.local.follow import Loop, Progress
 from mlops_lab.loop import run_batch
@@ -68,6 +69,15 @@ def test_a_broken_batch_is_said_and_counted_and_the_loop_goes_on(demo, course):
     assert "batch 1: version" in printed
     # At a second start the broken batch is an earlier one.
     assert "broken" not in demo(runs=0)
+
+
+def test_a_batch_without_a_candidate_is_said_with_the_reasons(demo, course, monkeypatch):
+    def refused(*_, **__):
+        raise ModelError("the graph differs")
+
+    monkeypatch.setattr("mlops_lab.model.train.train", refused)
+    course.will_answer(batch(1, flats(60)), END)
+    assert "batch 1: no candidate can be served: the graph differs" in demo(runs=1)
 
 
 def test_a_loop_that_ends_because_no_batch_brought_rows_says_so(demo, course, monkeypatch):
