@@ -51,7 +51,6 @@ def run(
     settings, started = Settings(), time.monotonic()
 
     def progress(line: str) -> None:
-        raise_if_stopped()
         out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {escape(line)}", soft_wrap=True)
 
     with data_api(settings, progress) as reachable:
@@ -289,7 +288,11 @@ def _show(status: Status, name: str, done: int, total: int | None) -> None:
 def _lab(settings: Settings, progress: Callable[[str], None] = lambda _: None) -> "Lab":
     from mlops_lab.lab import Lab
 
-    return Lab(settings, progress)
+    def line(text: str) -> None:
+        raise_if_stopped()
+        progress(text)
+
+    return Lab(settings, line)
 
 
 def _read_rows(text: str) -> list[dict[str, Any]]:

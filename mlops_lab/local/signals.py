@@ -22,7 +22,7 @@ def ended_by_signal() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block like Ctrl-C does, by `KeyboardInterrupt`, so that its clean-up runs.
 
     Python drops that exception in a callback of the garbage collector; then `raise_if_stopped` raises it at the next
-    line of progress. A later second signal ends the process at once, without clean-up.
+    line of progress, or the block's end does. A later second signal ends the process at once, without clean-up.
     """
     global _first, _installed
     if _installed or threading.current_thread() is not threading.main_thread():
@@ -36,6 +36,7 @@ def ended_by_signal() -> Iterator[None]:
     before = {number: signal.signal(number, _interrupt) for number in stops}
     try:
         yield
+        raise_if_stopped()
     finally:
         # After a signal the process ends, and its handlers stay until then.
         if _first is None:
