@@ -14,13 +14,14 @@ from mlops_lab.data import database
 from mlops_lab.data.database import StoreError
 from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.payload import BrokenBatchError
+from mlops_lab.data.turns import BusyError, Turns
 from mlops_lab.data.use_case_tables import raw_tables
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.loop import run_batch, run_loop
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.steps.attempts import attempt, retry
 from mlops_lab.steps.decide import decide
-from mlops_lab.steps.ingest import finish, land, prepare, validate
+from mlops_lab.steps.ingest import finish, fruitless, land, prepare, validate
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
@@ -35,7 +36,7 @@ def killed(*_):
     raise KeyboardInterrupt
 
 
-def test_odd_values_go_to_quarantine_and_odd_payloads_are_broken(trained, use_case, course):
+def test_odd_values_go_to_quarantine_and_odd_payloads_are_broken(trained, use_case, course, monkeypatch):
     features = [Integer("floor") if f.name == "floor" else f for f in use_case.features]
     names = [column.name for column in use_case.columns]
     rows = [dict(zip(names, row, strict=True)) for row in flats(600)]
@@ -56,8 +57,14 @@ def test_odd_values_go_to_quarantine_and_odd_payloads_are_broken(trained, use_ca
         batch(5, flats(50)),
         END,
     )
-    changed = replace(use_case, features=features)
-    run_loop(trained, changed)
+
+    def between(*arguments):
+        with pytest.raises(BusyError):
+            Turns(trained.settings.home / "incoming").hold("flats").__enter__()
+        return fruitless(*arguments)
+
+    monkeypatch.setattr("mlops_lab.loop.fruitless", between)
+    run_loop(trained, replace(use_case, features=features))
     found = [(b.batch_number, b.state, b.quarantined) for b in trained.ledger.batches("flats")[1:]]
     assert found == [
         (2, "done", 7),
