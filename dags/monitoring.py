@@ -1,4 +1,7 @@
-"""One DAG that checks the served predictions of each use case every hour and requests a training when needed."""
+"""One DAG that checks the served predictions of each use case every hour, and deletes what is past its time.
+
+A check requests a training when one is needed.
+"""
 
 import logging
 
@@ -34,6 +37,17 @@ def check(name):
     return {"reason": found.reason[:1000]} if found.retrain else None
 
 
+@task
+def clean():
+    """Deletes old predictions and feedback. It depends on no check: what none has seen yet is kept."""
+    from mlops_lab.errors import foreign_errors_as_lines
+    from mlops_lab.lab import Lab
+    from mlops_lab.retention import clean
+
+    with foreign_errors_as_lines():
+        clean(Lab(Settings(), progress=log.info))
+
+
 with DAG(
     "monitoring",
     description="Compares recent predictions with the champion's training data; requests a training when needed",
@@ -48,6 +62,7 @@ with DAG(
     },
     tags=["monitoring"],
 ) as monitoring:
+    clean()
     for name, use_case in sorted(read_use_cases(Settings().use_cases)[0].items()):
         reason = "{{ ti.xcom_pull(task_ids='check_%s')['reason'] }}" % name  # noqa: UP031 (braces are Jinja's)
         check.override(task_id=f"check_{name}")(name) >> TriggerDagRunOperator(

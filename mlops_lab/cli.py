@@ -219,6 +219,16 @@ def migrate() -> None:
 
 
 @app.command()
+def clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would go and why")] = False,
+) -> None:
+    """Deletes what is past its time: predictions and feedback after LAB_PREDICTIONS_DAYS."""
+    from mlops_lab.retention import clean
+
+    clean(_lab(Settings(), lambda line: out.print(line, soft_wrap=True)), dry_run)
+
+
+@app.command()
 def backup(folder: Annotated[Path, typer.Argument(help="a new folder, outside of LAB_HOME")]) -> None:
     """Copies the whole lab of LAB_HOME into a folder, also while it runs."""
     from mlops_lab.local.backup import backup

@@ -90,6 +90,9 @@ class Settings(LabSettings):
     prediction_db_url: SecretStr | None = Field(
         None, description="URL of RawData for the account that may only insert predictions and feedback"
     )
+    predictions_days: int = Field(
+        90, ge=0, description="days that predictions and their feedback are kept; 0 keeps all"
+    )
     artifacts_url: str | None = Field(
         None, description="`s3://api-artifacts` or a folder; payloads and reports"
     )

@@ -5,14 +5,18 @@ import os
 import signal
 import socket
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from sqlalchemy import insert
 from typer.testing import CliRunner, Result
 
 from mlops_lab.cli import app
+from mlops_lab.data.database import connect
 from mlops_lab.data.split import hashes, split_of
+from mlops_lab.data.tables import Prediction
 from mlops_lab.data.turns import Turns
 from mlops_lab.local import signals
 from mlops_lab.local.processes import free_ports
@@ -212,6 +216,24 @@ def test_rows_that_cannot_be_read_are_one_line(run, templates, tmp_path, monkeyp
         assert fault in line
     wide = json.dumps(ROW | {"built": None} | {f"feature_{n}": n for n in range(40)})
     assert "feature_0" in run("predict", "flats", wide, status=1).stderr
+
+
+def test_what_is_past_its_time_is_printed_and_deleted(run, tmp_path, monkeypatch):
+    assert "nothing is past its time" in run("clean").stdout
+    raw = connect(f"sqlite:///{tmp_path}/lab/RawData.db")
+    entry = {"id": "0" * 32, "use_case": "flats", "version": 1, "run_id": "r", "request_id": "q"}
+    with raw.begin() as db:
+        db.execute(
+            insert(Prediction).values(**entry, predicted_at=datetime(2020, 1, 1), row={}, prediction=1)
+        )
+    raw.dispose()
+    monkeypatch.setenv("LAB_PREDICTIONS_DAYS", "0")
+    assert "nothing" in run("clean").stdout
+    monkeypatch.setenv("LAB_PREDICTIONS_DAYS", "7")
+    line = "flats: 1 predictions older than 7 days (LAB_PREDICTIONS_DAYS), the oldest of 2020-01-01"
+    assert run("clean", "--dry-run").stdout == f"would delete {line}\n"
+    assert run("clean").stdout == f"deleted {line}\n"
+    assert "nothing" in run("clean").stdout
 
 
 def test_a_wrong_setting_is_one_line_and_status_2(run, monkeypatch):

@@ -6,6 +6,7 @@ pytestmark = [pytest.mark.process, pytest.mark.xdist_group("dags")]
 
 RUN = """
 import json, os, sys, uuid
+from datetime import timedelta
 sys.path.insert(0, sys.argv[1])
 import monitoring, training
 from airflow.models import DagRun
@@ -28,8 +29,11 @@ row = {"area": 400, "floor": 40, "district": "harbour", "balcony": True, "built"
 with lab.store.raw.begin() as db:
     db.execute(insert(Prediction), [
         {"id": uuid.uuid4().hex, "use_case": "flats", "version": 1, "run_id": "0" * 32, "request_id": "r",
-         "predicted_at": now(), "row": row, "prediction": 1.0} for _ in range(300)])
+         "predicted_at": now() - timedelta(days=100 if number == 300 else 0), "row": row, "prediction": 1.0}
+        for number in range(301)])
 runs["drifted"] = ran(monitoring.monitoring)
+with lab.store.raw.connect() as db:
+    runs["kept"] = len(list(db.scalars(select(Prediction.id))))
 with create_session() as session:
     requested = select(DagRun.conf).where(DagRun.dag_id == "flats_training").order_by(DagRun.id.desc())
     runs["conf"] = session.scalars(requested).first()
@@ -49,14 +53,20 @@ def test_drift_of_the_served_rows_leads_to_a_training_on_the_stored_rows(in_airf
     # First no champion, then a champion and no prediction: both runs succeed and request no training.
     assert found["before"] == {
         "state": "success",
-        "tasks": {"check_flats": "skipped", "train_flats": "skipped"},
+        "tasks": {"check_flats": "skipped", "train_flats": "skipped", "clean": "success"},
     }
     assert found["quiet"] == {
         "state": "success",
-        "tasks": {"check_flats": "success", "train_flats": "skipped"},
+        "tasks": {"check_flats": "success", "train_flats": "skipped", "clean": "success"},
     }
 
-    assert found["drifted"]["tasks"] == {"check_flats": "success", "train_flats": "success"}
+    assert found["drifted"]["tasks"] == {
+        "check_flats": "success",
+        "train_flats": "success",
+        "clean": "success",
+    }
+    # The one of a hundred days ago is gone.
+    assert found["kept"] == 300
     assert found["conf"]["force"] is True
     assert "has drifted in the served rows" in found["conf"]["reason"]
 

@@ -1,0 +1,76 @@
+"""The old part of the prediction log and its feedback: counted, and deleted in chunks."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Engine, delete, exists, func, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from mlops_lab.data.tables import Feedback, Prediction
+
+# Rows in one transaction: the service goes on writing meanwhile, and waits for none of them long.
+CHUNK = 2000
+
+
+@dataclass(frozen=True)
+class OldRows:
+    """The old rows of a table. oldest: UTC; None when there are none."""
+
+    count: int
+    oldest: datetime | None
+
+
+class OldLog:
+    """One use case's log before two moments, UTC.
+
+    before:          predictions are old when they were made before it, and no feedback that is kept belongs to them.
+    feedback_before: feedback is old when it came before it.
+    """
+
+    def __init__(self, raw: Engine, use_case: str, before: datetime, feedback_before: datetime):
+        self._raw = raw
+        kept = exists().where(
+            Feedback.prediction_id == Prediction.id, Feedback.received_at >= feedback_before
+        )
+        self._predictions = (Prediction.use_case == use_case) & (Prediction.predicted_at < before) & ~kept
+        self._feedback = (Feedback.use_case == use_case) & (Feedback.received_at < feedback_before)
+
+    def predictions(self) -> OldRows:
+        return self._count(Prediction.predicted_at, self._predictions)
+
+    def feedback(self) -> OldRows:
+        return self._count(Feedback.received_at, self._feedback)
+
+    def delete_predictions(self) -> int:
+        """Deletes them and returns how many there were."""
+        return self._delete(Prediction, self._predictions)
+
+    def delete_feedback(self) -> int:
+        """Deletes it and returns how many values there were."""
+        return self._delete(Feedback, self._feedback)
+
+    def _count(self, moment: InstrumentedAttribute[datetime], old: ColumnElement[bool]) -> OldRows:
+        with self._raw.connect() as db:
+            count, oldest = db.execute(select(func.count(), func.min(moment)).where(old)).one()
+        return OldRows(count, oldest)
+
+    def _delete(self, table: type[Prediction] | type[Feedback], old: ColumnElement[bool]) -> int:
+        deleted = 0
+        while True:
+            with self._raw.begin() as db:
+                ids = list(db.scalars(select(table.id).where(old).limit(CHUNK)))
+                db.execute(delete(table).where(table.id.in_(ids)))
+            deleted += len(ids)
+            if len(ids) < CHUNK:
+                return deleted
+
+
+def logged_use_cases(raw: Engine) -> list[str]:
+    """The use cases that have predictions or feedback, by name."""
+    with raw.connect() as db:
+        return sorted(
+            {
+                *db.scalars(select(Prediction.use_case).distinct()),
+                *db.scalars(select(Feedback.use_case).distinct()),
+            }
+        )
