@@ -40,7 +40,11 @@ def step(kind=task, **options):
                     use_case = lab.use_case(name)
                     batch = get_current_context()["ti"].xcom_pull(task_ids="land")
                     with lab.turns.hold(name, shared=True), attempt(lab, batch):
-                        return run(lab, use_case, *arguments, **named)
+                        try:
+                            return run(lab, use_case, *arguments, **named)
+                        except AirflowSkipException as reason:
+                            skip = reason  # Raised below: it isn't a failed attempt.
+                    raise skip
             except ServiceError:
                 raise  # The service can be back at the next try.
             except BrokenBatchError as fault:

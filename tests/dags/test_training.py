@@ -25,13 +25,15 @@ def run():
 
 for _ in range(4):
     run()
-# One more batch, which has failed twice already and fails again, because of the use case's file.
 lab = Lab(Settings(), progress=lambda _: None)
+skipped = lab.ledger.batches("flats")[-1]
+# One more batch, which has failed twice already and fails again, because of the use case's file.
 lab.ledger.note(land(lab, lab.use_case("flats")).id, attempts=2, fault="before")
 file = pathlib.Path(sys.argv[2])
 file.write_text(file.read_text().replace("metric=RMSE", "clean=lambda frame: frame[[]], metric=RMSE"))
 run()
 runs.append([lab.ledger.batches("flats")[-1].state, lab.ledger.batches("flats")[-1].fault])
+runs.append([skipped.state, skipped.attempts, skipped.fault])
 print("RESULT" + json.dumps(runs))
 """
 
@@ -80,7 +82,7 @@ def test_a_broken_batch_is_skipped_a_new_one_trains_a_known_one_skips_and_the_en
     (folder / "flats.py").write_text(FLATS)
     broken, known = {"batch_number": 1, "data": [[1, 2]]}, batch(3, flats(400)[:50])
     course.will_answer(broken, batch(2, flats(400)), known, END, batch(4, flats(60)))
-    unread, trained, skipped, ended, closed, ledger = in_airflow(
+    unread, trained, skipped, ended, closed, ledger, of_skipped = in_airflow(
         RUN, str(folder / "flats.py"), LAB_USE_CASES=str(folder)
     )
 
@@ -101,6 +103,7 @@ def test_a_broken_batch_is_skipped_a_new_one_trains_a_known_one_skips_and_the_en
     assert skipped["state"] == "success"
     assert states(skipped)["decide"] == states(skipped)["train"] == states(skipped)["roll_out"] == {"skipped"}
     assert states(skipped)["finish"] == states(skipped)["next"] == {"success"}
+    assert of_skipped == ["done", 0, None]
 
     # The data ended: everything is skipped, and nothing triggers another run.
     assert ended["state"] == "success"
