@@ -84,12 +84,15 @@ def show_status(
 
     lab = _lab(Settings())
     names = [use_case] if use_case else list(read_use_cases(lab.settings.use_cases)[0])
-    entries = [status(lab, name) for name in names]
+    entries = []
+    for name in names:
+        entries.append(status(lab, name))
+        if not as_json:
+            show(entries[-1], out)
     if as_json:
         _print_json(entries)
-    else:
-        for entry in entries:
-            show(entry, out)
+    for fault in [fault for entry in entries for fault in entry["unknown"].values()][:1]:
+        raise LabError(fault)
 
 
 @app.command()

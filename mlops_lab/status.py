@@ -1,12 +1,14 @@
 """The state of one use case: the champion with its scores, the number of versions, the batches."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from mlops_lab.errors import ModelError
+from mlops_lab.errors import LabError, ModelError, ServiceError, foreign_errors_as_lines
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
 from mlops_lab.model.registry import CHAMPION, Version
@@ -65,26 +67,54 @@ def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
 
 
 def status(lab: Lab, name: str) -> dict[str, Any]:
-    """The state of one use case as JSON types; `champion` is None before the first promotion."""
+    """The state of one use case as JSON types; `champion` is None before the first promotion.
+
+    unknown: by part (`batches`, `versions`, `champion`) the reason why it can't be told now; its value is then None.
+    """
     use_case = lab.use_case(name)
-    lab.store.prepare_tables(use_case)
-    champion = lab.registry.by_alias(name, CHAMPION)
+    unknown: dict[str, str] = {}
+
+    def ask(part: str, answer: Callable[[], Any]) -> Any:
+        try:
+            with foreign_errors_as_lines():
+                return answer()
+        except LabError as error:
+            unknown[part] = str(error)
+            return None
+
+    def batches() -> list[dict[str, Any]]:
+        lab.store.prepare_tables(use_case)
+        return [asdict(batch) for batch in lab.ledger.batches(name)]
+
+    def champion() -> dict[str, Any] | None:
+        if "versions" in unknown:
+            # The registry doesn't answer: a second question would only wait again.
+            raise ServiceError(unknown["versions"])
+        found = lab.registry.by_alias(name, CHAMPION)
+        return asdict(champion_status(lab, found)) if found else None
+
     return {
         "use_case": name,
-        "champion": asdict(champion_status(lab, champion)) if champion else None,
-        "versions": len(lab.registry.versions(name)),
-        "batches": [asdict(batch) for batch in lab.ledger.batches(name)],
+        "batches": ask("batches", batches),
+        "versions": ask("versions", lambda: len(lab.registry.versions(name))),
+        "champion": ask("champion", champion),
+        "unknown": unknown,
     }
 
 
 def show(entry: dict[str, Any], out: Console) -> None:
     """Prints an entry of `status`."""
     out.print(f"\n[bold]{entry['use_case']}[/bold]")
-    if entry["champion"]:
+    unknown = entry["unknown"]
+    if "champion" in unknown:
+        out.print(f"champion: unknown, {escape(unknown['champion'])}", soft_wrap=True)
+    elif entry["champion"]:
         champion = ChampionStatus(**entry["champion"])
         out.print(f"champion: version {champion.version} ({champion.candidate}), {champion.scores}")
     else:
         out.print("no champion yet")
+    if "batches" in unknown:
+        out.print(f"batches: unknown, {escape(unknown['batches'])}", soft_wrap=True)
     if entry["batches"]:
         counts = ("received", "quarantined", "clean")
         table = Table(

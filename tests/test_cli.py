@@ -200,6 +200,37 @@ def test_faults_of_mlflow_and_of_the_disk_are_one_line_and_the_traceback_is_ther
         assert line.startswith(f"error: {tmp_path / 'file'}")
 
 
+def test_the_status_says_what_it_does_not_know(run, templates, tmp_path, monkeypatch):
+    templates.copy_trained(tmp_path / "trained")
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "trained"))
+    # It asks neither the Data API nor the service.
+    monkeypatch.setenv("LAB_DATA_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("LAB_INFERENCE_URL", "http://127.0.0.1:9")
+    [whole] = json.loads(run("status", "--json").stdout)
+    assert whole["unknown"] == {}
+
+    def away(variable: str, address: str) -> tuple[dict, str]:
+        with monkeypatch.context() as patch:
+            patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+            patch.setenv(variable, address)
+            [entry] = json.loads(run("status", "--json", status=1).stdout)
+            return entry, run("status", status=1).stdout
+
+    entry, printed = away("LAB_MLFLOW_URL", "http://127.0.0.1:9")
+    assert entry["unknown"].keys() == {"versions", "champion"}
+    assert (entry["versions"], entry["champion"]) == (None, None)
+    assert entry["batches"] == whole["batches"]
+    assert "champion: unknown, MLflow fails" in printed
+    assert "\nno champion yet" not in printed
+
+    entry, printed = away("LAB_RAW_DB_URL", f"sqlite:///{tmp_path}/nowhere/RawData.db")
+    # Without its record a champion can't be trusted, so its scores aren't told.
+    assert entry["unknown"].keys() == {"batches", "champion"}
+    assert (entry["batches"], entry["champion"]) == (None, None)
+    assert entry["versions"] == whole["versions"]
+    assert "batches: unknown, " in printed
+
+
 def test_rows_that_cannot_be_read_are_one_line(run, templates, tmp_path, monkeypatch):
     templates.copy_trained(tmp_path / "trained")
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "trained"))
