@@ -94,7 +94,7 @@ hooks: setup ## runs the fast part of lint before each commit of this checkout
 
 .PHONY: test
 test: setup browser ## every test that needs no Docker
-	@$(BIN)/pytest -m "not stack and not alerts and not cluster" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
+	@$(BIN)/pytest -m "not stack and not alerts and not chaos and not cluster" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
 		$(PYTEST_ARGS)
 
 .PHONY: test-fast
@@ -135,13 +135,25 @@ passwords: ## the stack's logins
 rotate-secrets: ## replaces every secret of the stack and restarts its services
 	@$(ENGINE) && scripts/rotate-secrets
 
+.PHONY: backup
+backup: ## copies the running stack's data; FOLDER=… is a new folder
+	@$(ENGINE) && scripts/backup $(or $(FOLDER),$(error make backup FOLDER=…))
+
+.PHONY: restore
+restore: ## makes an empty stack of a backup and starts it; FOLDER=…
+	@$(ENGINE) && scripts/restore $(or $(FOLDER),$(error make restore FOLDER=…))
+
 .PHONY: stack-test
-stack-test: setup browser ## boots a copy of the stack and tests it; ALERTS=1 adds alerts-test on the same boot
-	@$(ENGINE) && $(BIN)/pytest -m "stack$(if $(ALERTS), or alerts)" tests/stack $(PYTEST_ARGS)
+stack-test: setup browser ## boots a copy of the stack and tests it; ALERTS=1, CHAOS=1 add the next two on the same boot
+	@$(ENGINE) && $(BIN)/pytest -m "stack$(if $(ALERTS), or alerts)$(if $(CHAOS), or (chaos and not slow))" tests/stack $(PYTEST_ARGS)
 
 .PHONY: alerts-test
 alerts-test: setup browser ## boots a copy of the stack, breaks it, and waits for the alerts
 	@$(ENGINE) && $(BIN)/pytest -m alerts tests/stack $(PYTEST_ARGS)
+
+.PHONY: chaos-test
+chaos-test: setup ## boots a copy of the stack, causes faults, and checks that nothing is lost; QUICK=1 leaves the slow ones out
+	@$(ENGINE) && $(BIN)/pytest -m "chaos$(if $(QUICK), and not slow)" tests/stack $(PYTEST_ARGS)
 
 .PHONY: lint-stack
 lint-stack: setup .venv/checkov/installed # Dockerfiles, compose file, YAML

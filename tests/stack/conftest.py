@@ -9,23 +9,36 @@ import pytest
 from mlops_lab.settings import REPOSITORY
 from tests.stack.stack import PATIENCE, Stack, docker_works
 
+FOLDER = Path(__file__).parent
+
+
+# They share one stack: it is booted, works, is watched, broken, restored, operated and removed.
+ORDER = ("boot", "lab_check", "loop", "observability", "faults", "backup", "operation")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")) if item.path.parent == FOLDER else -1)
+
 
 @pytest.fixture(scope="session")
 def use_cases(tmp_path_factory) -> Path:
     """The folder that is mounted into the stack. At first it has only housing, so that no other use case trains."""
     folder = tmp_path_factory.mktemp("use-cases")
     shutil.copy(REPOSITORY / "use_cases" / "housing.py", folder)
-    # Airflow's user in the container is another one.
-    for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(0o755)
-    return folder
+    return _readable(folder)
 
 
 @pytest.fixture(scope="session")
-def stack(use_cases, request) -> Iterator[Stack]:
+def data(tmp_path_factory) -> Path:
+    """The folder of data files that is mounted into the Data API; empty at first."""
+    return _readable(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def stack(use_cases, data, request) -> Iterator[Stack]:
     if not docker_works():
         pytest.fail("no Docker here: start its engine, then `make stack-test`")
-    stack = Stack(use_cases)
+    stack = Stack(use_cases, data)
     try:
         stack.compose("build", timeout=3 * PATIENCE)
         stack.boot_seconds = stack.up()
@@ -39,3 +52,10 @@ def stack(use_cases, request) -> Iterator[Stack]:
                     stack.compose("logs", "--tail", "15", check=False)[-20000:],
                 )
         stack.down("--volumes", "--remove-orphans")
+
+
+def _readable(folder: Path) -> Path:
+    """The folder, which the users of the containers may read."""
+    for path in (folder, folder.parent, folder.parent.parent):
+        path.chmod(0o755)
+    return folder

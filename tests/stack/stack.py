@@ -39,9 +39,9 @@ PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 600))
 
 
 class Stack:
-    """The project as a user of the shell sees it. `use_cases` is the folder that is mounted into it."""
+    """The project as a user of the shell sees it. `use_cases` and `data` are the folders that are mounted into it."""
 
-    def __init__(self, use_cases: Path):
+    def __init__(self, use_cases: Path, data: Path):
         self.project = f"lab-test-{secrets.token_hex(3)}"
         self._known_logins: dict[str, tuple[str, str]] = {}
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
@@ -49,7 +49,8 @@ class Stack:
         self._environment = (
             {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "COMPOSE_"))}
             | variables
-            | {"LAB_USE_CASES_FOLDER": str(use_cases), "LAB_DATOS_SCALE": "0.03", "COMPOSE_PROGRESS": "plain"}
+            | {"LAB_USE_CASES_FOLDER": str(use_cases), "LAB_DATA_FOLDER": str(data)}
+            | {"LAB_DATOS_SCALE": "0.03", "COMPOSE_PROGRESS": "plain"}
             | {"LAB_TAG": os.environ.get("LAB_TAG", "1.0.0"), "COMPOSE_DISABLE_ENV_FILE": "1"}
         )
 
@@ -89,16 +90,18 @@ class Stack:
     def down(self, *options: str) -> None:
         self.compose("--profile", "*", "down", "--timeout", "30", *options)
 
-    def make(self, target: str) -> None:
-        """Runs a target of the Makefile for this project."""
+    def make(self, target: str, *variables: str, check: bool = True) -> str:
+        """The output of a target of the Makefile for this project. check: raises AssertionError when it fails."""
         # The engine is running already.
-        whole = ["make", "--silent", target, "ENGINE=:"]
+        whole = ["make", "--silent", target, "ENGINE=:", *variables]
         environment = self._environment | {"COMPOSE_PROJECT_NAME": self.project}
         done = subprocess.run(
             whole, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=PATIENCE
         )
         self._known_logins = {}
-        assert done.returncode == 0, f"make {target}:\n{(done.stdout + done.stderr)[-4000:]}"
+        output = done.stdout + done.stderr
+        assert not check or done.returncode == 0, f"make {target}:\n{output[-4000:]}"
+        return output
 
     def run_in(self, service: str, *command: str, check: bool = True) -> str:
         return self.compose("exec", "--no-TTY", service, *command, check=check)

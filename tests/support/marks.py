@@ -18,7 +18,7 @@ LONGEST = (
     "test_steps.py",
 )
 # Each of these marks implies `process`.
-BOOT = ("alerts", "browser", "cluster", "demo", "stack")
+BOOT = ("alerts", "browser", "chaos", "cluster", "demo", "stack")
 # Small programs: MLflow calls git for the commit, kubectl renders manifests, joblib counts the cores by cat.
 QUICK = (
     "cat",
