@@ -86,8 +86,9 @@ def prediction_api(settings: Settings, url: str | None, use_cases: list[str]) ->
     from mlops_lab.local.small_lab import small_lab
 
     print("no running lab was found; a small one is booted", flush=True)
-    with small_lab(use_cases, progress=lambda line: print(line, flush=True)) as settings:
-        yield settings.inference_url
+    folder = settings.use_cases
+    with small_lab(use_cases, use_cases=folder, progress=lambda line: print(line, flush=True)) as small:
+        yield small.inference_url
 
 
 def _answers(url: str) -> bool:

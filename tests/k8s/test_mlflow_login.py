@@ -21,10 +21,15 @@ PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeli
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, templates) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    secrets = folder / "secrets"
-    secrets.mkdir()
+def secrets(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("mlflow") / "secrets"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(secrets, templates) -> Iterator[str]:
+    folder = secrets.parent
     templates.copy_empty(folder / "store")
     (secrets / "backend-url").write_text(f"sqlite:///{folder}/store/mlflow.db")
     (secrets / "session-key").write_text("of this test alone")
@@ -98,19 +103,22 @@ def test_each_login_has_only_its_rights(server, monkeypatch):
     )
 
 
-def test_a_rotated_password_is_valid(tmp_path, templates):
-    templates.copy_empty(tmp_path / "store")
-    (tmp_path / "backend-url").write_text(f"sqlite:///{tmp_path}/store/mlflow.db")
-    for password in ("the first password", "the second password"):
-        for name in PASSWORDS:
-            (tmp_path / f"{name}-password").write_text(password)
-        subprocess.run(
-            [sys.executable, REPOSITORY / "mlflow" / "logins.py", tmp_path, tmp_path / "logins.ini"],
-            env=os.environ | {"MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "logins.ini")},
-            timeout=120,
-            check=True,
-        )
-        with sqlite3.connect(tmp_path / "store" / "mlflow.db") as database:
-            users = dict(database.execute("SELECT username, password_hash FROM users"))
-        assert set(users) == set(PASSWORDS)
-        assert all(check_password_hash(kept, password) for kept in users.values())
+def test_a_rotated_password_is_valid_and_the_former_is_not(server, secrets):
+    new = {name: f"the second password of {name}" for name in PASSWORDS}
+    for name, password in new.items():
+        (secrets / f"{name}-password").write_text(password)
+    logins = secrets.parent / "logins.ini"
+    subprocess.run(
+        [sys.executable, REPOSITORY / "mlflow" / "logins.py", secrets, logins],
+        env=os.environ | {"MLFLOW_AUTH_CONFIG_PATH": str(logins)},
+        timeout=120,
+        check=True,
+    )
+    # The running server knows a login for up to a minute. Then it reads this table.
+    with sqlite3.connect(secrets.parent / "store" / "mlflow.db") as database:
+        users = dict(database.execute("SELECT username, password_hash FROM users"))
+    database.close()
+    assert set(users) == set(PASSWORDS)
+    for name, kept in users.items():
+        assert check_password_hash(kept, new[name])
+        assert not check_password_hash(kept, PASSWORDS[name])

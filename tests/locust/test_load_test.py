@@ -15,6 +15,7 @@ import pytest
 from mlops_lab.local.processes import Process, free_ports
 from mlops_lab.settings import REPOSITORY
 from tests.support import contracts, processes
+from tests.support.cases import copy_quick
 
 pytestmark = pytest.mark.xdist_group("pages")
 
@@ -67,7 +68,9 @@ def test_the_report_names_the_users_held_for_every_use_case(inference, tmp_path)
 
 @pytest.mark.process
 def test_without_a_running_lab_a_small_one_is_booted_and_removed(tmp_path):
+    copy_quick(tmp_path / "use_cases")
     own = {"LAB_INFERENCE_PORT": str(free_ports(1)[0]), "TMPDIR": str(tmp_path / "tmp")}
+    own["LAB_USE_CASES"] = str(tmp_path / "use_cases")
     (tmp_path / "tmp").mkdir()
     rules = f"LOAD_ARGS=--use-cases housing {' '.join(SHORT)} --bound 5000 --out {tmp_path / 'out'}"
     environment = processes.environment() | own
