@@ -17,7 +17,11 @@ ORDER = ("boot", "lab_check", "loop", "observability", "faults", "backup", "oper
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")) if item.path.parent == FOLDER else -1)
+    items.sort(
+        key=lambda item: (
+            ORDER.index(item.path.stem.removeprefix("test_")) if item.path.parent == FOLDER else -1
+        )
+    )
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,12 @@ def test_a_backup_of_the_running_stack_is_restored_to_an_empty_one(stack, tmp_pa
         return [stack.sql(f"SELECT COUNT(*) FROM {table}")[0][0] for table in tables]
 
     runs = {run["dag_run_id"] for run in stack.airflow().runs("housing_training")}
-    champion, answer, logins, rows = stack.champion(), stack.predict()["predictions"], stack.logins(), counts()
+    champion, answer, logins, rows = (
+        stack.champion(),
+        stack.predict()["predictions"],
+        stack.logins(),
+        counts(),
+    )
     folder, damaged = tmp_path / "backup", tmp_path / "damaged"
     started = time.monotonic()
     stack.make("backup", f"FOLDER={folder}")
