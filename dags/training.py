@@ -30,7 +30,7 @@ def step(kind=task, **options):
         def opened(name, *arguments, **named):
             # Tasks import the library, this file doesn't: the DAG processor reads it every few seconds.
             from mlops_lab.data.payload import BrokenBatchError
-            from mlops_lab.errors import LabError, ServiceError, foreign_errors_as_lines
+            from mlops_lab.errors import LabError, ServiceError, first_line, foreign_errors_as_lines
             from mlops_lab.lab import Lab
             from mlops_lab.steps.attempts import attempt
 
@@ -45,12 +45,14 @@ def step(kind=task, **options):
                         except AirflowSkipException as reason:
                             skip = reason  # Raised below: it isn't a failed attempt.
                     raise skip
-            except ServiceError:
+            except (ServiceError, AirflowSkipException):
                 raise  # The service can be back at the next try.
             except BrokenBatchError as fault:
                 raise AirflowSkipException(str(fault)) from None
-            except LabError as error:
-                raise AirflowFailException(str(error)) from error
+            except Exception as error:
+                raise AirflowFailException(
+                    first_line(error, with_class=not isinstance(error, LabError))
+                ) from error
 
         # Airflow fills a task's arguments by their names.
         own = list(signature(run).parameters.values())[2:]
@@ -147,10 +149,11 @@ def training_dag(use_case: UseCase) -> DAG:
         start_date=datetime(2024, 1, 1, tz="UTC"),
         catchup=False,
         max_active_runs=1,
-        # With one run at a time, a task that hangs would be the end of the loop.
+        # A service may be away for five minutes; every other error fails a task at once. With one run at a time, a task
+        # that hangs would be the end of the loop.
         default_args={
-            "retries": 2,
-            "retry_delay": duration(seconds=10),
+            "retries": 20,
+            "retry_delay": duration(seconds=15),
             "execution_timeout": duration(hours=1),
         },
         params={

@@ -29,7 +29,11 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class SourceError(ServiceError):
-    """The Data API can't be reached, or it refuses the request."""
+    """The Data API can't be reached."""
+
+
+class SourceRefusedError(LabError):
+    """The Data API refuses the request. It would refuse the same request again."""
 
 
 class OversizedError(LabError):
@@ -93,8 +97,8 @@ class DataApi:
         The file appears when the payload is complete. After a request the server may go on to the following batch;
         the lab's own Data API repeats a batch that is requested again with the same key.
 
-        Raises `EndOfDataError` when there is no further batch, `OversizedError`, and `SourceError` when the request
-        fails.
+        Raises `EndOfDataError` when there is no further batch, `OversizedError`, `SourceRefusedError`, and
+        `SourceError` when the request fails.
         """
         url, query = self._address(dataset)
         reply = self._ask(url, query, file, key)
@@ -105,18 +109,18 @@ class DataApi:
         if reply.is_end:
             raise EndOfDataError(reply.detail)
         if reply.status != 200:
-            raise SourceError(
+            raise SourceRefusedError(
                 f"the Data API at {url} refuses the request ({reply.status}: {reply.detail}); check LAB_DATA_API_URL"
             )
         shown = {name: value if name in PUBLIC else "***" for name, value in query.items()}
         return f"{url}?{urlencode(shown, safe='*')}"
 
     def restart(self, dataset: str) -> None:
-        """Resets the server's position: the next batch is the first one. Raises `SourceError` when that fails."""
+        """Resets the server's position: the next batch is the first one. Raises as `fetch` does."""
         url, query = self._address(dataset)
         reply = self._ask(url.removesuffix("/data") + "/restart_data_generation", query)
         if reply.status != 200:
-            raise SourceError(f"the Data API can't be restarted: {reply.status} {reply.detail}")
+            raise SourceRefusedError(f"the Data API can't be restarted: {reply.status} {reply.detail}")
 
     @property
     def _login(self) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from mlops_lab.data import source
-from mlops_lab.data.source import DataApi, EndOfDataError, OversizedError, SourceError
+from mlops_lab.data.source import DataApi, EndOfDataError, OversizedError, SourceError, SourceRefusedError
 from tests.support.flats import batch, flats
 
 
@@ -42,7 +42,7 @@ def test_the_end_of_the_data_and_a_refused_request_are_different_errors(course, 
     with pytest.raises(EndOfDataError, match="Ya se recolectó"):
         DataApi(course.url).fetch("flats", reply)
     course.will_answer((400, {"detail": "Invalid group number"}))
-    with pytest.raises(SourceError, match=r"Invalid group number.*LAB_DATA_API_URL"):
+    with pytest.raises(SourceRefusedError, match=r"Invalid group number.*LAB_DATA_API_URL"):
         DataApi(course.url).fetch("flats", reply)
 
 
@@ -59,7 +59,7 @@ def test_the_end_of_the_data_and_a_refused_request_are_different_errors(course, 
 )
 def test_a_proxys_400_is_not_the_end_of_the_data(course, reply, body):
     course.will_answer((400, body))
-    with pytest.raises(SourceError, match="refuses the request \\(400: "):
+    with pytest.raises(SourceRefusedError, match="refuses the request \\(400: "):
         DataApi(course.url).fetch("flats", reply)
 
 
@@ -120,7 +120,7 @@ def test_secrets_of_the_address_reach_the_server_and_nothing_else(course, reply,
     assert course.headers[0]["Authorization"] == "Basic YW5hOnBAc3M="
     assert course.asked == ["/data?group_number=4&token=hidden"]
     course.will_answer((404, {"detail": "nothing here"}))
-    with pytest.raises(SourceError) as refused:
+    with pytest.raises(SourceRefusedError) as refused:
         DataApi(address).fetch("flats", reply)
     for secret in ("ana", "p%40ss", "p@ss", "hidden"):
         assert secret not in caplog.text + str(refused.value)

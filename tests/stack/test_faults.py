@@ -76,7 +76,7 @@ def outage(stack: Stack, service: str, seconds: float) -> None:
     "service",
     [
         "airflow-worker",
-        "airflow-scheduler",
+        pytest.param("airflow-scheduler", marks=slow),
         pytest.param("airflow-dag-processor", marks=slow),
         "airflow-api-server",
         "redis",
@@ -98,8 +98,8 @@ def test_a_killed_prediction_service_loses_at_most_the_last_half_second(stack, s
     [
         pytest.param("postgres", marks=slow),
         "mysql",
-        "minio",
-        "mlflow",
+        pytest.param("minio", marks=slow),
+        pytest.param("mlflow", marks=slow),
         pytest.param("redis", marks=slow),
         pytest.param("data-api", marks=slow),
     ],
@@ -150,7 +150,7 @@ def packets_dropped(stack: Stack, service: str, *match: str) -> Iterator[None]:
         "mysql",
         pytest.param("minio", marks=slow),
         pytest.param("mlflow", marks=slow),
-        "redis",
+        pytest.param("redis", marks=slow),
         pytest.param("airflow-api-server", marks=slow),
         pytest.param("data-api", marks=slow),
     ],
@@ -165,8 +165,9 @@ def test_the_worker_is_cut_off_for_half_a_minute(stack, survives, other):
     survives(f"worker cut off from {other} for 30 s", cut)
 
 
+@slow
 @needs_root
-@pytest.mark.parametrize("service", ["airflow-worker", pytest.param("inference", marks=slow)])
+@pytest.mark.parametrize("service", ["airflow-worker", "inference"])
 def test_a_network_that_loses_a_tenth_of_the_packets(stack, survives, service):
     def lose() -> None:
         with packets_dropped(

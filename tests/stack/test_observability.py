@@ -93,7 +93,7 @@ def monitor(stack) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def lost(stack, use_cases) -> Iterator[str]:
-    """The DAG of a use case whose data set the Data API doesn't have. Its first run fails after two retries."""
+    """The DAG of a use case whose data set the Data API doesn't have. Its first run fails at once."""
     text = (REPOSITORY / "use_cases" / "housing.py").read_text()
     text = text.replace('name="housing"', 'name="lost"').replace('dataset="realtor"', 'dataset="lost"')
     file: Path = use_cases / "lost.py"
