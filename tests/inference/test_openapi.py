@@ -17,6 +17,7 @@ def document(service):
     return openapi.load(service.http.app)
 
 
+@pytest.mark.slow
 @schemathesis.pytest.from_fixture("document").parametrize()
 @openapi.few
 def test_every_reply_is_one_that_the_document_has(case):
