@@ -38,11 +38,10 @@ def ended_by_signal() -> Iterator[None]:
         yield
         raise_if_stopped()
     finally:
-        # After a signal the process ends, and its handlers stay until then.
-        if _first is None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            _installed = False
+        # After a signal the process ends. A further one would end it with another status while Python shuts down.
+        for number, handler in before.items():
+            signal.signal(number, handler if _first is None else signal.SIG_IGN)
+        _installed = _first is not None
 
 
 def raise_if_stopped() -> None:
