@@ -23,11 +23,11 @@ slow = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def loop(stack, use_cases, data) -> Flats:
-    """The running loop, after its first batch. The other use cases pause."""
-    loop = Flats(stack, use_cases, data)
+    """The running loop, after its first batch. Housing pauses once it has a champion."""
+    eventually(stack.champion, "a champion of housing", 2 * PATIENCE)
     airflow = stack.airflow()
-    airflow.wait_for_dag("housing_training", timeout=PATIENCE)
     airflow.pause("housing_training")
+    loop = Flats(stack, use_cases, data)
     airflow.wait_for_dag(loop.dag, timeout=PATIENCE)
     airflow.unpause(loop.dag)
     eventually(lambda: stack.champion("flats"), "a champion of flats")
