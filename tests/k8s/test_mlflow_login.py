@@ -9,11 +9,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from werkzeug.security import check_password_hash
 
+from mlops_lab.lab import Lab
 from mlops_lab.local.processes import Process, Supervisor, free_ports
+from mlops_lab.loop import run_batch
 from mlops_lab.model.registry import Registry
 from mlops_lab.settings import REPOSITORY
+from tests.support.data_api import END
+from tests.support.flats import batch, flats
 
 pytestmark = pytest.mark.process
 
@@ -101,6 +106,17 @@ def test_each_login_has_only_its_rights(server, monkeypatch):
         ask(server, "reader", "DELETE", "registered-models/delete", json={"name": "housing"}).status_code
         == 403
     )
+
+
+def test_the_loop_works_with_the_pipelines_login(server, lab, course, use_case, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")  # the registry sets both, for this test alone
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    login = {"mlflow_username": "pipeline", "mlflow_password": SecretStr(PASSWORDS["pipeline"])}
+    there = Lab(lab.settings.model_copy(update={"mlflow_url": server} | login), lambda _: None)
+    course.will_answer(batch(1, flats(400)), batch(2, flats(400, seed=4)), END)
+    assert run_batch(there, use_case).outcome.promoted
+    assert run_batch(there, use_case).outcome is not None
+    assert there.champion("flats").version == there.ledger.standing("flats").champion
 
 
 def test_a_rotated_password_is_valid_and_the_former_is_not(server, secrets):
