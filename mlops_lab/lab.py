@@ -77,12 +77,16 @@ class Lab:
 
     @cached_property
     def incoming(self) -> Incoming:
-        return Incoming(self.settings.incoming or self.settings.home / "incoming")
+        return Incoming(self._incoming_folder)
 
     @cached_property
     def turns(self) -> Turns:
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        return Turns(self.settings.incoming or self.settings.home / "incoming")
+        return Turns(self._incoming_folder)
+
+    @property
+    def _incoming_folder(self) -> Path:
+        return self.settings.incoming or self.settings.home / "incoming"
 
     @cached_property
     def registry(self) -> Registry:

@@ -171,12 +171,12 @@ class Store:
         use_case_tables.drop(use_case, self.raw, self.clean)
 
     def prepare_tables(self, use_case: UseCase) -> list[str]:
-        """Creates or changes the use case's tables and views, as `use_case_tables.prepare` does.
+        """Creates or changes the use case's tables and views, as `use_case_tables.apply_declaration` does.
 
         Returns a line for each change. Raises `StoreError` when that would lose values.
         """
         self.create_tables()
-        return use_case_tables.prepare(use_case, self.raw, self.clean)
+        return use_case_tables.apply_declaration(use_case, self.raw, self.clean)
 
     def undeclared(self, use_case: UseCase) -> list[str]:
         """A line for each column that the tables have and the use case doesn't declare."""

@@ -40,7 +40,7 @@ def clean_table(use_case: UseCase) -> Table:
     return _clean_metadata(use_case).tables[f"{use_case.name}_clean"]
 
 
-def prepare(use_case: UseCase, raw: Engine, clean: Engine) -> list[str]:
+def apply_declaration(use_case: UseCase, raw: Engine, clean: Engine) -> list[str]:
     """Creates the tables and views, or changes them to what the use case declares now, as far as no value is lost.
 
     A new column is added; earlier rows have no value in it. A column that is no longer declared stays, with its values.
