@@ -36,8 +36,13 @@ def batches(db: Connection) -> Iterator[Metric]:
     last = db.execute(select(Batch).where(Batch.id.in_(newest))).all()
     landed = [(batch.use_case, _seconds(batch.landed_at)) for batch in last]
     yield gauge("lab_last_batch_timestamp_seconds", "When the newest batch landed", USE_CASE, landed)
-    shares = [(batch.use_case, (batch.quarantined or 0) / batch.received) for batch in last if batch.received]
-    about = "Share of the newest batch's rows in quarantine"
+
+    # A batch has no counts until its rows are validated. Meanwhile the one before it answers, so that an alert
+    # on the ratio doesn't end only because the next batch landed.
+    validated = newest.where(Batch.received > 0)
+    last = db.execute(select(Batch).where(Batch.id.in_(validated))).all()
+    shares = [(batch.use_case, (batch.quarantined or 0) / batch.received) for batch in last]
+    about = "Share of the rows of the newest validated batch in quarantine"
     yield gauge("lab_last_batch_quarantine_ratio", about, USE_CASE, shares)
 
     oldest = select(Batch.use_case, func.min(Batch.landed_at)).where(Batch.state.not_in(ENDED))

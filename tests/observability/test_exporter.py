@@ -63,6 +63,8 @@ def ledger(tmp_path) -> str:
              "quarantined": 10, "clean": 80, "decision": "train", "landed_at": now() - timedelta(hours=3)},
             {"batch_number": 4, "digest": "b", "payload": "b", "state": "prepared", "received": 50, "stored": 20,
              "quarantined": 30, "clean": 20, "gap": 2, "landed_at": now() - timedelta(hours=1)},
+            # Landed, and not validated yet.
+            {"batch_number": 5, "digest": "c", "payload": "c", "state": "landed", "landed_at": now()},
         ):  # fmt: skip
             db.execute(insert(Batch).values(**common | values))
         for sequence, score in ((1, 0.5), (2, 0.4)):
@@ -100,6 +102,7 @@ def test_the_ledger_is_exported(ledger):
     assert found["lab_rows_total", "clean", "flats"] == 100
     assert found["lab_batches_missing", "flats"] == 2
     assert found["lab_last_batch_quarantine_ratio", "flats"] == 0.6
+    assert found["lab_last_batch_timestamp_seconds", "flats"] == pytest.approx(time.time(), abs=120)
     assert found["lab_unfinished_batch_seconds", "flats"] == pytest.approx(3600, abs=120)
     assert found["lab_decisions", "flats", "train"] == 1
     assert found["lab_promotions", "flats", "promoted"] == 2
