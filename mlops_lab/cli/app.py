@@ -1,0 +1,46 @@
+"""What every command shares: the Typer app, its arguments, and the opened lab."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops_lab.local.command import Commands, out
+from mlops_lab.local.signals import raise_if_stopped
+from mlops_lab.settings import Settings
+
+if TYPE_CHECKING:
+    from mlops_lab.lab import Lab
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The command `lab`: runs the loop or single steps, and reports on them.",
+    add_completion=False,
+)
+
+UseCaseName = Annotated[str, typer.Argument(help="name of a use case; `lab use-cases` lists them")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def open_lab(settings: Settings, progress: Callable[[str], None] = lambda _: None) -> "Lab":
+    """The lab of a command. Each line of progress is also a moment at which a Ctrl-C ends the command."""
+    from mlops_lab.lab import Lab
+
+    def line(text: str) -> None:
+        raise_if_stopped()
+        progress(text)
+
+    return Lab(settings, line)
+
+
+def print_json(value: Any) -> None:
+    """Prints the value for programs; what JSON doesn't have, such as a time, as its text."""
+    print(json.dumps(value, indent=1, default=str))
+
+
+def print_line(text: str) -> None:
+    """Prints a line of progress; it isn't wrapped, so that programs can read it."""
+    out.print(text, soft_wrap=True)

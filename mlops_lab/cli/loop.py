@@ -1,0 +1,104 @@
+"""The commands that run the loop or one of its steps."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json, print_line
+from mlops_lab.formatting import counted
+from mlops_lab.local.command import out
+from mlops_lab.settings import Settings
+from mlops_lab.use_case import get_use_case
+
+
+@app.command()
+def run(
+    use_case: UseCaseName,
+    batches: Annotated[int | None, typer.Option(help="stop after so many; default: at the end")] = None,
+) -> None:
+    """The whole loop in this process, batch by batch, without Airflow."""
+    from mlops_lab.local.embedded import data_api
+    from mlops_lab.loop import run_loop
+    from mlops_lab.status import show, status
+
+    settings, started = Settings(), time.monotonic()
+
+    def progress(line: str) -> None:
+        out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {escape(line)}", soft_wrap=True)
+
+    with data_api(settings, progress) as reachable:
+        lab = open_lab(reachable, progress)
+        run_loop(lab, lab.use_case(use_case), batches)
+    show(status(lab, use_case), out)
+
+
+@app.command()
+def train(
+    use_case: UseCaseName,
+    force: Annotated[
+        bool, typer.Option("--force", help="train, also when the policy decides against it")
+    ] = False,
+) -> None:
+    """Trains on the stored rows; without --force only when the use case's retrain policy requires it."""
+    from mlops_lab.loop import train_now
+
+    lab = open_lab(Settings(), print_line)
+    result = train_now(lab, lab.use_case(use_case), force)
+    out.print(result.reason, soft_wrap=True)
+
+
+@app.command()
+def monitor(use_case: UseCaseName, as_json: AsJson = False) -> None:
+    """Compares recent predictions with the champion's training data, and says whether to train again."""
+    from mlops_lab.monitor import monitor
+
+    lab = open_lab(Settings())
+    result = monitor(lab, lab.use_case(use_case))
+    if as_json:
+        print_json(result.as_json())
+    else:
+        report = f"\nreport: run {result.check.run_id}" if result.check.run_id else ""
+        out.print(result.check.reason + report, soft_wrap=True)
+
+
+@app.command()
+def rollback(
+    use_case: UseCaseName,
+    to: Annotated[int | None, typer.Option(help="version; default: the previous champion")] = None,
+) -> None:
+    """Makes an earlier version champion again."""
+    from mlops_lab.steps.promote import roll_back
+
+    lab = open_lab(Settings())
+    version = roll_back(lab, lab.use_case(use_case), to)
+    out.print(f"version {version} is the champion of {use_case}; the service follows within seconds")
+
+
+@app.command()
+def retry(
+    use_case: UseCaseName,
+    batch: Annotated[int | None, typer.Option(help="its number in `lab status`; default: all")] = None,
+) -> None:
+    """Opens broken batches again, after what broke them was mended; the next run of the loop takes them up."""
+    from mlops_lab.steps.attempts import retry
+
+    lab = open_lab(Settings())
+    opened = retry(lab, lab.use_case(use_case), batch)
+    out.print(f"{counted(opened, 'batch', 'batches')} opened again; `lab run {use_case}` takes them up")
+
+
+@app.command()
+def demo(
+    use_case: Annotated[str | None, typer.Argument(help="default: LAB_DEFAULT_USE_CASE")] = None,
+    once: Annotated[bool, typer.Option("--once", help="stop everything when the loop is over")] = False,
+    batches: Annotated[int | None, typer.Option(help="stop the loop after so many batches")] = None,
+    gradio: Annotated[bool, typer.Option("--gradio", help="start the Gradio page too")] = False,
+) -> None:
+    """Boots Airflow, MLflow, Data API, inference and Streamlit, and runs the loop in them."""
+    from mlops_lab.local.demo import run_demo
+
+    settings = Settings()
+    definition = get_use_case(settings.use_cases, use_case or settings.default_use_case)
+    run_demo(settings, definition, once, batches, gradio)

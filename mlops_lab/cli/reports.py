@@ -1,0 +1,123 @@
+"""The commands that read: status, predictions, lineage, use cases."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json
+from mlops_lab.errors import LabError
+from mlops_lab.local.command import err, out
+from mlops_lab.settings import Settings
+from mlops_lab.use_case import read_use_cases
+
+
+@app.command("status")
+def show_status(
+    use_case: Annotated[str | None, typer.Argument(help="default: all use cases")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The champion, its scores, the batches and their decisions."""
+    from mlops_lab.status import show, status
+
+    lab = open_lab(Settings())
+    names = [use_case] if use_case else list(read_use_cases(lab.settings.use_cases)[0])
+    entries = []
+    for name in names:
+        entries.append(status(lab, name))
+        if not as_json:
+            show(entries[-1], out)
+    if as_json:
+        print_json(entries)
+    for fault in [fault for entry in entries for fault in entry["unknown"].values()][:1]:
+        raise LabError(fault)
+
+
+@app.command()
+def predict(
+    use_case: UseCaseName,
+    rows: Annotated[str | None, typer.Argument(help="a JSON object or list, a file, or - for input")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predicts with the champion; without rows, the contract's example."""
+    lab = open_lab(Settings())
+    predictor = lab.predictor(lab.champion(lab.use_case(use_case).name))
+    result = predictor.predict(_read_rows(rows) if rows else [predictor.contract.example])
+    if as_json:
+        print(json.dumps({"predictions": result.values, "probabilities": result.probabilities}))
+    else:
+        target = predictor.contract.target
+        for value in result.values:
+            out.print(f"{target.title}: {value} {target.unit or ''}".rstrip())
+
+
+@app.command()
+def trace(
+    prediction: Annotated[
+        str | None, typer.Argument(help="id of a prediction, from /predict's reply")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="id of a batch in the ledger, instead")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follows a prediction to its model, run, batches and payloads; or a batch to its run, versions and payload."""
+    from mlops_lab import trace
+
+    lab = open_lab(Settings())
+    if prediction is not None and batch is None:
+        result = trace.trace_prediction(lab, prediction)
+        lines = trace.lines(result)
+    elif batch is not None and prediction is None:
+        lab.store.create_tables()
+        result = trace.trace_batch(lab, lab.ledger.batch(batch))
+        lines = trace.batch_lines(result)
+    else:
+        raise LabError("name a prediction or, with --batch, a batch of the ledger; `lab status` lists those")
+    if as_json:
+        print_json(result)
+    else:
+        for line in lines:
+            out.print(line, soft_wrap=True, markup=False)
+
+
+@app.command(name="use-cases")
+def use_cases(as_json: AsJson = False) -> None:
+    """The use cases in the folder, and what is wrong with files that can't be used."""
+    read, faults = read_use_cases(Settings().use_cases)
+    if as_json:
+        columns = ("name", "title", "task", "dataset")
+        listed = [{column: getattr(entry, column) for column in columns} for entry in read.values()]
+        print_json({"use_cases": listed, "faults": faults})
+        return
+    table = Table("name", "title", "task", "candidates", box=None)
+    for entry in read.values():
+        table.add_row(entry.name, entry.title, entry.task, ", ".join(c.name for c in entry.candidates))
+    out.print(table)
+    for file, fault in faults.items():
+        err.print(f"[red]{file} can't be used:[/red] {fault}", soft_wrap=True)
+
+
+def _read_rows(text: str) -> list[dict[str, Any]]:
+    if text == "-":
+        source = sys.stdin.read()
+    elif text.lstrip().startswith(("{", "[")):
+        source = text
+    else:
+        try:
+            source = Path(text).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise LabError(
+                f"there is no file {text}; rows are a JSON object or list, a file of it, or -"
+            ) from None
+        except UnicodeDecodeError:
+            raise LabError(f"{text} isn't a text file; rows are a JSON object or list") from None
+    try:
+        rows = json.loads(source)
+    except ValueError as error:
+        raise LabError(f"the rows aren't JSON ({error})") from None
+    rows = rows if isinstance(rows, list) else rows.get("rows", [rows]) if isinstance(rows, dict) else [rows]
+    if not all(isinstance(row, dict) for row in rows):
+        raise LabError("each row must be a JSON object of field and value")
+    return rows

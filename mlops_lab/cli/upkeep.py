@@ -1,0 +1,101 @@
+"""The commands that keep the lab: reset, migration, retention, backup, the public data sets."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.status import Status
+
+from mlops_lab.cli.app import UseCaseName, app, open_lab, print_line
+from mlops_lab.local.command import err, out
+from mlops_lab.settings import Settings
+from mlops_lab.use_case import get_use_case, read_use_cases
+
+data = typer.Typer(no_args_is_help=True, help="The public data sets.")
+app.add_typer(data, name="data")
+
+
+@app.command()
+def reset(
+    use_case: UseCaseName, yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False
+) -> None:
+    """Removes all rows, models and runs of a use case and restarts its data. Logged predictions stay."""
+    from mlops_lab.local.embedded import data_api
+    from mlops_lab.steps.ingest import reset as reset_use_case
+
+    settings = Settings()
+    definition = get_use_case(settings.use_cases, use_case)
+    if not yes and not typer.confirm(f"Remove every row, model and run of {use_case}?"):
+        raise typer.Exit(1)
+    with data_api(settings, lambda _: None) as reachable:
+        reset_use_case(open_lab(reachable), definition)
+    out.print(f"{use_case} was reset; its data starts again with the first batch")
+
+
+@app.command()
+def migrate() -> None:
+    """Brings the tables to this release: the lab's own, and those of each use case with data. No value is deleted."""
+    from mlops_lab.data.database import StoreError
+
+    lab = open_lab(Settings())
+    earlier = lab.store.create_tables()
+    out.print(f"RawData: migrated from revision {earlier}" if earlier else "RawData: nothing to change")
+    definitions, faults = read_use_cases(lab.settings.use_cases)
+    for use_case in definitions.values():
+        if lab.ledger.batches(use_case.name):
+            try:
+                changes = lab.store.prepare_tables(use_case)
+            except StoreError as error:
+                faults[use_case.name] = str(error)
+                continue
+            for line in [*changes, *lab.store.undeclared(use_case)]:
+                out.print(line, soft_wrap=True)
+    # They keep only their own use case from running, so the command succeeds.
+    for name, fault in faults.items():
+        err.print(f"[red]{name} can't be used:[/red] {fault}", soft_wrap=True)
+
+
+@app.command()
+def clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would go and why")] = False,
+) -> None:
+    """Deletes what is past its time: predictions and feedback after LAB_PREDICTIONS_DAYS."""
+    from mlops_lab.retention import clean
+
+    clean(open_lab(Settings(), print_line), dry_run)
+
+
+@app.command()
+def backup(folder: Annotated[Path, typer.Argument(help="a new folder, outside of LAB_HOME")]) -> None:
+    """Copies the whole lab of LAB_HOME into a folder, also while it runs."""
+    from mlops_lab.local.backup import backup
+
+    backup(Settings(), folder, print_line)
+
+
+@app.command()
+def restore(folder: Annotated[Path, typer.Argument(help="a folder that `lab backup` made")]) -> None:
+    """Makes LAB_HOME, which must be new or empty, of a backup. A damaged backup is refused, and nothing is written."""
+    from mlops_lab.local.backup import restore
+
+    restore(Settings(), folder, print_line)
+
+
+@data.command()
+def download(
+    dataset: Annotated[str | None, typer.Argument(help="default: all data sets")] = None,
+    folder: Annotated[Path | None, typer.Option(help="default: LAB_HOME/data")] = None,
+) -> None:
+    """Downloads the public data sets from their publishers; the Data API then serves them instead of synthetic data."""
+    from mlops_lab.data.download import DATASETS, download
+
+    target = folder or Settings().home / "data"
+    for name in [dataset] if dataset else DATASETS:
+        with err.status(f"{name} …") as shown:
+            path = download(name, target, partial(_show, shown, name))
+        out.print(f"{name}: {path}", soft_wrap=True)
+
+
+def _show(status: Status, name: str, done: int, total: int | None) -> None:
+    status.update(f"{name} {done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else ""))
