@@ -35,6 +35,12 @@ def _error(service: Served) -> str | None:
     return next((model["error"] for model in models if model["use_case"] == "houses"), None)
 
 
+def _not_ready(service: Served, why: str) -> httpx.Response | None:
+    """The reply of `/ready` once it names the reason; before its first look the service says that it loads."""
+    reply = service.http.get("/ready")
+    return reply if why in reply.json().get("detail", "") else None
+
+
 @pytest.mark.process
 def test_alias_moves_back_and_forth_under_load_without_a_failed_request(lab):
     first, second = lab.publish("houses"), lab.publish("houses", scale=2.0)
@@ -116,10 +122,9 @@ def test_without_the_database_only_what_it_confirmed_before_is_served(lab, tmp_p
     away = f"sqlite:///{tmp_path}/nowhere/RawData.db"
     version = lab.publish("houses")
     service = lab.serve(ready=False, raw_db_url=away)
-    assert "database with its record does not answer" in service.wait(lambda: _error(service))
-    reply = service.http.get("/ready")
+    reply = service.wait(lambda: _not_ready(service, "database with its record does not answer"))
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
-    assert "database with its record does not answer" in reply.json()["detail"]
+    assert "database with its record does not answer" in _error(service)
     # Another start, with the database, has its answer; the third goes by that.
     assert _version(lab.serve(inference_poll=3600)) == 1
     service = lab.serve(raw_db_url=away)
