@@ -122,19 +122,23 @@ def promote(lab, use_case, ti: Any = None):
 
 @step()
 def roll_out(lab, use_case, batch_id, version):
+    from mlops_lab.steps.notices import told
     from mlops_lab.steps.promote import roll_out
 
-    roll_out(lab, use_case, batch_id, version)
+    with told(lab, use_case.name):
+        roll_out(lab, use_case, batch_id, version)
 
 
 # A broken batch, a skipped training and a refused challenger are normal ends of a batch.
 @step(task.short_circuit, trigger_rule="none_failed")
 def finish(lab, use_case, batch_id):
     from mlops_lab.steps.ingest import finish
+    from mlops_lab.steps.notices import told
 
     if batch_id is None:
         raise AirflowSkipException("there was no new batch")
-    return finish(lab, use_case, batch_id)
+    with told(lab, use_case.name):
+        return finish(lab, use_case, batch_id)
 
 
 def training_dag(use_case: UseCase) -> DAG:

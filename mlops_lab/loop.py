@@ -9,6 +9,7 @@ from mlops_lab.lab import Lab
 from mlops_lab.steps.attempts import attempt
 from mlops_lab.steps.decide import decide
 from mlops_lab.steps.ingest import KnownBatchError, finish, fruitless, land, newest, prepare, validate
+from mlops_lab.steps.notices import told
 from mlops_lab.steps.promote import Outcome, promote, roll_out
 from mlops_lab.steps.train import train
 from mlops_lab.use_case import UseCase
@@ -55,7 +56,7 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
     """
     with lab.turns.hold(use_case.name):
         batch = land(lab, use_case)
-        with attempt(lab, batch.id):
+        with told(lab, use_case.name), attempt(lab, batch.id):
             validate(lab, use_case, batch.id)
             prepare(lab, use_case, batch.id)
             return _learn(lab, use_case, batch.id, force, again=force)
@@ -65,7 +66,7 @@ def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
     """Trains on the stored rows, as part of the newest batch. force: also when the policy decides against it."""
     with lab.turns.hold(use_case.name):
         batch = newest(lab, use_case)
-        with attempt(lab, batch.id):
+        with told(lab, use_case.name), attempt(lab, batch.id):
             return _learn(lab, use_case, batch.id, force, again=True)
 
 

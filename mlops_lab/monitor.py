@@ -21,6 +21,7 @@ from mlops_lab.model.figures import draw_drift
 from mlops_lab.model.registry import Version
 from mlops_lab.model.tags import MonitoringTags
 from mlops_lab.steps.ingest import newest
+from mlops_lab.steps.notices import tell
 from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.use_case import UseCase
 
@@ -66,6 +67,7 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
     unchanged = last and last.version == champion.version
     if last and unchanged and not lab.predictions.since(use_case.name, last.checked_at):
         reason = "nothing was served since the last check"
+        tell(lab, use_case.name)
         return MonitoringResult(replace(last, reason=reason, retrain=False, run_id=None), {})
 
     contract = lab.predictor(champion).contract
@@ -82,6 +84,7 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
     _report(lab, champion, contract, matrix, result)
     lab.ledger.put_check(check)
     lab.progress(f"{use_case.name}: {check.reason}")
+    tell(lab, use_case.name)
     return result
 
 

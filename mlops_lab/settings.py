@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mlops_lab import notify
 from mlops_lab.errors import LabError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -117,6 +118,10 @@ class Settings(LabSettings):
         60.0, description="seconds until every replica must serve the promoted version"
     )
 
+    notify_url: SecretStr | None = Field(
+        None, description="where decisions are told: webhook, Slack-like webhook, mail; default: nowhere"
+    )
+
     bind: str = Field("127.0.0.1", description="address that the embedded services listen on")
     airflow_port: Port = AIRFLOW_PORT
     data_api_port: Port = DATA_API_PORT
@@ -124,6 +129,16 @@ class Settings(LabSettings):
     inference_port: Port = Field(INFERENCE_PORT, description="port to listen on")
     streamlit_port: Port = STREAMLIT_PORT
     gradio_port: Port = GRADIO_PORT
+
+    @field_validator("notify_url")
+    @classmethod
+    def _known_form(cls, url: SecretStr | None) -> SecretStr | None:
+        text = url.get_secret_value().strip() if url else ""
+        if not text:
+            return None
+        # Its error is a `LabError`, which pydantic lets through: a wrong URL is said at start, without the URL.
+        notify.check(text)
+        return SecretStr(text)
 
     @cached_property
     def raw_url(self) -> str:

@@ -8,6 +8,7 @@ import typer
 from rich.status import Status
 
 from mlops_lab.cli.app import UseCaseName, app, open_lab, print_line
+from mlops_lab.errors import LabError
 from mlops_lab.local.command import err, out
 from mlops_lab.settings import Settings
 from mlops_lab.use_case import get_use_case, read_use_cases
@@ -80,6 +81,18 @@ def restore(folder: Annotated[Path, typer.Argument(help="a folder that `lab back
     from mlops_lab.local.backup import restore
 
     restore(Settings(), folder, print_line)
+
+
+@app.command()
+def notify() -> None:
+    """Sends a test message by LAB_NOTIFY_URL, and says what accepted it."""
+    from mlops_lab.notify import FORMS, send
+
+    url = Settings().notify_url
+    if url is None:
+        raise LabError(f"LAB_NOTIFY_URL isn't set, so nobody is notified; its forms are {FORMS}")
+    place = send(url.get_secret_value(), "Test of the lab", "`lab notify` sent this message.")
+    out.print(f"{place} accepted the test message", soft_wrap=True)
 
 
 @data.command()

@@ -1,18 +1,19 @@
-"""The ledger's tables in RawData: batches, registered models, promotions, monitoring checks.
+"""The ledger's tables in RawData: batches, registered models, promotions, monitoring checks, notices.
 
 A unique key stands for each decision that must be made only once: of two processes that insert it, one insert fails.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import ColumnElement, Engine, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import sessionmaker
 
-from mlops_lab.data.database import StoreError
-from mlops_lab.data.tables import Batch, Check, Model, Promotion
+from mlops_lab.data.database import StoreError, now
+from mlops_lab.data.tables import Batch, Check, Model, Notice, Promotion
 
 UNFINISHED = ("landed", "stored", "prepared", "decided")
 
@@ -174,3 +175,35 @@ class Ledger:
             found = found.where(Check.retrain)
         with self._session() as db:
             return db.scalar(found.order_by(Check.id.desc()).limit(1))
+
+    # Notices
+
+    def claim(self, notice: Notice, expiry: timedelta) -> bool:
+        """Makes this process the one that sends a notice. False: it was told, or another process began to send it.
+
+        expiry: a claim of this age without success may be taken over.
+        """
+        try:
+            with self._session.begin() as db:
+                db.add(notice)
+            return True
+        except IntegrityError:
+            lost = Notice.told_at.is_(None) & (Notice.claimed_at < now() - expiry)
+            with self._raw.begin() as db:
+                taken = db.execute(update(Notice).where(_same(notice), lost).values(claimed_at=now()))
+            return taken.rowcount == 1
+
+    def told(self, notices: Sequence[Notice]) -> None:
+        """Marks notices as told."""
+        with self._raw.begin() as db:
+            for notice in notices:
+                db.execute(update(Notice).where(_same(notice)).values(told_at=now()))
+
+    def forget(self, notice: Notice) -> None:
+        """The same news would be told again."""
+        with self._raw.begin() as db:
+            db.execute(delete(Notice).where(_same(notice)))
+
+
+def _same(notice: Notice) -> ColumnElement[bool]:
+    return and_(Notice.use_case == notice.use_case, Notice.kind == notice.kind, Notice.key == notice.key)

@@ -1,4 +1,4 @@
-"""The lab's own tables in RawData: batch ledger, models, promotions, prediction log, feedback, monitoring checks.
+"""The lab's own tables in RawData: batch ledger, models, promotions, prediction log, feedback, checks, notices.
 
 Each class is a table, the type of its rows and their constructor at once. All times are UTC without an offset.
 """
@@ -180,3 +180,19 @@ class Check(_Table):
     run_id: Mapped[str | None] = mapped_column(
         "mlflow_run", String(32), default=None, comment="the MLflow run with the report"
     )
+
+
+class Notice(_Table):
+    """A decision that people are told by `LAB_NOTIFY_URL`, so that each is told once."""
+
+    __tablename__ = "notices"
+
+    use_case: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(12), primary_key=True, comment="promotion, batch or check")
+    key: Mapped[int] = mapped_column(
+        _ID, primary_key=True, autoincrement=False, comment="its sequence or id in that table"
+    )
+    claimed_at: Mapped[datetime] = mapped_column(
+        default_factory=now, comment="when a process began to send it"
+    )
+    told_at: Mapped[datetime | None] = mapped_column(default=None, comment="null: under way, or it failed")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mlops_lab.data.payload import BrokenBatchError, encodable
+from mlops_lab.data.tables import Notice
 from mlops_lab.errors import LabError, ServiceError, first_line, foreign_errors_as_lines
 from mlops_lab.lab import Lab
 from mlops_lab.use_case import UseCase
@@ -54,4 +55,6 @@ def retry(lab: Lab, use_case: UseCase, number: int | None = None) -> int:
         )
     for batch in opened:
         lab.ledger.note(batch.id, state="landed", attempts=0, fault=None, decision=None, reason=None)
+        # If it breaks again, that is news.
+        lab.ledger.forget(Notice(use_case=use_case.name, kind="batch", key=batch.id))
     return len(opened)

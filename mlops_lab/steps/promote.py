@@ -13,6 +13,7 @@ from mlops_lab.model.compare import compare
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, Version
 from mlops_lab.model.tags import BatchTags, CandidateTags
 from mlops_lab.rollout import RolloutError, check_replicas
+from mlops_lab.steps.notices import tell
 from mlops_lab.steps.reconcile import follow, not_chosen, reconcile
 from mlops_lab.use_case import UseCase
 
@@ -153,6 +154,7 @@ def roll_back(lab: Lab, use_case: UseCase, version: int | None = None) -> int:
     lab.predictor(lab.registry.version(use_case.name, target)).check_example()
     if not _revert(lab, use_case, current, target, "rolled back by hand"):
         raise ModelError(f"another version of {use_case.name} became champion meanwhile; run this again")
+    tell(lab, use_case.name)
     return target
 
 

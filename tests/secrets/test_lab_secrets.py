@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlops_lab.settings import REPOSITORY
 
@@ -27,16 +28,17 @@ def volumes(tmp_path) -> Path:
     return tmp_path
 
 
-def run(volumes: Path, command: str) -> str:
+def run(volumes: Path, command: str, notify: str = "") -> str:
+    """What the script prints, its warnings last."""
     done = subprocess.run(
         ["sh", str(SCRIPT), command],
-        env={"PATH": "/usr/bin:/bin", "LAB_SECRETS_ROOT": str(volumes)},
+        env={"PATH": "/usr/bin:/bin", "LAB_SECRETS_ROOT": str(volumes), "LAB_NOTIFY_URL": notify},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def contents(volumes: Path) -> dict[str, str]:
@@ -97,6 +99,10 @@ def test_rotation_changes_all_and_keeps_the_passwords_that_servers_still_have(vo
         "minio-init/root-user",
         "airflow-init/lab_s3_access_key",
         "airflow-worker/lab_s3_access_key",
+        # A person's, and not set here.
+        "airflow-worker/lab_notify_url",
+        "alertmanager/notify-secret",
+        "alertmanager/receiver.yml",
     }
     assert {name for name, value in after.items() if before[name] == value} == fixed
     assert after["mysql-init/root-password.previous"].split() == roots[-2::-1]
@@ -120,3 +126,51 @@ def test_before_the_first_start_there_is_nothing_to_show(tmp_path):
     assert failed.value.stderr.splitlines() == [
         "lab-secrets: there are no secrets yet; the first start of the stack creates them"
     ]
+
+
+def people(volumes: Path, url: str) -> dict:
+    """Alertmanager's receiver for this LAB_NOTIFY_URL, from the configuration as its container puts it together."""
+    assert run(volumes, "init", url).startswith("lab-secrets: init done\n")
+    base = (REPOSITORY / "observability" / "alertmanager" / "alertmanager.yml").read_text()
+    [receiver] = yaml.safe_load(base + (volumes / "alertmanager" / "receiver.yml").read_text())["receivers"]
+    assert (volumes / "airflow-worker" / "lab_notify_url").read_text() == url
+    return receiver
+
+
+def test_alerts_go_where_the_one_url_says(volumes):
+    assert people(volumes, "") == {"name": "people"}
+    secret = volumes / "alertmanager" / "notify-secret"
+
+    [hook] = people(volumes, "https://example.org/hook?token=it's")["webhook_configs"]
+    assert hook == {"url_file": "/secrets/notify-secret", "send_resolved": True, "timeout": "10s"}
+    assert secret.read_text() == "https://example.org/hook?token=it's"
+
+    [slack] = people(volumes, "slack+http://chat:8065/hooks/x")["slack_configs"]
+    assert slack["api_url_file"] == "/secrets/notify-secret"
+    assert secret.read_text() == "http://chat:8065/hooks/x"
+    for part in ("severity", "summary", "runbook_url"):
+        assert f".{part} " in slack["text"]
+    assert "slack_configs" in people(volumes, "https://hooks.slack.com/services/T/B/x")
+
+    url = "smtp://me%40x.org:p%25a:s%27s@post:2525/?to=a@x.org&from=o%27lab@x.org&to=b@x.org"
+    [mail] = people(volumes, url)["email_configs"]
+    assert (mail["smarthost"], mail["from"], mail["to"]) == ("post:2525", "o'lab@x.org", "a@x.org,b@x.org")
+    assert (mail["auth_username"], mail["require_tls"], mail["force_implicit_tls"]) == (
+        "me@x.org",
+        True,
+        False,
+    )
+    assert secret.read_text() == "p%a:s's"
+
+    [mail] = people(volumes, "smtps://post/?to=a@x.org&from=lab@x.org")["email_configs"]
+    assert (mail["smarthost"], mail["force_implicit_tls"]) == ("post:465", True)
+    assert "auth_username" not in mail
+
+
+@pytest.mark.parametrize("url", ["ftp://T0KEN", "smtp://me:T0KEN@post"])
+def test_a_url_of_no_known_form_is_one_line_without_it_and_ends_the_start(volumes, url):
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(volumes, "init", url)
+    [line] = (failed.value.stdout + failed.value.stderr).splitlines()
+    assert line.startswith("lab-secrets: LAB_NOTIFY_URL has no known form;")
+    assert "T0KEN" not in line
