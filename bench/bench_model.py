@@ -16,7 +16,9 @@ from mlops_lab.data.tables import RAW, Model
 from mlops_lab.features import Category, Number
 from mlops_lab.model.drift import reference
 from mlops_lab.model.registry import CHAMPION, Registry
+from mlops_lab.model.signing import signing_key
 from mlops_lab.model.tags import VersionTags
+from mlops_lab.settings import Settings
 
 NUMBERS, CATEGORIES = 37, 10
 
@@ -57,7 +59,9 @@ def publish(home: Path) -> Contract:
     create(RAW, raw)
     registry = Registry(f"sqlite:///{home}/mlflow.db")
     run = registry.client.create_run(registry.client.create_experiment("bench", str(home / "artifacts")))
-    version = registry.register("bench", run.info.run_id, folder, VersionTags())
+    version = registry.register(
+        "bench", run.info.run_id, folder, VersionTags(), signing_key(Settings(home=home))
+    )
     record = {"use_case": "bench", "version": version.version, "digest": version.digest}
     Ledger(raw).put_model(Model(**record, run_id=version.run_id, batch_id=1))
     registry.set_alias("bench", CHAMPION, version.version)

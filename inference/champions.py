@@ -18,6 +18,7 @@ from inference.records import Records, RecordsAwayError
 from inference.settings import InferenceSettings
 from mlops_lab.contract import USE_CASE_NAME, Contract
 from mlops_lab.errors import LabError, ModelError, NoChampionError, first_line
+from mlops_lab.model import signing
 from mlops_lab.model.drift import DriftCounter
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Registry, Version
@@ -77,9 +78,9 @@ class _Failure:
 class Champions:
     """Every use case's champion, as the registry has it.
 
-    The served version stays when a new one can't be loaded, has no record in the lab's database or another digest than
-    the recorded one, and while the registry or the database doesn't answer. A version that has lost the alias is no
-    longer served.
+    The served version stays when a new one can't be loaded, has no record in the lab's database, another digest than
+    the recorded one or no valid signature, and while the registry or the database doesn't answer. A version that has
+    lost the alias is no longer served.
     """
 
     def __init__(self, settings: InferenceSettings, database: Engine, metrics: Metrics):
@@ -211,9 +212,9 @@ class Champions:
 
     def _load(self, version: Version) -> Champion:
         recorded = self._records.digest(version)
-        folder = self._registry.download(
-            version, self._settings.models, recorded, self._settings.allow_unrecorded
-        )
+        settings = self._settings
+        keys = signing.verify_keys(settings)
+        folder = self._registry.download(version, settings.models, recorded, keys, settings.allow_unrecorded)
         predictor = Predictor.load(folder)
         if predictor.contract.use_case != version.use_case:
             raise ModelError(f"its contract is that of {predictor.contract.use_case}")

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,15 @@ def write_whole(path: Path, content: str, mode: int = 0o644) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """A secret that is made once and kept in the file, readable by its owner alone."""
+    with locked(path.with_name("secrets.lock"), 30, "making secrets"):
+        # An empty file is what a full disk left in an earlier version.
+        if not path.exists() or not path.read_text():
+            write_whole(path, make(), 0o600)
+        return path.read_text()
 
 
 def path_id(path: Path) -> str:

@@ -15,6 +15,7 @@ from mlops_lab.data.source import DataApi
 from mlops_lab.data.store import Store
 from mlops_lab.data.turns import Turns
 from mlops_lab.errors import NoChampionError
+from mlops_lab.model import signing
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Registry, Version
 from mlops_lab.model.tracking import Tracking
@@ -105,14 +106,15 @@ class Lab:
         return self.settings.home / "models"
 
     def predictor(self, version: Version) -> Predictor:
-        """A registered version, loaded; both records of its digest must agree with its files.
+        """A registered version, loaded; its signature and both records of its digest must agree with its files.
 
         Raises `ModelError`, also when the database has no record of it and the settings don't allow that.
         """
         recorded = self.ledger.model(version.use_case, version.version)
         digest = recorded.digest if recorded else None
         allowed = self.settings.allow_unrecorded
-        return Predictor.load(self.registry.download(version, self.cache, digest, allowed))
+        keys = signing.verify_keys(self.settings)
+        return Predictor.load(self.registry.download(version, self.cache, digest, keys, allowed))
 
 
 def _value(secret: SecretStr | None) -> str | None:

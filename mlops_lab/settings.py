@@ -107,6 +107,14 @@ class Settings(LabSettings):
     allow_unrecorded: bool = Field(
         False, description="whether versions without a record in RawData, registered by hand, are loaded"
     )
+    signing_key: SecretStr | None = Field(
+        None,
+        description="Ed25519 private key (PEM) that signs versions; default: LAB_HOME/secrets/signing_key, made once",
+    )
+    verify_keys: str | None = Field(
+        None,
+        description="public keys (PEM) that check a version's signature; default: LAB_HOME/secrets/verify_keys",
+    )
     mlflow_username: str | None = None
     mlflow_password: SecretStr | None = None
 

@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import text
 
 from mlops_lab import loop
 from mlops_lab.data.payload import BatchShapeError
 from mlops_lab.data.rows import rows as plain_rows
 from mlops_lab.data.source import EndOfDataError, SourceError
 from mlops_lab.data.split import hashes, split_of
-from mlops_lab.data.tables import Model
 from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch, train_now
-from mlops_lab.model.registry import CHAMPION, PREVIOUS, digest
+from mlops_lab.model.registry import CHAMPION, PREVIOUS
 from mlops_lab.monitor import monitor
 from mlops_lab.rollout import RolloutError
 from mlops_lab.steps.ingest import KnownBatchError, land, prepare, reset, validate
@@ -258,31 +257,6 @@ def test_of_two_promotions_at_once_the_second_compares_again(trained, use_case, 
     assert [row.sequence for row in history] == [1, 2, 3]
     assert history[2].challenger != before
     assert trained.registry.by_alias("flats", CHAMPION).version == history[2].challenger
-
-
-def test_a_model_that_was_changed_after_registration_is_not_loaded(trained, use_case):
-    champion = trained.registry.by_alias("flats", CHAMPION)
-    client = trained.registry.client
-    graph = Path(client.get_run(champion.run_id).info.artifact_uri) / "model" / "model.onnx"
-    graph.write_bytes(graph.read_bytes() + b"!")
-    for cached in trained.cache.rglob("model.onnx"):
-        cached.unlink()
-    with pytest.raises(ModelError, match="changed after registration"):
-        trained.predictor(champion)
-    # When the files and the registry's digest are changed, the lab's own record still differs.
-    client.set_model_version_tag("flats", str(champion.version), "lab.digest", digest(graph.parent))
-    with pytest.raises(ModelError, match="the lab's database"):
-        trained.predictor(trained.registry.by_alias("flats", CHAMPION))
-
-
-def test_a_version_without_a_record_is_not_loaded_unless_allowed(trained):
-    champion = trained.registry.by_alias("flats", CHAMPION)
-    with trained.store.raw.begin() as db:
-        db.execute(delete(Model))
-    with pytest.raises(ModelError, match="LAB_ALLOW_UNRECORDED=1"):
-        trained.predictor(champion)
-    trained.settings = trained.settings.model_copy(update={"allow_unrecorded": True})
-    trained.predictor(champion).check_example()
 
 
 def test_a_failed_rollout_makes_the_previous_version_champion_again(trained, use_case, course, monkeypatch):

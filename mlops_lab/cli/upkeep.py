@@ -1,4 +1,4 @@
-"""The commands that keep the lab: reset, migration, retention, backup, the public data sets."""
+"""The commands that keep the lab: reset, migration, signatures, retention, backup, the public data sets."""
 
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,14 @@ def migrate() -> None:
     # They keep only their own use case from running, so the command succeeds.
     for name, fault in faults.items():
         err.print(f"[red]{name} can't be used:[/red] {fault}", soft_wrap=True)
+
+
+@app.command()
+def sign() -> None:
+    """Signs the versions that the lab's database has a record of: after an upgrade, or with a new key."""
+    from mlops_lab.steps.sign import sign
+
+    sign(open_lab(Settings(), print_line))
 
 
 @app.command()

@@ -9,9 +9,11 @@ from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.local.follow import DemoError, Loop, Progress
 from mlops_lab.local.processes import Process, Supervisor, check_ports
 from mlops_lab.local.signals import ended_by_signal
+from mlops_lab.model import signing
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.settings import Settings
 from mlops_lab.status import champion_status
+from mlops_lab.steps.sign import sign
 from mlops_lab.use_case import UseCase
 
 
@@ -39,8 +41,11 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
         for process in (data_api, mlflow, inference, *pages, airflow[0]):
             progress.during(f"waiting for {process.name}", lambda process=process: supervisor.wait(process))
             progress.line(f"{process.name} is up")
+        lab = Lab(settings.model_copy(update={"mlflow_url": mlflow.url}), lambda _: None)
+        if not signing.has_signing_key(settings):
+            sign(lab)  # the versions of a release that signed none
         loop = Loop(
-            lab=Lab(settings.model_copy(update={"mlflow_url": mlflow.url}), lambda _: None),
+            lab=lab,
             use_case=use_case,
             airflow=AirflowClient(airflow[0].url, "admin", password, supervisor.check),
             inference=InferenceClient(inference.url),

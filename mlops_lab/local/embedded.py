@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from mlops_lab.files import OWNER, locked, path_id, write_whole
+from mlops_lab.files import OWNER, kept_secret, path_id, write_whole
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.settings import REPOSITORY, Settings
 
@@ -28,12 +28,7 @@ QUIET = {
 
 def secret(settings: Settings, name: str, size: int = 32) -> str:
     """A random secret, made once and kept under LAB_HOME, readable by its owner alone."""
-    path = settings.home.resolve() / "secrets" / name
-    with locked(path.with_name("secrets.lock"), 30, "making secrets"):
-        # An empty file is what a full disk left in an earlier version.
-        if not path.exists() or not path.read_text():
-            write_whole(path, secrets.token_urlsafe(size), 0o600)
-        return path.read_text()
+    return kept_secret(settings.home.resolve() / "secrets" / name, lambda: secrets.token_urlsafe(size))
 
 
 def mlflow(settings: Settings) -> Process:

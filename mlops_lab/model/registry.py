@@ -26,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow import MlflowClient, artifacts
 from mlops_lab.contract import CONTRACT_FILE, MAX_GRAPH_BYTES, MODEL_FILE
 from mlops_lab.errors import ModelError, first_line
+from mlops_lab.model import signing
 from mlops_lab.model.mlflow_store import make_store
 from mlops_lab.model.tags import ModelTags, VersionTags
 
@@ -131,9 +132,13 @@ class Registry:
             aliases.setdefault(number, []).append(alias)
         return [self._version(v, tuple(sorted(aliases.get(int(v.version), ())))) for v in found]
 
-    def register(self, use_case: str, run_id: str, folder: Path, tags: VersionTags) -> Version:
-        """Stores the folder (graph, contract, MLmodel) with the run and makes it a version, its digest a tag."""
+    def register(self, use_case: str, run_id: str, folder: Path, tags: VersionTags, key: str) -> Version:
+        """Stores the folder (graph, contract, MLmodel) with the run and makes it a version.
+
+        Its digest and the signature of it, by the private key, are tags.
+        """
         checksum = digest(folder)
+        signature = signing.sign(key, use_case, checksum)
         self.client.log_artifacts(run_id, str(folder), ARTIFACT_FOLDER)
         try:
             self.client.create_registered_model(use_case, tags=ModelTags(use_case=use_case).to_mlflow())
@@ -146,7 +151,7 @@ class Registry:
             use_case,
             source=source,
             run_id=run_id,
-            tags=replace(tags, digest=checksum).to_mlflow(),
+            tags=replace(tags, digest=checksum, signature=signature).to_mlflow(),
             await_creation_for=60,
         )
         return self._version(made)
@@ -163,13 +168,14 @@ class Registry:
             self.client.set_model_version_tag(version.use_case, str(version.version), key, value)
 
     def download(
-        self, version: Version, folder: Path, recorded: str | None, allow_unrecorded: bool = False
+        self, version: Version, folder: Path, recorded: str | None, keys: str, allow_unrecorded: bool = False
     ) -> Path:
-        """The version's graph and contract in a subfolder, whole and checked against the digest.
+        """The version's graph and contract in a subfolder, whole and checked against the signed digest.
 
         recorded:         the digest in the lab's own database, which must agree; None when it has no record.
-        allow_unrecorded: whether the registry's digest is enough for a version without a record.
-        Raises `ModelError` when the files are too large, or differ from the registered ones.
+        keys:             the public keys that its signature is checked with.
+        allow_unrecorded: whether the registry's digest is enough, without signature, for a version without a record.
+        Raises `ModelError` when the files are too large, aren't signed, or differ from the registered ones.
         """
         if recorded is None and not allow_unrecorded:
             raise ModelError(
@@ -182,6 +188,8 @@ class Registry:
                 f"{version.digest[:12] or 'none'}, the lab's database {recorded[:12]}; "
                 "one of them was changed, so it is not loaded"
             )
+        if recorded is not None:
+            _check_signature(version, keys)
         target = folder / f"{version.use_case}-{version.version}"
         if target.is_dir() and digest(target) == version.digest:
             return target
@@ -232,6 +240,17 @@ class Registry:
             aliases=tuple(found.aliases) if aliases is None else aliases,
             tags=dict(found.tags),
             created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        )
+
+
+def _check_signature(version: Version, keys: str) -> None:
+    """Raises `ModelError` unless one of the public keys signed the version's digest."""
+    signature = version.facts.signature
+    if not signature or not signing.is_signed(keys, version.use_case, version.digest, signature):
+        fault = "its signature isn't by the lab's key" if signature else "it has no signature"
+        raise ModelError(
+            f"{version.use_case} version {version.version}: {fault}, so it is not loaded; "
+            "`lab sign` signs the versions that the lab's database has a record of"
         )
 
 

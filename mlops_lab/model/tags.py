@@ -107,6 +107,7 @@ class VersionTags(_Tags):
 
     metric: the name of the use case's metric; validation, test: the version's scores by it; baseline: the naive
     baseline's on test rows. test and baseline are None when there were no test rows.
+    signature: of the digest, by the lab's key.
     outcome: promoted, refused, not chosen or rolled back, with its reason.
     """
 
@@ -118,6 +119,7 @@ class VersionTags(_Tags):
     batch_id: int | None = None
     batch_number: int | None = None
     digest: str = ""
+    signature: str = ""
     outcome: str = ""
     reason: str = ""
 

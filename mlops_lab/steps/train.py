@@ -13,6 +13,7 @@ from mlops_lab.data.database import now
 from mlops_lab.data.tables import Batch, Model
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
+from mlops_lab.model import signing
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.tags import CandidateTags, VersionTags
 from mlops_lab.use_case import UseCase
@@ -75,7 +76,7 @@ def _register(
     trained: "Trained",
     frame: pd.DataFrame,
 ) -> int:
-    """The run's scores, pictures and model; then the version with its digest in the registry and in RawData."""
+    """The run's scores, pictures and model; then the signed version with its digest in the registry and in RawData."""
     from mlops_lab.model import export
 
     batches = sorted(int(number) for number in frame["batch_id"].unique())
@@ -116,7 +117,7 @@ def _register(
             batch_id=batch.id,
             batch_number=batch.batch_number,
         )
-        version = lab.registry.register(use_case.name, run, model, tags)
+        version = lab.registry.register(use_case.name, run, model, tags, signing.signing_key(lab.settings))
     lab.ledger.put_model(
         Model(
             use_case=use_case.name,

@@ -22,9 +22,11 @@ from mlops_lab.data.database import connect, create
 from mlops_lab.data.tables import RAW, Feedback, Model, Prediction
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model.registry import CHAMPION, Registry, Version
+from mlops_lab.model.signing import public_key
 from tests.support import models
 
 TOKEN = "a-token-for-tests"
+VERIFY_KEYS = public_key(models.SIGNING_KEY)
 # Seconds until something must have happened, on a busy machine.
 SLACK = 60
 # What the service writes to: without these tables it serves, but can log nothing.
@@ -179,7 +181,24 @@ class ServingLab:
             "inference_poll": 0.2,
             "default_use_case": "houses",
             "reload_token": TOKEN,
+            "verify_keys": VERIFY_KEYS,
         } | changes
+
+
+def served_version(service: Served) -> int:
+    """The version that answers for `houses`."""
+    return service.predict()["model"]["version"]
+
+
+def reload(service: Served) -> dict:
+    """The reply of `/reload`."""
+    return service.http.post("/reload", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+
+
+def load_error(service: Served) -> str | None:
+    """Why the champion of `houses` isn't loaded."""
+    models = service.http.get("/models").json()["models"]
+    return next((model["error"] for model in models if model["use_case"] == "houses"), None)
 
 
 def _ready(service: Any) -> Any:

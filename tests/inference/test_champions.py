@@ -18,21 +18,8 @@ from mlops_lab.data.tables import Model
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model import predictor, registry
 from mlops_lab.model.registry import CHAMPION, Registry, digest
-from tests.inference.serving import EXAMPLE, SLACK, TOKEN, Served, ServingLab
+from tests.inference.serving import EXAMPLE, SLACK, Served, ServingLab, load_error, reload, served_version
 from tests.support import models
-
-
-def _version(service: Served) -> int:
-    return service.predict()["model"]["version"]
-
-
-def _reload(service: Served) -> dict:
-    return service.http.post("/reload", headers={"Authorization": f"Bearer {TOKEN}"}).json()
-
-
-def _error(service: Served) -> str | None:
-    models = service.http.get("/models").json()["models"]
-    return next((model["error"] for model in models if model["use_case"] == "houses"), None)
 
 
 def _not_ready(service: Served, why: str) -> httpx.Response | None:
@@ -48,7 +35,7 @@ def test_alias_moves_back_and_forth_under_load_without_a_failed_request(lab):
     expected = {}
     for version in (first, second):
         lab.promote(version)
-        service.wait(lambda version=version: _version(service) == version.version)
+        service.wait(lambda version=version: served_version(service) == version.version)
         expected[version.version] = service.predict()["predictions"]
     assert expected[1] != expected[2]
 
@@ -70,8 +57,8 @@ def test_alias_moves_back_and_forth_under_load_without_a_failed_request(lab):
     for turn in range(6):
         version = (first, second)[turn % 2]
         lab.promote(version)
-        _reload(service)
-        assert _version(service) == version.version
+        reload(service)
+        assert served_version(service) == version.version
     stop.set()
     for asker in askers:
         asker.join()
@@ -88,9 +75,9 @@ def test_a_tampered_artifact_is_refused_and_the_old_champion_stays(lab, caplog):
     models.build(other, "houses", scale=3.0)
     graph.write_bytes((other / MODEL_FILE).read_bytes())
     lab.promote(second)
-    error = service.wait(lambda: _error(service))
+    error = service.wait(lambda: load_error(service))
     assert "digest" in error
-    assert _version(service) == 1
+    assert served_version(service) == 1
     assert service.metric("model_reload_failures_total", use_case="houses") >= 1
     assert service.metric("model_reload_failing", use_case="houses") == 1
     # One line for each fault, however often it is met.
@@ -101,21 +88,21 @@ def test_registry_and_database_must_agree_on_the_digest(lab):
     lab.publish("houses")
     service = lab.serve()
     lab.publish("houses", scale=2.0, digest="0" * 64)
-    assert "the lab's database 000000000000" in service.wait(lambda: _error(service))
-    assert _version(service) == 1
+    assert "the lab's database 000000000000" in service.wait(lambda: load_error(service))
+    assert served_version(service) == 1
     lab.publish("houses", scale=3.0)
-    service.wait(lambda: _version(service) == 3)
-    assert _error(service) is None
+    service.wait(lambda: served_version(service) == 3)
+    assert load_error(service) is None
 
 
 def test_a_version_that_the_lab_did_not_register_is_refused_unless_allowed(lab):
     lab.publish("houses")
     service = lab.serve()
     lab.publish("houses", scale=2.0, digest="")
-    assert "no record in the lab's database" in service.wait(lambda: _error(service))
-    assert _version(service) == 1
+    assert "no record in the lab's database" in service.wait(lambda: load_error(service))
+    assert served_version(service) == 1
     by_hand = lab.serve(allow_unrecorded=True)
-    assert _version(by_hand) == 2
+    assert served_version(by_hand) == 2
 
 
 def test_without_the_database_only_what_it_confirmed_before_is_served(lab, tmp_path):
@@ -124,14 +111,14 @@ def test_without_the_database_only_what_it_confirmed_before_is_served(lab, tmp_p
     service = lab.serve(ready=False, raw_db_url=away)
     reply = service.wait(lambda: _not_ready(service, "database with its record does not answer"))
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
-    assert "database with its record does not answer" in _error(service)
+    assert "database with its record does not answer" in load_error(service)
     # Another start, with the database, has its answer; the third goes by that.
-    assert _version(lab.serve(inference_poll=3600)) == 1
+    assert served_version(lab.serve(inference_poll=3600)) == 1
     service = lab.serve(raw_db_url=away)
-    assert _version(service) == 1
+    assert served_version(service) == 1
     lab.publish("houses", scale=2.0)
-    assert "does not answer" in service.wait(lambda: _error(service))
-    assert _version(service) == 1
+    assert "does not answer" in service.wait(lambda: load_error(service))
+    assert served_version(service) == 1
     # Files and registry changed together: the remembered digest still differs.
     other = lab.home / "other"
     models.build(other, "houses", scale=3.0)
@@ -140,7 +127,7 @@ def test_without_the_database_only_what_it_confirmed_before_is_served(lab, tmp_p
     lab.registry.client.set_model_version_tag("houses", "1", "lab.digest", digest(folder))
     lab.promote(version)
     service = lab.serve(ready=False, raw_db_url=away)
-    assert "one of them was changed" in service.wait(lambda: _error(service))
+    assert "one of them was changed" in service.wait(lambda: load_error(service))
     assert service.http.get("/ready").status_code == 503
 
 
@@ -148,7 +135,7 @@ def test_the_service_goes_on_when_the_database_comes_back(lab):
     lab.publish("houses")
     Model.__table__.drop(lab.database)
     service = lab.serve(ready=False)
-    service.wait(lambda: _error(service))
+    service.wait(lambda: load_error(service))
     Model.__table__.create(lab.database)
     lab.record(lab.registry.version("houses", 1), lab.registry.version("houses", 1).digest)
     service.wait(lambda: service.http.get("/ready").status_code == 200)
@@ -162,9 +149,9 @@ def test_a_graph_that_does_not_end_is_refused_and_the_old_champion_stays(lab, mo
     models.build(folder)
     models.make_endless(folder)
     lab.promote(lab.register(folder))
-    _reload(service)
-    assert "takes longer than 0.2 s" in _error(service)
-    assert _version(service) == 1
+    reload(service)
+    assert "takes longer than 0.2 s" in load_error(service)
+    assert served_version(service) == 1
 
 
 def _breakages() -> dict:
@@ -198,9 +185,9 @@ def test_a_model_that_needs_too_much_memory_is_not_downloaded(lab, monkeypatch):
     service = lab.serve(inference_poll=3600)
     monkeypatch.setattr(registry, "MAX_GRAPH_BYTES", 1000)
     lab.publish("houses", scale=2.0)
-    _reload(service)
-    assert "more than the service has memory for" in _error(service)
-    assert _version(service) == 1
+    reload(service)
+    assert "more than the service has memory for" in load_error(service)
+    assert served_version(service) == 1
 
 
 @pytest.mark.parametrize("breakage", _breakages().values(), ids=_breakages().keys())
@@ -212,23 +199,23 @@ def test_a_model_that_cannot_serve_never_replaces_one_that_does(lab, breakage):
     breakage(folder)
     before = service.predict()
     lab.promote(lab.register(folder))
-    _reload(service)
-    assert _error(service)
-    assert "Traceback" not in _error(service)
+    reload(service)
+    assert load_error(service)
+    assert "Traceback" not in load_error(service)
     assert service.predict()["predictions"] == before["predictions"]
     assert service.http.get("/ready").status_code == 200
     good = lab.publish("houses", scale=2.0)
-    _reload(service)
-    assert _version(service) == good.version
-    assert _error(service) is None
+    reload(service)
+    assert served_version(service) == good.version
+    assert load_error(service) is None
 
 
 def test_rollback_by_alias_and_withdrawal(lab):
     first, second = lab.publish("houses"), lab.publish("houses", scale=2.0)
     service = lab.serve()
-    service.wait(lambda: _version(service) == second.version)
+    service.wait(lambda: served_version(service) == second.version)
     lab.promote(first)
-    service.wait(lambda: _version(service) == first.version)
+    service.wait(lambda: served_version(service) == first.version)
     lab.registry.delete_alias("houses", CHAMPION)
     service.wait(lambda: service.http.post("/predict", json=EXAMPLE).status_code == 503)
     assert service.http.get("/ready").status_code == 503
@@ -280,7 +267,7 @@ def test_the_champion_is_served_while_mlflow_hangs_or_is_killed(lab, mlflow, mon
     os.killpg(server.pid, signal.SIGSTOP)
     service.wait(registry_error)
     assert failures() >= 1
-    assert _version(service) == 1
+    assert served_version(service) == 1
     assert service.http.get("/ready").status_code == 200
     reply = service.http.get("/models/houses/versions")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
@@ -289,11 +276,11 @@ def test_the_champion_is_served_while_mlflow_hangs_or_is_killed(lab, mlflow, mon
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
     service.wait(lambda: registry_error() is None)
     over_http.publish("houses", scale=2.0)
-    service.wait(lambda: _version(service) == 2)
+    service.wait(lambda: served_version(service) == 2)
 
     before = failures()
     os.killpg(server.pid, signal.SIGKILL)
     service.wait(lambda: failures() > before)
     assert registry_error()
-    assert _version(service) == 2
+    assert served_version(service) == 2
     over_http.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlops_lab.model import signing
 from mlops_lab.settings import REPOSITORY
 
 pytestmark = pytest.mark.process
@@ -71,6 +72,28 @@ def test_no_two_secrets_are_alike_and_no_two_labs(volumes, tmp_path):
         (other / reader).mkdir(parents=True)
     run(other, "init")
     assert not set(values) & set(contents(other).values())
+
+
+def test_only_the_worker_can_sign_models_and_a_rotation_keeps_the_public_key_before(volumes):
+    before = contents(volumes)
+    assert [name for name, value in before.items() if "PRIVATE KEY" in value] == [
+        "airflow-worker/lab_signing_key",
+        "store/signing-key",
+    ]
+    signature = signing.sign(before["airflow-worker/lab_signing_key"], "houses", "digest")
+    for reader in ("airflow-worker", "inference", "notebooks"):
+        assert signing.is_signed(before[f"{reader}/lab_verify_keys"], "houses", "digest", signature)
+    run(volumes, "rotate")
+    after = contents(volumes)
+    keys = after["inference/lab_verify_keys"]
+    assert signing.is_signed(keys, "houses", "digest", signature)
+    newer = signing.sign(after["airflow-worker/lab_signing_key"], "houses", "digest")
+    assert signing.is_signed(keys, "houses", "digest", newer)
+    assert not signing.is_signed(before["inference/lab_verify_keys"], "houses", "digest", newer)
+    run(volumes, "rotate")
+    keys = contents(volumes)["inference/lab_verify_keys"]
+    assert signing.is_signed(keys, "houses", "digest", newer)
+    assert not signing.is_signed(keys, "houses", "digest", signature)
 
 
 def test_a_later_start_changes_nothing(volumes):

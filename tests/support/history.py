@@ -9,8 +9,10 @@ from mlops_lab.contract import Contract
 from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.tables import Model
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, Registry, Version
+from mlops_lab.model.signing import signing_key
 from mlops_lab.model.tags import BatchTags, CandidateTags, VersionTags
 from mlops_lab.model.tracking import Tracking
+from mlops_lab.settings import Settings
 from tests.support.linear_model import write_model
 
 # The first is the best by validation.
@@ -150,7 +152,8 @@ class History:
 
     def _register(self, contract: Contract, run: str, facts: VersionTags) -> Version:
         model = write_model(contract, self._folder / "models" / run)
-        version = self.registry.register(contract.use_case, run, model, facts)
+        key = signing_key(Settings(home=self._folder))
+        version = self.registry.register(contract.use_case, run, model, facts, key)
         record = {"use_case": version.use_case, "version": version.version, "digest": version.digest}
         self._ledger.put_model(Model(**record, run_id=run, batch_id=1))
         return version

@@ -16,11 +16,14 @@ from sklearn.pipeline import make_pipeline
 from mlflow import MlflowClient
 from mlops_lab.contract import MODEL_FILE, Contract, Lineage
 from mlops_lab.features import Boolean, Category, Date, Integer, Number
+from mlops_lab.model import signing
 from mlops_lab.model.drift import reference
 from mlops_lab.model.registry import Registry, Version
 from mlops_lab.model.tags import VersionTags
 
 ROWS = 400
+# What the versions of these models are signed with.
+SIGNING_KEY = signing.make_key()
 STATES = [f"State {i:03d}" for i in range(120)]
 FEATURES = [
     Number("area", "Living area", unit="m2", minimum=5, maximum=2000, example=120.5),
@@ -150,7 +153,7 @@ def register(registry: Registry, folder: Path, use_case: str, **tags: str) -> Ve
     found = client.get_experiment_by_name(use_case)
     experiment = found.experiment_id if found else client.create_experiment(use_case)
     run = client.create_run(experiment)
-    return registry.register(use_case, run.info.run_id, folder, VersionTags(**tags))
+    return registry.register(use_case, run.info.run_id, folder, VersionTags(**tags), SIGNING_KEY)
 
 
 def make_endless(folder: Path) -> None:
