@@ -108,3 +108,8 @@ def _merged(first: Any, second: Any, key: str = "") -> Any:
         }
     replaced = key in ("test", "command", "entrypoint")
     return first + second if isinstance(first, list) and not replaced else second
+
+
+def cores(amount: str) -> float:
+    """`250m` or `1.5` as a number of cores."""
+    return float(amount[:-1]) / 1000 if amount.endswith("m") else float(amount)

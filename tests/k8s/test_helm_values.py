@@ -2,7 +2,7 @@
 
 import yaml
 
-from tests.k8s.export import EXPORT, rendered
+from tests.k8s.export import EXPORT, cores, rendered
 
 PARTS = {
     "apiServer": "airflow-api-server",
@@ -45,8 +45,9 @@ def test_each_part_has_its_secrets_networks_and_limits():
         labels = VALUES["labels"] | VALUES[part].get("labels", {})
         networks = {label for label in labels if "network" in label}
         assert networks == {label for label in rendered().labels(service) if "network" in label}
-        memory = int(rendered().container(service)["resources"]["limits"]["memory"])
-        given = VALUES[part]["resources"]["limits"]["memory"]
+        limits = rendered().container(service)["resources"]["limits"]
+        memory, given = int(limits["memory"]), VALUES[part]["resources"]["limits"]["memory"]
+        assert cores(VALUES[part]["resources"]["limits"]["cpu"]) == cores(limits["cpu"])
         assert int(given[:-2]) * {"Mi": 2**20, "Gi": 2**30}[given[-2:]] == memory
 
 

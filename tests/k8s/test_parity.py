@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mlops_lab.settings import REPOSITORY
-from tests.k8s.export import EXPORT, compose, in_cluster, rendered, services, tag
+from tests.k8s.export import EXPORT, compose, cores, in_cluster, rendered, services, tag
 
 # One volume for all pods would keep them all on one node.
 PRIVATE_VOLUMES = {"airflow-logs", "inference-data"}
@@ -193,8 +193,9 @@ def health_check(name):
 def limits(name):
     wanted, found = services()[name]["deploy"]["resources"], rendered().container(name)["resources"]
     assert int(found["limits"]["memory"]) == _bytes(wanted["limits"]["memory"])
+    assert cores(found["limits"]["cpu"]) == pytest.approx(float(wanted["limits"]["cpus"]))
     assert int(found["requests"]["memory"]) == _bytes(wanted["reservations"]["memory"])
-    assert _cores(found["requests"]["cpu"]) == pytest.approx(float(wanted["reservations"]["cpus"]))
+    assert cores(found["requests"]["cpu"]) == pytest.approx(float(wanted["reservations"]["cpus"]))
 
 
 def placement(name):
@@ -282,7 +283,3 @@ def _seconds(duration: str) -> int:
 
 def _bytes(size: str) -> int:
     return int(float(size[:-1]) * {"M": 2**20, "G": 2**30}[size[-1]])
-
-
-def _cores(amount: str) -> float:
-    return float(amount[:-1]) / 1000 if amount.endswith("m") else float(amount)

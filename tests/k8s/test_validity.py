@@ -86,7 +86,7 @@ def test_bounded(folder):
     for name, pod in _pods(rendered(folder)):
         for container in pod["containers"] + pod.get("initContainers", []):
             assert {"cpu", "memory", "ephemeral-storage"} == set(container["resources"]["requests"]), name
-            assert {"memory", "ephemeral-storage"} == set(container["resources"]["limits"]), name
+            assert {"cpu", "memory", "ephemeral-storage"} == set(container["resources"]["limits"]), name
 
 
 @every_export

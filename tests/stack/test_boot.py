@@ -36,6 +36,7 @@ def test_every_service_is_hardened(stack):
         assert "no-new-privileges:true" in host["SecurityOpt"], name
         assert host["ReadonlyRootfs"], name
         assert host["Memory"] > 0, name
+        assert host["NanoCpus"] > 0, name
         assert host["PidsLimit"] > 0, name
         assert re.search(r":(?!latest$)[^/:]+$", config["Image"]), config["Image"]
 
