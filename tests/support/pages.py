@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, ViewportSize, sync_playwright
 
 from mlops_lab.data.database import connect, create
 from mlops_lab.data.ledger import Ledger
@@ -17,6 +17,7 @@ from tests.support import contracts, processes
 from tests.support.history import History
 
 FAILED = pytest.StashKey[bool]()
+SIZE: ViewportSize = {"width": 1280, "height": 1000}
 
 
 @pytest.fixture(scope="session")
@@ -68,25 +69,31 @@ def browser() -> Iterator[BrowserContext]:
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
         chromium = playwright.chromium.launch(executable_path=found, args=arguments)
         # All tests share one context: its cache keeps Streamlit's scripts, which are several megabytes.
-        context = chromium.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+        context = chromium.new_context(viewport=SIZE, color_scheme="light")
         context.set_default_timeout(processes.PATIENCE * 1000)
         yield context
         chromium.close()
 
 
+@pytest.fixture(scope="session")
+def only_tab(browser) -> Page:
+    return browser.new_page()
+
+
 @pytest.fixture
-def tab(browser, folder, request) -> Iterator[Page]:
-    """A new tab, 1280 wide.
+def tab(only_tab, folder, request) -> Iterator[Page]:
+    """An empty tab, 1280 wide. It is the same one for each test: its process keeps the pages' compiled scripts.
 
     A failed test leaves a screenshot beside the logs. LAB_SCREENSHOTS=folder keeps one of every test there.
     """
-    page = browser.new_page()
+    page = only_tab
+    page.set_viewport_size(SIZE)
     yield page
     wanted = os.environ.get("LAB_SCREENSHOTS")
     if wanted or request.node.stash.get(FAILED, False):
         name = f"{request.path.parent.name}-{request.node.name}.png"
         _screenshot(page, Path(wanted or folder / "screenshots") / name)
-    page.close()
+    page.goto("about:blank")
 
 
 @pytest.hookimpl(wrapper=True)
