@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from sqlalchemy import Engine
 from starlette.routing import Route
 
-from inference import explain, feedback, predict, routes
+from inference import alert_notes, explain, feedback, predict, routes
 from inference.body import Intake
 from inference.champions import Champions
 from inference.endpoint import endpoint
@@ -53,6 +53,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(routes.router(service))
+    app.include_router(alert_notes.router(intake, database))
     # FastAPI's own way to replace the document is to replace this method.
     app.openapi = LiveOpenApi(app, champions, settings.default_use_case)  # pyrefly: ignore[method-assign]
     for kind in (RequestError, ContractError, NoChampionError, RequestValidationError):

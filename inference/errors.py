@@ -35,6 +35,12 @@ class RegistryAway(RequestError):
     status, kind, headers = 503, "registry_away", {"retry-after": "10"}
 
 
+class DatabaseAway(RequestError):
+    """RawData doesn't answer."""
+
+    status, kind, headers = 503, "database_away", {"retry-after": "10"}
+
+
 class CannotStore(RequestError):
     """The spool is full, or can't be written."""
 
@@ -101,7 +107,12 @@ def _describe(error: Exception) -> tuple[int, str, dict[str, str], dict[str, Any
             return 422, "contract", {}, _problems(error)
         case RequestValidationError():
             problems = [
-                {"row": 0, "field": str(e["loc"][-1]), "rule": e["type"], "message": e["msg"]}
+                {
+                    "row": 0,
+                    "field": str(e["loc"][-1]) if e["loc"] else "",
+                    "rule": e["type"],
+                    "message": e["msg"],
+                }
                 for e in error.errors()
             ]
             return 422, "contract", {}, {"detail": problems}

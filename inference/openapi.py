@@ -220,7 +220,7 @@ _ERRORS = {
     "415": _reply("Another content type than JSON", "Refusal"),
     "422": _reply("A row or a parameter breaks its rule: field, rule and message of each fault", "Problems"),
     "503": _reply(
-        "No model yet, too busy, or the registry does not answer; try again after Retry-After seconds",
+        "No model yet, too busy, or the registry or database does not answer; try again after Retry-After seconds",
         "Refusal",
     ),
 }

@@ -104,6 +104,18 @@ class ModelVersion(_Reply):
         return VersionTags.from_mlflow(self.tags)
 
 
+class AlertNote(_Reply):
+    """What a person did about an alert. action: acknowledged or concluded."""
+
+    alert: str
+    fingerprint: str
+    summary: str
+    action: str
+    who: str
+    why: str
+    at: datetime
+
+
 class InferenceClient:
     """One inference service. Every method raises `ServiceAwayError` when it doesn't answer.
 
@@ -166,6 +178,17 @@ class InferenceClient:
             "group_key": group_key,
         }
         self._call("POST", "/feedback", json={key: value for key, value in body.items() if value is not None})
+
+    def alert_notes(self) -> list[AlertNote]:
+        """The newest notes on alerts, the newest first."""
+        return [_parse(AlertNote, note) for note in self._call("GET", "/alerts/notes")["notes"]]
+
+    def note_alert(
+        self, alert: str, fingerprint: str, summary: str, action: str, who: str, why: str
+    ) -> AlertNote:
+        """Keeps a note. Raises `ContractError` when a field is empty or too long."""
+        note = {"alert": alert, "summary": summary, "action": action, "who": who, "why": why}
+        return _parse(AlertNote, self._call("POST", f"/alerts/{fingerprint}/notes", json=note))
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:

@@ -89,7 +89,7 @@ class Settings(LabSettings):
     )
     clean_db_url: SecretStr | None = Field(None, description="SQLAlchemy URL of CleanData")
     prediction_db_url: SecretStr | None = Field(
-        None, description="URL of RawData for the account that may only insert predictions and feedback"
+        None, description="URL of RawData for the account of the inference service"
     )
     predictions_days: int = Field(
         90, ge=0, description="days that predictions and their feedback are kept; 0 keeps all"

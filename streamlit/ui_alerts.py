@@ -1,10 +1,12 @@
-"""The firing alerts, as Alertmanager lists them, for the System page."""
+"""The firing alerts, as Alertmanager lists them, and what people noted on them, for the System page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import httpx
 
+from mlops_lab.client import AlertNote
 from mlops_lab.errors import LabError
 
 
@@ -17,10 +19,20 @@ class Alert:
     """One firing alert that is neither silenced nor inhibited."""
 
     name: str
+    fingerprint: str
     severity: str
     summary: str
     description: str
     since: datetime
+
+    def notes(self, notes: Sequence[AlertNote]) -> list[AlertNote]:
+        """The notes on this firing of it; those on an earlier one are older than its start."""
+        return [note for note in notes if note.fingerprint == self.fingerprint and note.at >= self.since]
+
+
+def runbook(alert: str) -> str:
+    """The address of the alert's runbook, on the page itself."""
+    return f"runbooks?alert={alert}"
 
 
 def firing(url: str) -> list[Alert]:
@@ -31,6 +43,7 @@ def firing(url: str) -> list[Alert]:
         found = [
             Alert(
                 name=alert["labels"]["alertname"],
+                fingerprint=alert["fingerprint"],
                 severity=alert["labels"].get("severity", ""),
                 summary=alert["annotations"].get("summary", alert["labels"]["alertname"]),
                 description=alert["annotations"].get("description", ""),

@@ -1,4 +1,4 @@
-"""The lab's own tables in RawData: batch ledger, models, promotions, prediction log, feedback, checks, notices.
+"""The lab's own tables in RawData: ledger, models, promotions, predictions, feedback, checks, notices, alert notes.
 
 Each class is a table, the type of its rows and their constructor at once. All times are UTC without an offset.
 """
@@ -196,3 +196,18 @@ class Notice(_Table):
         default_factory=now, comment="when a process began to send it"
     )
     told_at: Mapped[datetime | None] = mapped_column(default=None, comment="null: under way, or it failed")
+
+
+class AlertNote(_Table):
+    """What a person did about an alert. Rows are only added; the inference service writes them for the System page."""
+
+    __tablename__ = "alert_notes"
+
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True, init=False)
+    alert: Mapped[str] = mapped_column(String(80), comment="its rule's name, which is also its runbook's")
+    fingerprint: Mapped[str] = mapped_column(String(16), comment="Alertmanager's id of its labels")
+    summary: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(String(12), comment="acknowledged or concluded")
+    who: Mapped[str] = mapped_column(String(80))
+    why: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(default_factory=now)

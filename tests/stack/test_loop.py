@@ -105,6 +105,8 @@ def test_the_prediction_log_may_only_be_added_to(stack):
         "SELECT * FROM CleanData.housing_clean",
         "DROP TABLE predictions",
         "INSERT INTO models VALUES (1)",
+        "UPDATE alert_notes SET why = ''",
+        "DELETE FROM alert_notes",
     ]
     said = stack.run_in("inference", "python", "-c", program, *queries)
     assert said.count("refused") == len(queries), said

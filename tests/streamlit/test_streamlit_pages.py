@@ -10,9 +10,10 @@ from playwright.sync_api import TimeoutError as NotFoundInTime
 from sqlalchemy import select
 
 from mlops_lab.data.database import connect
-from mlops_lab.data.tables import Feedback
+from mlops_lab.data.tables import AlertNote, Feedback
 from mlops_lab.features import Integer
 from tests.support import contracts
+from tests.support.alertmanager import alert
 from tests.support.processes import PATIENCE, started
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pages")]
@@ -277,3 +278,35 @@ def test_an_outage_keeps_the_form(tab, pages, inference, supervisor):
     expect(tab.get_by_text("House price: version 1 is served")).to_be_visible()
     expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("9")
     predict(tab)
+
+
+def test_an_alert_is_acknowledged_and_concluded_and_both_stay(tab, pages, alertmanager, folder):
+    firing = alert(
+        "InputDrift", "ticket", "bed of housing has drifted (PSI 3.1)", startsAt="2026-11-21T09:30:34Z"
+    )
+    alertmanager.alerts = [firing]
+    open_page(tab, pages, "system")
+    tab.get_by_text("Acknowledge or conclude").click()
+    tab.get_by_role("button", name="Acknowledge").click()
+    expect(tab.get_by_text("Your name and a reason are needed.")).to_be_visible()
+    for action, why in (("Acknowledge", "a *new* region; I look at it"), ("Conclude", "it is expected")):
+        fill(tab, "Your name", "Ana")
+        fill(tab, "Reason, or what was done", why)
+        tab.get_by_role("button", name=action).click()
+        line = re.compile(rf"^{action}d by Ana, \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: {re.escape(why)}$")
+        expect(tab.get_by_text(line)).to_be_visible()
+    expect(tab.get_by_role("link", name="What to do")).to_have_attribute("href", "runbooks?alert=InputDrift")
+    with connect(f"sqlite:///{folder / 'home' / 'RawData.db'}").connect() as connection:
+        kept = connection.execute(select(AlertNote.alert, AlertNote.action, AlertNote.who)).all()
+    assert [tuple(row) for row in kept] == [
+        ("InputDrift", "acknowledged", "Ana"),
+        ("InputDrift", "concluded", "Ana"),
+    ]
+    # The next firing of the same alert is nobody's yet; the history stays.
+    alertmanager.alerts = [firing | {"startsAt": "2100-01-01T00:00:00Z"}]
+    tab.reload()
+    expect(tab.get_by_text("since 2100-01-01")).to_be_visible()
+    expect(tab.get_by_text("What people did about alerts")).to_be_visible()
+    expect(tab.get_by_text("by Ana")).to_have_count(0)
+    no_traceback(tab)
+    alertmanager.alerts = []

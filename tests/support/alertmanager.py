@@ -1,0 +1,49 @@
+"""A server that answers as Alertmanager 0.33.1 does, with the alerts that a test sets."""
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+def alert(name: str, severity: str, summary: str, description: str = "", **fields: Any) -> dict[str, Any]:
+    """One entry of the reply. fields: others of its fields, such as `startsAt`."""
+    return {
+        "annotations": {"description": description, "summary": summary},
+        "startsAt": "2026-11-21T09:30:34.425Z",
+        "status": {"state": "active"},
+        "labels": {"alertname": name, "severity": severity},
+        "fingerprint": hashlib.sha256(name.encode()).hexdigest()[:16],
+    } | fields
+
+
+class Alertmanager(ThreadingHTTPServer):
+    """Listens while it is open as a context. `alerts` is its reply; bytes are sent as they are."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.alerts: list[dict[str, Any]] | bytes = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                assert self.path.startswith("/api/v2/alerts?active=true&silenced=false&inhibited=false")
+                reply = self.server.alerts
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(reply if isinstance(reply, bytes) else json.dumps(reply).encode())
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def __exit__(self, *fault: Any) -> None:
+        self.shutdown()
+        super().__exit__(*fault)
