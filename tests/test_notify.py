@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
 
 import pytest
 from pydantic import SecretStr
@@ -219,12 +220,18 @@ def mail():
                 break
         writer.close()
 
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    loop, ports = asyncio.new_event_loop(), Queue()
+
+    # In a thread of its own from the start: in this one Playwright's loop may be running.
+    def run() -> None:
+        server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
+        ports.put(server.sockets[0].getsockname()[1])
+        loop.run_forever()
+        server.close()
+        loop.close()
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    yield server.sockets[0].getsockname()[1], mails
+    yield ports.get(timeout=60), mails
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
-    server.close()
-    loop.close()
