@@ -10,8 +10,8 @@ BATCHES ?=
 GRADIO ?=
 LOAD_ARGS ?=
 PYTEST_ARGS ?=
-# Processes that share the tests.
-WORKERS ?= 2
+# Processes that share the tests: by default 3 for all tests, which wait for services, and 2 for the fast ones.
+WORKERS ?=
 ALERTS ?=
 
 .PHONY: help
@@ -92,14 +92,18 @@ lint-fast: # the part that the hooks run before a commit
 hooks: setup ## runs the fast part of lint before each commit of this checkout
 	@$(BIN)/prek install
 
+# The workers and the services that they start share the cores: each library has one thread.
+test test-fast: export OMP_NUM_THREADS ?= 1
+test test-fast: export OPENBLAS_NUM_THREADS ?= 1
+
 .PHONY: test
 test: setup browser ## every test that needs no Docker
-	@$(BIN)/pytest -m "not stack and not alerts and not chaos and not cluster" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
+	@$(BIN)/pytest -m "not stack and not alerts and not chaos and not cluster" -n $(or $(WORKERS),3) --dist loadgroup --no-loadscope-reorder \
 		$(PYTEST_ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## the tests that start no process, open no browser and take no training on large data
-	@$(BIN)/pytest -m "not process and not slow" -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not process and not slow" -n $(or $(WORKERS),2) --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: coverage
 coverage: setup browser ## make test with the lines that it reaches; fails below 90 %

@@ -11,11 +11,15 @@ import pytest
 LONGEST = (
     "test_demo.py",
     "pages",
-    "notebooks",
-    "test_use_cases.py",
     "dags",
     "test_real_data.py",
+    "notebooks",
+    "test_use_cases.py",
     "test_steps.py",
+    "test_champions.py",
+    "test_prediction_log.py",
+    "test_mlflow_login.py",
+    "test_cli.py",
 )
 # Each of these marks implies `process`.
 BOOT = ("alerts", "browser", "chaos", "cluster", "demo", "stack")
