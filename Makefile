@@ -171,6 +171,26 @@ stack/lint/checkov.txt: stack/lint/checkov.in | .venv/uv
 	@$(UV) pip compile -q $< --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make $@" -o $@
 
+# What the images are made of
+
+.PHONY: audit
+audit: .venv/supply/installed ## known vulnerabilities of the locked packages, by pip-audit; it needs the OSV database
+	@scripts/audit
+
+.PHONY: sbom
+sbom: .venv/supply/installed ## what each image is made of, as CycloneDX in reports/sbom; FOLDER=… IMAGES="…" choose
+	@scripts/sbom $(or $(FOLDER),reports/sbom) $(IMAGES)
+
+.venv/supply/installed: stack/supply/requirements.txt | setup
+	@$(UV) venv -q --clear .venv/supply && $(UV) pip sync -q --python .venv/supply/bin/python --require-hashes $<
+	@touch $@
+
+stack/supply/requirements.txt: stack/supply/requirements.in | .venv/uv
+	@$(UV) pip compile -q $< --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make $@" -o $@
+
+test stack-test: .venv/supply/installed
+
 # The cluster
 
 KUBECTL ?= kubectl

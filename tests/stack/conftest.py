@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 
 
 # They share one stack: it is booted, works, is watched, broken, restored, operated and removed.
-ORDER = ("boot", "logins", "lab_check", "loop", "observability", "faults", "backup", "operation")
+ORDER = ("boot", "logins", "sbom", "lab_check", "loop", "observability", "faults", "backup", "operation")
 
 
 def pytest_collection_modifyitems(items):
