@@ -1,12 +1,11 @@
 """Decisions reach a real HTTP receiver and a real mail server, once; a bad receiver costs the loop nothing."""
 
 import asyncio
-import json
 import logging
+import re
 import threading
 from dataclasses import replace
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 
 import pytest
@@ -15,49 +14,28 @@ from sqlalchemy import update
 
 from mlops_lab.data.database import now
 from mlops_lab.data.tables import Check, Notice, Promotion
+from mlops_lab.loop import run_loop
 from mlops_lab.notify import NotifyError, send
 from mlops_lab.settings import Settings
 from mlops_lab.steps import notices
 from mlops_lab.steps.attempts import retry
 from mlops_lab.steps.notices import tell
 from mlops_lab.steps.promote import roll_back
+from tests.support.data_api import END
+from tests.support.flats import batch, flats
+from tests.support.receiver import TOKEN, Receiver
 
-TOKEN = "T0KEN"
 
-
-class Receiver(ThreadingHTTPServer):
-    """An HTTP server that keeps each body; `status` is its answer, `hold` makes it wait."""
-
-    def __init__(self):
-        self.bodies, self.status, self.hold = [], 200, threading.Event()
-        self.hold.set()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self.server.hold.wait(20)
-                self.server.bodies.append(body)
-                self.send_response(self.server.status)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook/{TOKEN}"
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """On a busy machine a receiver may need longer than the loop waits for it."""
+    monkeypatch.setattr(notices, "PATIENCE", 60)
 
 
 @pytest.fixture
 def receiver():
-    server = Receiver()
-    yield server
-    server.hold.set()
-    server.shutdown()
-    server.server_close()
+    with Receiver() as server:
+        yield server
 
 
 @pytest.fixture
@@ -129,6 +107,30 @@ def test_what_a_dead_receiver_or_a_kill_left_is_told_later_and_an_old_decision_n
         db.execute(update(Promotion).values(decided_at=now() - timedelta(days=2)))
     tell(lab, "flats")
     assert len(receiver.bodies) == 2
+
+
+def test_a_loop_that_was_killed_tells_each_decision_once_when_it_runs_again(
+    lab, receiver, use_case, course, monkeypatch
+):
+    monkeypatch.setattr("mlops_lab.model.figures.draw", lambda *_: [])
+    settings = lab.settings.model_copy(update={"notify_url": SecretStr(receiver.url)})
+    lab = replace(lab, settings=settings)
+    course.will_answer(batch(1, flats(400)), (200, b"<html>"), END)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlops_lab.loop.finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_loop(lab, use_case)
+    assert receiver.bodies == []
+    for _ in range(2):
+        run_loop(lab, use_case)
+    assert [re.sub(r"\d+", "N", what) for what in receiver.told] == [
+        "version N promoted",
+        "batch with id N broken",
+    ]
 
 
 def test_a_slow_receiver_does_not_hold_the_loop_and_still_gets_the_message(told, receiver, monkeypatch):

@@ -1,9 +1,12 @@
 """The training DAGs on real Airflow (its own database, no scheduler): what runs, what is skipped, what fails."""
 
+import re
+
 import pytest
 
 from tests.support.data_api import END
 from tests.support.flats import FLATS, batch, flats
+from tests.support.receiver import Receiver
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("dags")]
 
@@ -82,9 +85,12 @@ def test_a_broken_batch_is_skipped_a_new_one_trains_a_known_one_skips_and_the_en
     (folder / "flats.py").write_text(FLATS)
     broken, known = {"batch_number": 1, "data": [[1, 2]]}, batch(3, flats(400)[:50])
     course.will_answer(broken, batch(2, flats(400)), known, END, batch(4, flats(60)))
-    unread, trained, skipped, ended, closed, ledger, of_skipped = in_airflow(
-        RUN, str(folder / "flats.py"), LAB_USE_CASES=str(folder)
-    )
+    with Receiver() as receiver:
+        unread, trained, skipped, ended, closed, ledger, of_skipped = in_airflow(
+            RUN, str(folder / "flats.py"), LAB_USE_CASES=str(folder), LAB_NOTIFY_URL=receiver.url
+        )
+        told = [re.sub(r"\d+", "N", what) for what in receiver.told]
+    assert told == ["batch N broken", "version N promoted", "batch N broken"]
 
     # Without a retry: the payload would be the same. The ledger has the fault, and the next batch is requested.
     assert unread["state"] == "success"
