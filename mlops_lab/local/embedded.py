@@ -98,13 +98,9 @@ def airflow(settings: Settings) -> tuple[Process, list[Process]]:
     tool = _tool("airflow")
     command, health = [*tool, "api-server"], "/api/v2/monitor/health"
     api = Process("Airflow", command, env, _url(settings, port), health, "LAB_AIRFLOW_PORT")
-    # Its workers and their tasks are forked from the scheduler.
-    warm = "from mlops_lab.local.warm import import_modules; import_modules(); "
-    warm += "from airflow.__main__ import main; main()"
     # Its server of task logs would listen on every address; the API server reads the same files.
-    command = [sys.executable, "-c", warm, "scheduler", "--skip-serve-logs"]
-    scheduler = Process("Airflow scheduler", command, env)
-    processor = Process("Airflow dag-processor", [*tool, "dag-processor"], env)
+    scheduler = Process("Airflow scheduler", _warm("warm_up_tasks", "scheduler", "--skip-serve-logs"), env)
+    processor = Process("Airflow dag-processor", _warm("warm_up_dags", "dag-processor"), env)
     return Process("Airflow migration", [*tool, "db", "migrate"], env), [api, scheduler, processor]
 
 
@@ -195,6 +191,12 @@ def _data_api_url(settings: Settings) -> str:
 
 def _url(settings: Settings, port: int) -> str:
     return f"http://{settings.bind}:{port}"
+
+
+def _warm(function: str, *arguments: str) -> list[str]:
+    """The command `airflow …` in a process that first calls the function of `warm.py`, and later forks others."""
+    code = f"from mlops_lab.local.warm import {function}; {function}(); from airflow.__main__ import main; main()"
+    return [sys.executable, "-c", code, *arguments]
 
 
 def _tool(name: str) -> list[str]:
