@@ -43,6 +43,10 @@ class ModelError(LabError):
     """A model can't be built, registered, loaded or trusted."""
 
 
+class SignatureError(ModelError):
+    """A version isn't signed by the lab's key. No batch's fault: after `lab sign` the same batch goes on."""
+
+
 class NoChampionError(ModelError):
     """The use case has no champion, or none that can be served."""
 

@@ -8,11 +8,15 @@ import pytest
 from sqlalchemy import delete, update
 
 from mlops_lab.data.tables import Model
-from mlops_lab.errors import ModelError
+from mlops_lab.errors import ModelError, SignatureError
+from mlops_lab.loop import run_batch
 from mlops_lab.model import signing
 from mlops_lab.model.registry import CHAMPION, digest
 from mlops_lab.settings import SettingsError
+from mlops_lab.steps.attempts import ATTEMPTS
 from mlops_lab.steps.sign import sign
+from tests.support.data_api import END
+from tests.support.flats import batch, flats
 
 
 def test_a_model_that_was_changed_after_registration_is_not_loaded(trained, use_case):
@@ -64,6 +68,19 @@ def test_a_version_without_signature_is_loaded_after_lab_sign(trained):
     assert said == ["flats: 1 version signed", f"flats: 1 version signed; {left}"]
     sign(trained)
     assert said[-1] == f"flats: 0 versions signed; {left}"
+
+
+def test_a_batch_waits_for_the_signature_of_the_champion(trained, use_case, course):
+    course.will_answer(batch(2, flats(600)), END)
+    champion = trained.champion("flats")
+    trained.registry.client.delete_model_version_tag("flats", str(champion.version), "lab.signature")
+    for _ in range(ATTEMPTS + 1):
+        with pytest.raises(SignatureError, match="has no signature"):
+            run_batch(trained, use_case)
+    assert [entry.state for entry in trained.ledger.batches("flats")] == ["done", "prepared"]
+    sign(trained)
+    assert run_batch(trained, use_case).reason
+    assert [entry.state for entry in trained.ledger.batches("flats")] == ["done", "done"]
 
 
 def test_only_public_keys_cannot_sign(trained):

@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow import MlflowClient, artifacts
 from mlops_lab.contract import CONTRACT_FILE, MAX_GRAPH_BYTES, MODEL_FILE
-from mlops_lab.errors import ModelError, first_line
+from mlops_lab.errors import ModelError, SignatureError, first_line
 from mlops_lab.model import signing
 from mlops_lab.model.mlflow_store import make_store
 from mlops_lab.model.tags import ModelTags, VersionTags
@@ -244,11 +244,11 @@ class Registry:
 
 
 def _check_signature(version: Version, keys: str) -> None:
-    """Raises `ModelError` unless one of the public keys signed the version's digest."""
+    """Raises `SignatureError` unless one of the public keys signed the version's digest."""
     signature = version.facts.signature
     if not signature or not signing.is_signed(keys, version.use_case, version.digest, signature):
         fault = "its signature isn't by the lab's key" if signature else "it has no signature"
-        raise ModelError(
+        raise SignatureError(
             f"{version.use_case} version {version.version}: {fault}, so it is not loaded; "
             "`lab sign` signs the versions that the lab's database has a record of"
         )

@@ -1,7 +1,8 @@
 """A batch that makes the loop fail again and again is closed as broken, so that it doesn't stop its use case.
 
 An attempt is one run of the loop on the batch, in one process or as a DAG run, however often Airflow tries a task in
-it. It counts when a step raises an error. A service's fault, a stop and a kill don't count: a later run can succeed.
+it. It counts when a step raises an error. A service's fault, a missing signature, a stop and a kill don't count: a
+later run can succeed.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 
 from mlops_lab.data.payload import BrokenBatchError, encodable
 from mlops_lab.data.tables import Notice
-from mlops_lab.errors import LabError, ServiceError, first_line, foreign_errors_as_lines
+from mlops_lab.errors import LabError, ServiceError, SignatureError, first_line, foreign_errors_as_lines
 from mlops_lab.lab import Lab
 from mlops_lab.use_case import UseCase
 
@@ -28,7 +29,7 @@ def attempt(lab: Lab, batch_id: int | None) -> Iterator[None]:
     try:
         with foreign_errors_as_lines():
             yield
-    except (ServiceError, BrokenBatchError):
+    except (ServiceError, SignatureError, BrokenBatchError):
         raise
     except Exception as error:
         if batch_id is None:
