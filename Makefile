@@ -103,7 +103,8 @@ test: setup browser ## every test that needs no Docker
 
 .PHONY: test-fast
 test-fast: setup ## the tests that start no process, open no browser and take no training on large data
-	@$(BIN)/pytest -m "not process and not slow" -n $(or $(WORKERS),2) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not process and not slow" -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder \
+		$(PYTEST_ARGS)
 
 .PHONY: coverage
 coverage: setup browser ## make test with the lines that it reaches; fails below 90 %
