@@ -124,6 +124,10 @@ RIG := ../shared/rig
 ENGINE = if [ -x $(RIG)/engine ]; then eval "$$($(RIG)/engine up)" && $(RIG)/images; fi
 COMPOSE = $(ENGINE) && docker compose
 
+.PHONY: engine
+engine: # starts the container engine where this machine has one that the Makefile may start
+	@$(ENGINE)
+
 .PHONY: images
 images: ## the stack's images, built from this checkout
 	@$(COMPOSE) build
@@ -159,6 +163,11 @@ alerts-test: setup browser ## boots a copy of the stack, breaks it, and waits fo
 .PHONY: chaos-test
 chaos-test: setup ## boots a copy of the stack, causes faults, and checks that nothing is lost; QUICK=1 leaves the slow ones out
 	@$(ENGINE) && $(BIN)/pytest -m "chaos$(if $(QUICK), and not slow)" tests/stack $(PYTEST_ARGS)
+
+.PHONY: soak
+soak: setup ## boots a copy of the stack that works MINUTES=60 with a fault every five; figures and their plot go to FOLDER
+	@$(ENGINE) && LAB_SOAK_MINUTES=$(or $(MINUTES),60) LAB_SOAK_FOLDER=$(or $(FOLDER),reports/soak) \
+		$(BIN)/pytest -m chaos tests/stack/test_soak.py $(PYTEST_ARGS)
 
 .PHONY: lint-stack
 lint-stack: setup .venv/checkov/installed # Dockerfiles, compose file, YAML

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from mlops_lab.settings import REPOSITORY
-from tests.stack.stack import PATIENCE, Stack, docker_works
+from tests.stack.faults import Flats
+from tests.stack.stack import PATIENCE, Stack, docker_works, eventually
 
 FOLDER = Path(__file__).parent
 
 
 # They share one stack: it is booted, works, is watched, broken, restored, operated and removed.
-ORDER = ("boot", "logins", "sbom", "lab_check", "loop", "observability", "faults", "backup", "operation")
+ORDER = ("boot", "logins", "sbom", "lab_check", "loop", "observability", "faults", "soak", "backup", "operation")
 
 
 def pytest_collection_modifyitems(items):
@@ -56,6 +57,19 @@ def stack(use_cases, data, request) -> Iterator[Stack]:
                     stack.compose("logs", "--tail", "15", check=False)[-20000:],
                 )
         stack.down("--volumes", "--remove-orphans")
+
+
+@pytest.fixture(scope="session")
+def loop(stack, use_cases, data) -> Flats:
+    """The running loop, after its first batch. Housing pauses once it has a champion."""
+    eventually(stack.champion, "a champion of housing", 2 * PATIENCE)
+    airflow = stack.airflow()
+    airflow.pause("housing_training")
+    loop = Flats(stack, use_cases, data)
+    airflow.wait_for_dag(loop.dag, timeout=PATIENCE)
+    airflow.unpause(loop.dag)
+    eventually(lambda: stack.champion("flats"), "a champion of flats")
+    return loop
 
 
 def _readable(folder: Path) -> Path:

@@ -25,7 +25,7 @@ class Flats:
     name = "flats"
     dag = "flats_training"
 
-    def __init__(self, stack: Stack, use_cases: Path, data: Path, batches: int = 200):
+    def __init__(self, stack: Stack, use_cases: Path, data: Path, batches: int = 600):
         self.stack = stack
         with (data / "flats.csv").open("w", newline="") as file:
             writer = csv.writer(file)
@@ -42,6 +42,10 @@ class Flats:
 
     def done(self) -> int:
         return sum(state == "done" for _, state in self.batches())
+
+    def training(self) -> None:
+        """Waits until a batch is being trained."""
+        eventually(lambda: self.batches()[-1][1] == "decided", "a training", pause=0.2)
 
     def goes_on(self, what: str) -> float:
         """Waits until the batch of this moment is done and the next one has landed; returns the seconds."""

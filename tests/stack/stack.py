@@ -114,6 +114,24 @@ class Stack:
         """The compose file's services, as docker compose reads them."""
         return json.loads(self.compose("config", "--format", "json"))["services"]
 
+    def running(self) -> list[str]:
+        """The names of the services that have a running container."""
+        return self.compose("ps", "--services", "--status", "running").split()
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """The project's volumes: name without the project's, folder on this machine, size in MiB."""
+        found = json.loads(_docker("system", "df", "--verbose", "--format", "{{json .Volumes}}"))
+        prefix = f"{self.project}_"
+        return [
+            {
+                "name": volume["Name"].removeprefix(prefix),
+                "folder": Path(volume["Mountpoint"]),
+                "size": _mib(volume["Size"]),
+            }
+            for volume in found
+            if volume["Name"].startswith(prefix)
+        ]
+
     def containers(self, service: str | None = None) -> list[dict[str, Any]]:
         """The result of `docker inspect` for each container."""
         found = self.compose("ps", "--all", "--quiet", *([service] if service else [])).split()
@@ -128,9 +146,8 @@ class Stack:
     def memory(self) -> dict[str, float]:
         """Container → memory in use, in MiB."""
         lines = _docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}").splitlines()
-        unit = {"B": 2**-20, "KiB": 2**-10, "MiB": 1, "GiB": 2**10}
-        found = (re.match(rf"{self.project}-(\S+) ([\d.]+)(\w+) /", line) for line in lines)
-        return {match[1]: float(match[2]) * unit[match[3]] for match in found if match}
+        found = (re.match(rf"{self.project}-(\S+) (\S+) /", line) for line in lines)
+        return {match[1]: _mib(match[2]) for match in found if match}
 
     def logins(self) -> dict[str, tuple[str, str]]:
         """Service → (user, password), as `make passwords` prints them."""
@@ -196,6 +213,13 @@ def eventually(check: Callable[[], Any], what: str, patience: float = PATIENCE, 
             last = f"{type(error).__name__}: {error}"
         time.sleep(pause)
     raise AssertionError(f"{what}: not within {patience:g} s; last: {last[-1500:]}")
+
+
+def _mib(size: str) -> float:
+    """The MiB of a size as Docker prints it, for example `70.66MiB` or `1.2GB`."""
+    unit = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    number, name = re.fullmatch(r"([\d.]+)(\w+)", size).groups()
+    return float(number) * unit[name] / 2**20
 
 
 def docker_works() -> bool:

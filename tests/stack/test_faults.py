@@ -4,34 +4,30 @@ Each test causes a fault, removes the cause, and measures the seconds until the 
 hand. `make chaos-test` prints them; docs/operations.md has them.
 """
 
-import os
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
-from tests.stack.faults import Callers, Flats
-from tests.stack.stack import PATIENCE, Stack, eventually
+from tests.stack.causes import (
+    PORTS,
+    full,
+    kill,
+    kill_the_engine,
+    needs_root,
+    outage,
+    packets_dropped,
+    short_of_memory,
+    slow_connections,
+    small_disk,
+    wrong_secret,
+)
+from tests.stack.faults import Callers
+from tests.stack.stack import PATIENCE, eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(2 * PATIENCE)]
 
 slow = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def loop(stack, use_cases, data) -> Flats:
-    """The running loop, after its first batch. Housing pauses once it has a champion."""
-    eventually(stack.champion, "a champion of housing", 2 * PATIENCE)
-    airflow = stack.airflow()
-    airflow.pause("housing_training")
-    loop = Flats(stack, use_cases, data)
-    airflow.wait_for_dag(loop.dag, timeout=PATIENCE)
-    airflow.unpause(loop.dag)
-    eventually(lambda: stack.champion("flats"), "a champion of flats")
-    return loop
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def survives(stack, loop, record_property) -> Callable[..., None]:
     ) -> None:
         callers = Callers(stack)
         with callers.call():
-            training(stack, loop)
+            loop.training()
             cause()
             mend()
             record_property(f"seconds until the loop goes on after: {what}", round(loop.goes_on(what)))
@@ -52,24 +48,6 @@ def survives(stack, loop, record_property) -> Callable[..., None]:
         callers.all_logged(lost)
 
     return check
-
-
-def training(stack: Stack, loop: Flats) -> None:
-    """Waits until a batch is being trained."""
-    eventually(lambda: loop.batches()[-1][1] == "decided", "a training", pause=0.2)
-
-
-def kill(stack: Stack, service: str) -> None:
-    """SIGKILL to every process of the service, as the kernel does when memory is short. Docker starts it again."""
-    before = stack.containers(service)[0]["State"]["StartedAt"]
-    stack.run_in(service, "sh", "-c", "kill -9 -1", check=False)
-    eventually(lambda: stack.containers(service)[0]["State"]["StartedAt"] != before, f"{service} again", 60)
-
-
-def outage(stack: Stack, service: str, seconds: float) -> None:
-    stack.compose("stop", "--timeout", "1", service)
-    time.sleep(seconds)
-    stack.compose("start", service)
 
 
 @pytest.mark.parametrize(
@@ -108,39 +86,61 @@ def test_a_service_that_is_away_for_half_a_minute(stack, survives, service):
     survives(f"{service} away for 30 s", lambda: outage(stack, service, 30))
 
 
-# Faults of the network: rules of the packet filter in the worker's own network.
-
-PORTS = {
-    "mysql": 3306,
-    "minio": 9000,
-    "mlflow": 5000,
-    "redis": 6379,
-    "airflow-api-server": 8080,
-    "data-api": 8081,
-}
+@slow
+def test_a_worker_that_needs_more_memory_than_it_has(stack, survives):
+    """The kernel kills a process of it, as a rule the training."""
+    survives("worker out of memory", lambda: short_of_memory(stack, "airflow-worker", 32))
 
 
-def network_can_be_broken() -> bool:
-    return os.geteuid() == 0 and all(map(shutil.which, ("nsenter", "iptables")))
+LOGS = "/opt/airflow/logs/dag_id=flats_training"
 
 
-needs_root = pytest.mark.skipif(not network_can_be_broken(), reason="needs root, nsenter and iptables")
+@slow
+@pytest.mark.parametrize(
+    ("service", "file", "says"),
+    [
+        ("inference", "lab_prediction_db_url", "Access denied for user 'predictions'"),
+        ("airflow-worker", "lab_raw_db_url", "Access denied for user 'raw'"),
+        ("airflow-worker", "lab_s3_secret_key", "SIGNATURE_DOES_NOT_MATCH"),
+    ],
+)
+def test_a_wrong_secret_of_one_service_is_named_until_it_is_right(stack, survives, service, file, says):
+    def logged() -> bool:
+        if service == "airflow-worker":
+            return bool(
+                stack.run_in(service, "grep", "--recursive", "--files-with-matches", says, LOGS, check=False)
+            )
+        return says in stack.compose("logs", "--tail", "500", service)
+
+    def start_with_a_wrong_one() -> None:
+        with wrong_secret(stack, service, file):
+            eventually(logged, f"{says!r} in the log of {service}", 120)
+
+    # The service stops twice, but as it should.
+    survives(f"wrong {file} of {service}", start_with_a_wrong_one)
 
 
-@contextmanager
-def packets_dropped(stack: Stack, service: str, *match: str) -> Iterator[None]:
-    """Packets from the service's container that match are dropped in this block; the sender gets no answer."""
+# The disk
 
-    def rule(action: str) -> None:
-        inside = ["nsenter", "--target", str(stack.containers(service)[0]["State"]["Pid"]), "--net"]
-        command = ["iptables", "--wait", action, "OUTPUT", "--protocol", "tcp", *match, "--jump", "DROP"]
-        subprocess.run([*inside, *command], check=True, timeout=30)
 
-    rule("--append")
-    try:
-        yield
-    finally:
-        rule("--delete")
+@slow
+@needs_root
+@pytest.mark.parametrize(
+    ("volume", "free"), [("mysql-data", 64), ("minio-data", 64), ("airflow-logs", 256), ("inference-data", 1)]
+)
+def test_a_full_volume_for_half_a_minute(stack, loop, survives, tmp_path, volume, free):
+    """free: MiB that the service needs to begin with."""
+    with small_disk(stack, volume, tmp_path / "disk.img", free) as folder:
+
+        def fill() -> None:
+            with full(folder):
+                time.sleep(30)
+
+        loop.goes_on("another disk")
+        survives(f"{volume} full for 30 s", fill)
+
+
+# The network
 
 
 @needs_root
@@ -167,6 +167,20 @@ def test_the_worker_is_cut_off_for_half_a_minute(stack, survives, other):
 
 @slow
 @needs_root
+@pytest.mark.parametrize("other", ["mysql", "minio", "mlflow"])
+def test_slow_answers_for_half_a_minute(stack, survives, other):
+    """Each packet between the worker and the other service takes half a second, in both directions."""
+
+    def slow_down() -> None:
+        delay = {"type": "latency", "attributes": {"latency": 500, "jitter": 100}}
+        with slow_connections(stack, "airflow-worker", other, delay):
+            time.sleep(30)
+
+    survives(f"worker slowed down to {other} for 30 s", slow_down)
+
+
+@slow
+@needs_root
 @pytest.mark.parametrize("service", ["airflow-worker", "inference"])
 def test_a_network_that_loses_a_tenth_of_the_packets(stack, survives, service):
     def lose() -> None:
@@ -176,3 +190,12 @@ def test_a_network_that_loses_a_tenth_of_the_packets(stack, survives, service):
             time.sleep(30)
 
     survives(f"{service} loses 10 % of its packets for 30 s", lose)
+
+
+# The engine, at last: it stops and starts every container.
+
+
+@slow
+@needs_root
+def test_a_killed_engine(stack, survives):
+    survives("the engine killed", kill_the_engine, lost=25)
