@@ -74,7 +74,7 @@ class Artifacts:
                     stream.write(block)
         except OSError as error:
             raise ArtifactError(
-                f"no batch is requested, because {size / 1e6:,.0f} MB don't fit into "
+                f"no batch is requested, because {size / 1e6:,.0f} MB can't be stored in "
                 f"{self._files.base_path}{folder}: {first_line(error)}; free disk space"
             ) from error
         finally:

@@ -79,8 +79,9 @@ def _next_payload(lab: Lab, use_case: UseCase, slot: Slot) -> tuple[bytes, str, 
     if not slot.reply.exists():
         # The server may send a batch only once, so nothing is requested before it is known that it can be kept.
         room = max(ROOM, lab.artifacts.size(batches[-1].payload) if batches else 0)
-        lab.artifacts.check_room(folder, room)
         slot.check_room(room)
+        # Only whether the bucket takes an object at all: a reply for which it has no room stays in the incoming folder.
+        lab.artifacts.check_room(folder, MEGABYTE)
         source = slot.receive(lab.source, use_case.dataset)[:255]
     body = slot.reply.read_bytes()
     try:
