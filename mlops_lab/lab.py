@@ -14,7 +14,7 @@ from mlops_lab.data.predictions import PredictionReader
 from mlops_lab.data.source import DataApi
 from mlops_lab.data.store import Store
 from mlops_lab.data.turns import Turns
-from mlops_lab.errors import NoChampionError
+from mlops_lab.errors import ModelError, NoChampionError, SignatureError
 from mlops_lab.model import signing
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Registry, Version
@@ -115,6 +115,18 @@ class Lab:
         allowed = self.settings.allow_unrecorded
         keys = signing.verify_keys(self.settings)
         return Predictor.load(self.registry.download(version, self.cache, digest, keys, allowed))
+
+    def predictor_or_fault(self, version: Version) -> tuple[Predictor | None, str]:
+        """The loaded version and an empty text; or None and the reason why it can't be loaded, now or later.
+
+        Raises `SignatureError`, because a version can still be signed.
+        """
+        try:
+            return self.predictor(version), ""
+        except SignatureError:
+            raise
+        except ModelError as error:
+            return None, f"the champion can't be loaded: {error}"
 
 
 def _value(secret: SecretStr | None) -> str | None:

@@ -1,9 +1,13 @@
 """The champion is the ledger's newest decision, also after a kill, after a repeated step, and of two at once."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from mlops_lab.contract import MODEL_FILE
+from mlops_lab.errors import ServiceError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION, PREVIOUS
 from mlops_lab.monitor import monitor
@@ -128,6 +132,41 @@ def test_a_run_killed_in_the_promotion_is_continued_without_a_new_training(
     entry = trained.ledger.batches("flats")[1]
     assert (entry.state, entry.decision) == ("done", "train")
     assert "new to the champion" in entry.reason
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (Path.unlink, "model.onnx is no longer in the store"),
+        (lambda graph: graph.write_bytes(b"other"), "they were changed after registration"),
+    ],
+    ids=["gone", "changed"],
+)
+def test_a_champion_whose_files_are_lost_is_replaced_by_the_next_batch(trained, one, course, damage, why):
+    first = trained.registry.version("flats", champion(trained))
+    [graph] = [path for path in trained.settings.home.rglob(MODEL_FILE) if first.run_id in str(path)]
+    damage(graph)
+    shutil.rmtree(trained.cache, ignore_errors=True)
+    course.will_answer(batch(2, flats(5, seed=4)), END)
+    assert run_batch(trained, one).outcome.promoted
+    assert champion(trained) != first.version
+    decided = trained.ledger.promotions("flats")[-1].reason
+    assert why in decided
+    assert why in trained.ledger.batches("flats")[-1].reason
+    assert "no comparison: first champion" in decided
+
+
+def test_a_registry_that_hands_out_no_files_replaces_no_champion(trained, one, course, monkeypatch):
+    def away(*_, **__):
+        raise OSError("connection refused")
+
+    before = champion(trained)
+    course.will_answer(batch(2, flats(600, seed=4)), END)
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", away)
+    shutil.rmtree(trained.cache, ignore_errors=True)
+    with pytest.raises(ServiceError, match="can't be downloaded: connection refused"):
+        run_batch(trained, one)
+    assert champion(trained) == before
 
 
 def test_what_a_kill_left_in_mlflow_is_set_right(trained, one, course, monkeypatch):

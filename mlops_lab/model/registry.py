@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow import MlflowClient, artifacts
 from mlops_lab.contract import CONTRACT_FILE, MAX_GRAPH_BYTES, MODEL_FILE
-from mlops_lab.errors import ModelError, SignatureError, first_line
+from mlops_lab.errors import ModelError, ServiceError, SignatureError, first_line
 from mlops_lab.model import signing
 from mlops_lab.model.mlflow_store import make_store
 from mlops_lab.model.tags import ModelTags, VersionTags
@@ -175,7 +175,8 @@ class Registry:
         recorded:         the digest in the lab's own database, which must agree; None when it has no record.
         keys:             the public keys that its signature is checked with.
         allow_unrecorded: whether the registry's digest is enough, without signature, for a version without a record.
-        Raises `ModelError` when the files are too large, aren't signed, or differ from the registered ones.
+        Raises `ModelError` when the files are gone, too large, not signed, or differ from the registered ones;
+        `ServiceError` when MLflow or its object store doesn't hand them out.
         """
         if recorded is None and not allow_unrecorded:
             raise ModelError(
@@ -195,7 +196,7 @@ class Registry:
             return target
         folder.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder)
-        self._check_size(version)
+        self._check_files(version)
         arriving = Path(tempfile.mkdtemp(dir=folder, prefix=ARRIVING))
         try:
             files = artifacts.download_artifacts(
@@ -217,14 +218,19 @@ class Registry:
             shutil.rmtree(arriving, ignore_errors=True)
         return target
 
-    def _check_size(self, version: Version) -> None:
-        """Raises `ModelError` when the stored files are larger than any that training registers."""
+    def _check_files(self, version: Version) -> None:
+        """Raises `ModelError` when a file is gone, or they are larger than any that training registers."""
         try:
             found = self.client.list_artifacts(version.run_id, ARTIFACT_FOLDER)
         except (MlflowException, OSError) as error:
             raise _cannot_download(version, error) from error
-        size = sum(file.file_size or 0 for file in found)
-        if size > 2 * MAX_GRAPH_BYTES:
+        sizes = {Path(file.path).name: file.file_size or 0 for file in found}
+        if gone := [name for name in (MODEL_FILE, CONTRACT_FILE) if name not in sizes]:
+            raise ModelError(
+                f"{version.use_case} version {version.version}: {' and '.join(gone)} "
+                f"{'is' if len(gone) == 1 else 'are'} no longer in the store of MLflow's artifacts, so it is not loaded"
+            )
+        if (size := sum(sizes.values())) > 2 * MAX_GRAPH_BYTES:
             raise ModelError(
                 f"{version.use_case} version {version.version} has {size / 2**20:.0f} MiB, more than the service has "
                 "memory for; train a smaller model"
@@ -261,8 +267,8 @@ def _remove_abandoned(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _cannot_download(version: Version, error: Exception) -> ModelError:
-    return ModelError(
+def _cannot_download(version: Version, error: Exception) -> ServiceError:
+    return ServiceError(
         f"{version.use_case} version {version.version} can't be downloaded: {first_line(error)}"
     )
 

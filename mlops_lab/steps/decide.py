@@ -58,10 +58,11 @@ def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, flo
     if lab.store.count_clean(use_case) == 0:
         return Decision(False, "there is no clean row to train on")
     champion = lab.registry.by_alias(use_case.name, CHAMPION)
-    if champion is None:
+    served, fault = lab.predictor_or_fault(champion) if champion else (None, "there is no champion yet")
+    if champion is None or served is None:
         lacking = _lacking(lab, use_case, batch)
-        return Decision(False, lacking) if lacking else Decision(True, "there is no champion yet")
-    contract = lab.predictor(champion).contract
+        return Decision(False, lacking) if lacking else Decision(True, fault)
+    contract = served.contract
     if contract.lineage is None:
         return Decision(True, f"version {champion.version} has no lineage")
     since, policy = max(contract.lineage.batches), use_case.retrain

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlops_lab.data.ledger import standing
 from mlops_lab.data.tables import Batch, Promotion
@@ -90,7 +90,11 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch, challenger: Version) -> P
             return done[-1]
         lab.registry.set_alias(use_case.name, CHALLENGER, challenger.version)
         champion = _champion(lab, use_case.name, history)
-        found = compare(use_case, predictor, lab.predictor(champion) if champion else None, holdout)
+        opponent, fault = lab.predictor_or_fault(champion) if champion else (None, "")
+        found = compare(use_case, predictor, opponent, holdout)
+        if fault:
+            # No new replica could serve that champion either, so it doesn't stop its successor.
+            found = replace(found, reason=f"{fault}; therefore no comparison: {found.reason}")
         low, high = found.interval or (None, None)
         decision = Promotion(
             use_case=use_case.name,
