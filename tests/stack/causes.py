@@ -39,6 +39,36 @@ def kill(stack: Stack, service: str) -> None:
     eventually(lambda: stack.containers(service)[0]["State"]["StartedAt"] != before, f"{service} again", 60)
 
 
+def kill_with_a_task_taken(stack: Stack, dag: str) -> None:
+    """Kills the worker while it holds the next task of the DAG and hasn't begun it."""
+    airflow = stack.airflow()
+
+    def states() -> set[str]:
+        return {
+            task["state"] for run in airflow.runs(dag)[:2] for task in airflow.tasks(dag, run["dag_run_id"])
+        }
+
+    airflow.pause(dag)
+    eventually(lambda: not states() & {"queued", "running"}, "an idle worker", 120, pause=0.5)
+    # The processes that would begin the task stand still. The brackets keep the shell from finding itself.
+    stop = "for p in /proc/[0-9]*; do if grep -q ForkPool[W]orker $p/cmdline; then kill -STOP ${p#/proc/}; fi; done"
+    stack.run_in("airflow-worker", "sh", "-c", stop)
+    airflow.unpause(dag)
+    waiting = ("airflow-worker", "python", "-c", _WAITING_TASKS)
+    eventually(
+        lambda: "queued" in states() and stack.run_in(*waiting).strip() == "0",
+        "a task that the worker has taken",
+        60,
+    )
+    kill(stack, "airflow-worker")
+
+
+# Prints the number of tasks that no worker has taken.
+_WAITING_TASKS = (
+    "import redis; print(redis.from_url(open('/secrets/broker-url').read().strip()).llen('default'))"
+)
+
+
 def outage(stack: Stack, service: str, seconds: float) -> None:
     stack.compose("stop", "--timeout", "1", service)
     time.sleep(seconds)

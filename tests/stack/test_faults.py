@@ -14,6 +14,7 @@ from tests.stack.causes import (
     full,
     kill,
     kill_the_engine,
+    kill_with_a_task_taken,
     needs_root,
     outage,
     packets_dropped,
@@ -64,6 +65,10 @@ def survives(stack, loop, record_property) -> Callable[..., None]:
 )
 def test_a_killed_service(stack, survives, service):
     survives(f"{service} killed", lambda: kill(stack, service))
+
+
+def test_a_worker_killed_with_a_task_that_it_has_not_begun(stack, loop, survives):
+    survives("worker killed with a task taken", lambda: kill_with_a_task_taken(stack, loop.dag))
 
 
 def test_a_killed_prediction_service_loses_at_most_the_last_half_second(stack, survives):
