@@ -17,6 +17,7 @@ from mlops_lab.model.predictor import Predictor
 EXPLAINED_ROWS = 100
 SHOWN_FEATURES = 15
 SHOWN_DRIFT = 20
+DPI = 90
 
 
 def draw(
@@ -94,7 +95,11 @@ def _drawing(folder: Path) -> Iterator[tuple[Any, Callable[[str], Path]]]:
     from matplotlib import pyplot
 
     def save(name: str) -> Path:
-        pyplot.gcf().savefig(folder / name, dpi=90, bbox_inches="tight")
+        figure = pyplot.gcf()
+        figure.set_dpi(DPI)
+        # bbox_inches="tight" would draw the figure twice.
+        box = figure.get_tightbbox().padded(0.1)
+        figure.savefig(folder / name, dpi=DPI, bbox_inches=box)
         pyplot.close("all")
         return folder / name
 
