@@ -39,7 +39,7 @@ def check(name):
 
 @task
 def clean():
-    """Deletes old predictions and feedback. It depends on no check: what none has seen yet is kept."""
+    """Deletes what is past its time. It depends on no check: feedback that none has seen yet is kept."""
     from mlops_lab.errors import foreign_errors_as_lines
     from mlops_lab.lab import Lab
     from mlops_lab.retention import clean

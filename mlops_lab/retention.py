@@ -1,31 +1,48 @@
 """What is kept for how long: finds what is past its time, and deletes it.
 
 A rule is a function of the lab and the present moment (UTC) that gives what is past its time. What else shall be
-deleted one day (payloads, raw rows, MLflow's runs, the spool) is one more rule in `RULES`.
+deleted one day is one more rule in `RULES`.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
+
+from sqlalchemy import select
 
 from mlops_lab.data.database import now
 from mlops_lab.data.old_log import OldLog, OldRows, logged_use_cases
+from mlops_lab.data.tables import Batch, Prediction
 from mlops_lab.lab import Lab
+from mlops_lab.model.old_runs import OldRun, OldRuns
+
+# Payloads or runs of a use case that one call deletes, the oldest first: a call's time has a bound.
+MOST = 500
+# The newest champions whose versions are kept, so that a rollback reaches them.
+CHAMPIONS = 5
 
 
 @dataclass(frozen=True)
 class Expired:
-    """Things of one kind that are past their time. delete: deletes them, and returns how many it deleted."""
+    """Things of one kind that are past their time. delete: deletes them, and returns how many it deleted.
+
+    size: bytes that are free afterwards; None for rows of a table, whose file stays as large.
+    """
 
     what: str
     use_case: str
     found: OldRows
-    why: str
+    days: int
+    setting: str
     delete: Callable[[], int]
+    size: int | None = None
 
     def __str__(self) -> str:
         since = f", the oldest of {self.found.oldest:%Y-%m-%d}" if self.found.oldest else ""
-        return f"{self.use_case}: {self.found.count:,} {self.what} {self.why}{since}"
+        size = "" if self.size is None else f", {self.size / 1e6:,.1f} MB"
+        why = f"older than {self.days} days ({self.setting})"
+        return f"{self.use_case}: {self.found.count:,} {self.what} {why}{since}{size}"
 
 
 Rule = Callable[[Lab, datetime], Iterator[Expired]]
@@ -62,10 +79,106 @@ def _old_log(lab: Lab, moment: datetime) -> Iterator[Expired]:
         before = moment - age
         feedback_before = min(before, max(seen, before - age))
         old = OldLog(lab.store.raw, use_case, before, feedback_before)
-        why = f"older than {days} days (LAB_PREDICTIONS_DAYS)"
+        setting = lab.settings.variable("predictions_days")
         # Feedback first: a prediction is kept while its feedback is.
-        yield Expired("values of feedback", use_case, old.feedback(), why, old.delete_feedback)
-        yield Expired("predictions", use_case, old.predictions(), why, old.delete_predictions)
+        yield Expired("values of feedback", use_case, old.feedback(), days, setting, old.delete_feedback)
+        yield Expired("predictions", use_case, old.predictions(), days, setting, old.delete_predictions)
 
 
-RULES: tuple[Rule, ...] = (_old_log,)
+def _old_payloads(lab: Lab, moment: datetime) -> Iterator[Expired]:
+    """Payloads after `payloads_days`, of batches that are done: `lab retry` needs the payload of a broken one.
+
+    An object that the ledger doesn't know is a batch that a killed run left, and stays for the next run.
+    """
+    days = lab.settings.payloads_days
+    if not days:
+        return
+    before = moment - timedelta(days=days)
+    for use_case in _use_cases(lab):
+        old = [
+            batch
+            for batch in lab.ledger.batches(use_case)
+            if batch.state == "done" and batch.landed_at < before and batch.payload_deleted_at is None
+        ][:MOST]
+        if old:
+            found = OldRows(len(old), min(batch.landed_at for batch in old))
+            size = sum(lab.artifacts.size(batch.payload) for batch in old)
+            setting = lab.settings.variable("payloads_days")
+            yield Expired("payloads", use_case, found, days, setting, lambda old=old: _forget(lab, old), size)
+
+
+def _forget(lab: Lab, batches: list[Batch]) -> int:
+    for batch in batches:
+        # First the object: after a kill between the two, the next call finds the batch again.
+        lab.artifacts.delete_object(batch.payload)
+        lab.ledger.note(batch.id, payload_deleted_at=now())
+    return len(batches)
+
+
+def _old_runs(lab: Lab, moment: datetime) -> Iterator[Expired]:
+    """Runs of candidates and of checks after `runs_days`, with artifacts and versions, but none that is needed."""
+    days = lab.settings.runs_days
+    if not days:
+        return
+    for use_case in lab.registry.use_cases():
+        runs = OldRuns(lab.registry, use_case, moment - timedelta(days=days))
+        needed = _Needed(lab, use_case)
+        old = list(islice((run for run in runs if run not in needed), MOST))
+        if not old:
+            continue
+        found = OldRows(len(old), min(run.started_at for run in old))
+        size = sum(runs.size(run) for run in old)
+        setting = lab.settings.variable("runs_days")
+
+        def delete(lab: Lab = lab, use_case: str = use_case, runs: OldRuns = runs, old: list = old) -> int:
+            for run in old:
+                # Asked again for each run, because a rollback may have made its version champion meanwhile.
+                if run not in (latest := _Needed(lab, use_case, predictions=False)):
+                    runs.delete(run, latest.versions(run), lab.cache)
+            return len(old)
+
+        yield Expired("runs in MLflow", use_case, found, days, setting, delete, size)
+
+
+class _Needed:
+    """Which runs of a use case must stay."""
+
+    def __init__(self, lab: Lab, use_case: str, predictions: bool = True):
+        """predictions: whether the runs that logged predictions point to are read, which takes a scan of the log."""
+        self._versions: dict[str, list[int]] = {}
+        # An aliased version, also one with an alias that a person set.
+        numbers = set(lab.registry.aliases(use_case).values())
+        for version in lab.registry.versions(use_case):
+            self._versions.setdefault(version.run_id, []).append(version.version)
+        if standing := lab.ledger.standing(use_case):
+            numbers |= {standing.champion, standing.previous}
+        deciding = [row for row in lab.ledger.promotions(use_case) if row.outcome != "refused"]
+        champions = [row.challenger if row.outcome == "promoted" else row.champion for row in deciding]
+        numbers |= set([n for n in dict.fromkeys(reversed(champions)) if n is not None][:CHAMPIONS])
+        self._runs = {run for run, own in self._versions.items() if numbers & set(own)}
+        # `promote` and `train` read the versions of a batch that isn't done, and of the newest one.
+        batches = lab.ledger.batches(use_case)
+        usable = [batch.id for batch in batches if batch.mlflow_run and batch.state != "broken"]
+        self._batches = {batch.id for batch in batches if batch.state != "done"} | set(usable[-1:])
+        checks = (lab.ledger.last_check(use_case), lab.ledger.last_check(use_case, asked=True))
+        self._runs |= {check.run_id for check in checks if check and check.run_id}
+        if predictions:
+            served = select(Prediction.run_id).where(Prediction.use_case == use_case).distinct()
+            with lab.store.raw.connect() as db:
+                self._runs |= set(db.scalars(served))
+
+    def __contains__(self, run: OldRun) -> bool:
+        return run.run_id in self._runs or run.batch_id in self._batches
+
+    def versions(self, run: OldRun) -> list[int]:
+        """The numbers of the versions that belong to the run."""
+        return self._versions.get(run.run_id, [])
+
+
+def _use_cases(lab: Lab) -> list[str]:
+    """The use cases that have a batch, by name."""
+    with lab.store.raw.connect() as db:
+        return sorted(db.scalars(select(Batch.use_case).distinct()))
+
+
+RULES: tuple[Rule, ...] = (_old_log, _old_payloads, _old_runs)

@@ -94,6 +94,12 @@ class Settings(LabSettings):
     predictions_days: int = Field(
         90, ge=0, description="days that predictions and their feedback are kept; 0 keeps all"
     )
+    payloads_days: int = Field(
+        90, ge=0, description="days that the payload of a batch that is done is kept; 0 keeps all"
+    )
+    runs_days: int = Field(
+        90, ge=0, description="days that runs and versions that nothing needs are kept in MLflow; 0 keeps all"
+    )
     artifacts_url: str | None = Field(
         None, description="`s3://api-artifacts` or a folder; payloads and reports"
     )

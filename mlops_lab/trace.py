@@ -71,12 +71,14 @@ def trace_prediction(lab: Lab, prediction_id: str) -> dict[str, Any]:
 
 def trace_batch(lab: Lab, batch: Batch) -> dict[str, Any]:
     """One batch: its entry in the ledger, its run, its payload, and the versions that were trained for it."""
-    try:
-        size = len(lab.artifacts.get(batch.payload))
-    except ArtifactError as error:
-        size, fault = None, str(error)
+    size, fault = None, None
+    if batch.payload_deleted_at:
+        fault = f"deleted on {batch.payload_deleted_at:%Y-%m-%d}, when it was past LAB_PAYLOADS_DAYS"
     else:
-        fault = None
+        try:
+            size = len(lab.artifacts.get(batch.payload))
+        except ArtifactError as error:
+            fault = str(error)
     return {
         "id": batch.id,
         "use_case": batch.use_case,

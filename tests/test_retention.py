@@ -4,12 +4,20 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from sqlalchemy import insert, select
 
+from mlflow import MlflowClient
+from mlops_lab import retention, trace
 from mlops_lab.data import old_log
 from mlops_lab.data.database import now
-from mlops_lab.data.tables import Check, Feedback, Prediction
+from mlops_lab.data.tables import Check, Feedback, Prediction, Promotion
+from mlops_lab.loop import run_batch, train_now
 from mlops_lab.retention import clean
+from mlops_lab.steps import promote
+from mlops_lab.steps.attempts import retry
+from mlops_lab.steps.ingest import KnownBatchError
+from tests.support.flats import batch, flats
 
 
 @pytest.fixture
@@ -104,3 +112,143 @@ def test_0_days_keeps_all(lab, logged):
     kept = {logged("flats", 4000)}
     assert clean(lab) == []
     assert left(lab)[0] == kept
+
+
+@pytest.fixture
+def aged(trained, use_case, course, monkeypatch):
+    """The lab after two batches, the second without a training, as `clean` sees it a year later."""
+    course.will_answer(batch(2, flats(20)))
+    run_batch(trained, use_case)
+    moment = now() + timedelta(days=365)
+    monkeypatch.setattr(retention, "now", lambda: moment)
+    return trained
+
+
+def versions(lab) -> set[int]:
+    return {version.version for version in lab.registry.versions("flats")}
+
+
+def test_old_payloads_runs_and_versions_go_and_the_lab_works_on(aged, use_case, course):
+    champion = aged.ledger.standing("flats").champion
+    [loser] = versions(aged) - {champion}
+    left_run = aged.registry.version("flats", loser).run_id
+    files = aged.settings.mlflow_artifacts / "flats"
+    payloads = aged.settings.home / "api-artifacts" / "payloads" / "flats"
+    other = payloads / "left-by-a-killed-run.json"
+    other.write_bytes(b"{}")
+    assert len(list(payloads.iterdir())) == 3
+
+    found = {expired.what: expired for expired in clean(aged, dry_run=True)}
+    assert versions(aged) == {champion, loser}
+    assert len(list(payloads.iterdir())) == 3
+    assert (found["payloads"].found.count, found["runs in MLflow"].found.count) == (2, 1)
+    assert found["payloads"].size == sum(path.stat().st_size for path in payloads.iterdir() if path != other)
+    assert found["runs in MLflow"].size > 1000
+
+    clean(aged)
+    assert versions(aged) == {champion}
+    assert aged.tracking._client.get_run(left_run).info.lifecycle_stage == "deleted"
+    assert not (files / left_run / "artifacts").exists()
+    assert list(payloads.iterdir()) == [other]
+    assert clean(aged) == []
+
+    other.unlink()
+    lines = trace.batch_lines(trace.trace_batch(aged, aged.ledger.batches("flats")[0]))
+    assert "deleted on" in lines[-1]
+    assert "LAB_PAYLOADS_DAYS" in lines[-1]
+    aged.predictor(aged.champion("flats")).check_example()
+    # A deleted payload that comes again is known, kept again and deleted again.
+    course.will_answer(batch(2, flats(20)))
+    with pytest.raises(KnownBatchError):
+        run_batch(aged, use_case)
+    assert aged.ledger.batches("flats")[1].payload_deleted_at is None
+    assert [expired.what for expired in clean(aged)] == ["payloads"]
+    # The rows are there, so a training needs no payload.
+    assert train_now(aged, use_case).outcome.version > loser
+
+
+def alias(lab, loser, run_id):
+    lab.registry.set_alias("flats", "by-hand", loser)
+
+
+def prediction(lab, loser, run_id):
+    entry = {"id": "0" * 32, "use_case": "flats", "version": loser, "run_id": run_id, "request_id": "q"}
+    made = {"predicted_at": now() + timedelta(days=364), "row": {}, "prediction": 1}
+    with lab.store.raw.begin() as db:
+        db.execute(insert(Prediction).values(entry | made))
+
+
+def earlier_champion(lab, loser, run_id):
+    """The loser was champion before the one of today."""
+    champion = lab.ledger.standing("flats").champion
+    for sequence, challenger in enumerate((loser, champion), 2):
+        lab.ledger.put_promotion(
+            Promotion(
+                use_case="flats", sequence=sequence, challenger=challenger, outcome="promoted", reason=""
+            )
+        )
+
+
+def broken_batch(lab, loser, run_id):
+    lab.ledger.note(lab.ledger.batches("flats")[0].id, state="broken")
+
+
+def newest_batch(lab, loser, run_id):
+    """The second batch can't be trained on, so a training belongs to the first."""
+    lab.ledger.note(lab.ledger.batches("flats")[1].id, state="broken")
+
+
+def open_run(lab, loser, run_id):
+    lab.tracking._client.update_run(run_id, "RUNNING")
+
+
+def switched_off(lab, loser, run_id):
+    lab.settings = lab.settings.model_copy(update={"runs_days": 0})
+
+
+@pytest.mark.parametrize(
+    "need", [alias, prediction, earlier_champion, broken_batch, newest_batch, open_run, switched_off]
+)
+def test_a_version_that_is_needed_stays(aged, need):
+    [loser] = versions(aged) - {aged.ledger.standing("flats").champion}
+    need(aged, loser, aged.registry.version("flats", loser).run_id)
+    kept = versions(aged)
+    assert "runs in MLflow" not in {expired.what for expired in clean(aged)}
+    assert versions(aged) == kept
+    aged.predictor(aged.registry.version("flats", loser)).check_example()
+
+
+def test_the_payload_of_a_broken_batch_stays_so_that_retry_works(aged, use_case):
+    first = aged.ledger.batches("flats")[0]
+    aged.ledger.note(first.id, state="broken")
+    clean(aged)
+    assert aged.artifacts.size(first.payload) > 0
+    retry(aged, use_case)
+    run_batch(aged, use_case)
+    assert aged.ledger.batches("flats")[0].state == "done"
+
+
+def test_a_version_that_becomes_champion_while_clean_runs_stays(aged, monkeypatch):
+    [loser] = versions(aged) - {aged.ledger.standing("flats").champion}
+    found = [expired for expired in clean(aged, dry_run=True) if expired.what == "runs in MLflow"]
+    promote.roll_back(aged, aged.use_case("flats"), loser)
+    found[0].delete()
+    assert loser in versions(aged)
+
+
+@pytest.mark.parametrize("step", ["delete_artifacts", "delete_run"])
+def test_a_killed_call_is_finished_by_the_next(aged, monkeypatch, step):
+    [loser] = versions(aged) - {aged.ledger.standing("flats").champion}
+    run = aged.registry.version("flats", loser).run_id
+    owner = LocalArtifactRepository if step == "delete_artifacts" else MlflowClient
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            clean(aged)
+    assert [expired.what for expired in clean(aged)] == ["runs in MLflow"]
+    assert not (aged.settings.mlflow_artifacts / "flats" / run / "artifacts").exists()
+    assert clean(aged) == []

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.status import Status
+from rich.table import Table
 
 from mlops_lab.cli.app import UseCaseName, app, open_lab, print_line
 from mlops_lab.errors import LabError
@@ -69,10 +70,20 @@ def sign() -> None:
 def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would go and why")] = False,
 ) -> None:
-    """Deletes what is past its time: predictions and feedback after LAB_PREDICTIONS_DAYS."""
+    """Deletes what is past its time: predictions, feedback, payloads, runs and versions that nothing needs."""
     from mlops_lab.retention import clean
 
-    clean(open_lab(Settings(), print_line), dry_run)
+    found = clean(open_lab(Settings()), dry_run)
+    if not found:
+        out.print("nothing is past its time")
+        return
+    done = "would be deleted" if dry_run else "deleted"
+    table = Table("use case", done, "number", "MB", "older than", "setting", box=None)
+    for kind in found:
+        size = "" if kind.size is None else f"{kind.size / 1e6:,.1f}"
+        days = f"{kind.days} days"
+        table.add_row(kind.use_case, kind.what, f"{kind.found.count:,}", size, days, kind.setting)
+    out.print(table)
 
 
 @app.command()

@@ -114,6 +114,14 @@ class Artifacts:
             info.path for info in found if info.type == fs.FileType.File and not info.path.endswith(PART)
         )
 
+    def delete_object(self, path: str) -> None:
+        """Removes one object. It may be gone already."""
+        try:
+            if self._files.get_file_info(path).type == fs.FileType.File:
+                self._files.delete_file(path)
+        except OSError as error:
+            raise ArtifactError(f"the object store can't delete {path}: {first_line(error)}") from error
+
     def delete(self, folder: str) -> None:
         """Removes everything below the folder."""
         try:

@@ -65,6 +65,9 @@ class Batch(_Table):
     decision: Mapped[str | None] = mapped_column(String(10), default=None, comment="train or skip")
     reason: Mapped[str | None] = mapped_column(Text, default=None)
     mlflow_run: Mapped[str | None] = mapped_column(String(32), default=None)
+    payload_deleted_at: Mapped[datetime | None] = mapped_column(
+        default=None, comment="when retention deleted the payload; null while it is kept"
+    )
 
     @property
     def run(self) -> str:

@@ -54,6 +54,8 @@ def land(lab: Lab, use_case: UseCase) -> Batch:
         if source != BUCKET:
             slot.clear()
     if not new:
+        if batch.payload_deleted_at:  # It was stored again just now.
+            lab.ledger.note(batch.id, payload_deleted_at=None)
         raise KnownBatchError(
             f"batch {batch.batch_number} was received before (digest {digest[:12]}); nothing to do"
         )
