@@ -34,7 +34,7 @@ def folder(trained, tmp_path) -> Path:
     """A backup of the trained lab, with a spooled prediction, a secret and a log file in its home."""
     home = trained.settings.home
     for name in ("spool/replica/1.jsonl", "secrets/reload_token", "logs/inference.log"):
-        (home / name).parent.mkdir(parents=True)
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(name)
     (home / "secrets" / "reload_token").chmod(0o600)
     backup(trained.settings, tmp_path / "backup", quiet)
