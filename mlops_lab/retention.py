@@ -7,6 +7,7 @@ deleted one day is one more rule in `RULES`.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 
 from sqlalchemy import select
@@ -104,7 +105,7 @@ def _old_payloads(lab: Lab, moment: datetime) -> Iterator[Expired]:
             found = OldRows(len(old), min(batch.landed_at for batch in old))
             size = sum(lab.artifacts.size(batch.payload) for batch in old)
             setting = lab.settings.variable("payloads_days")
-            yield Expired("payloads", use_case, found, days, setting, lambda old=old: _forget(lab, old), size)
+            yield Expired("payloads", use_case, found, days, setting, partial(_forget, lab, old), size)
 
 
 def _forget(lab: Lab, batches: list[Batch]) -> int:
@@ -130,14 +131,16 @@ def _old_runs(lab: Lab, moment: datetime) -> Iterator[Expired]:
         size = sum(runs.size(run) for run in old)
         setting = lab.settings.variable("runs_days")
 
-        def delete(lab: Lab = lab, use_case: str = use_case, runs: OldRuns = runs, old: list = old) -> int:
-            for run in old:
-                # Asked again for each run, because a rollback may have made its version champion meanwhile.
-                if run not in (latest := _Needed(lab, use_case, predictions=False)):
-                    runs.delete(run, latest.versions(run), lab.cache)
-            return len(old)
-
+        delete = partial(_delete_runs, lab, use_case, runs, old)
         yield Expired("runs in MLflow", use_case, found, days, setting, delete, size)
+
+
+def _delete_runs(lab: Lab, use_case: str, runs: OldRuns, old: list[OldRun]) -> int:
+    for run in old:
+        # Asked again for each run, because a rollback may have made its version champion meanwhile.
+        if run not in (latest := _Needed(lab, use_case, predictions=False)):
+            runs.delete(run, latest.versions(run), lab.cache)
+    return len(old)
 
 
 class _Needed:

@@ -39,7 +39,9 @@ class OldRuns:
         """The runs, the oldest of each kind first."""
         client = self._registry.client
         found = client.get_experiment_by_name(self._use_case)
-        for kind in KINDS if found else ():
+        if found is None:
+            return
+        for kind in KINDS:
             token, asked = None, f"tags.`{KIND}` = '{kind}' and attributes.start_time < {self._before}"
             while True:
                 order = ["attributes.start_time ASC"]
