@@ -55,11 +55,14 @@ def clean(lab: Lab, dry_run: bool = False) -> list[Expired]:
     dry_run: deletes nothing. It may be killed at any moment: the next call deletes the rest.
     """
     lab.store.create_tables()
-    found = [expired for rule in RULES for expired in rule(lab, now()) if expired.found.count]
-    for expired in found:
-        if not dry_run:
-            expired.delete()
-        lab.progress(f"{'would delete' if dry_run else 'deleted'} {expired}")
+    found: list[Expired] = []
+    # Rule by rule: while MLflow is away, what is only in the database is deleted all the same.
+    for rule in RULES:
+        for expired in [expired for expired in rule(lab, now()) if expired.found.count]:
+            if not dry_run:
+                expired.delete()
+            lab.progress(f"{'would delete' if dry_run else 'deleted'} {expired}")
+            found.append(expired)
     if not found:
         lab.progress("nothing is past its time")
     return found

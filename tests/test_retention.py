@@ -12,6 +12,7 @@ from mlops_lab import retention, trace
 from mlops_lab.data import old_log
 from mlops_lab.data.database import now
 from mlops_lab.data.tables import Check, Feedback, Prediction, Promotion
+from mlops_lab.errors import LabError, foreign_errors_as_lines
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.retention import clean
 from mlops_lab.steps import promote
@@ -252,3 +253,13 @@ def test_a_killed_call_is_finished_by_the_next(aged, monkeypatch, step):
     assert [expired.what for expired in clean(aged)] == ["runs in MLflow"]
     assert not (aged.settings.mlflow_artifacts / "flats" / run / "artifacts").exists()
     assert clean(aged) == []
+
+
+def test_while_mlflow_is_away_the_rest_is_cleaned_and_the_fault_is_said(lab, logged):
+    logged("flats", 400)
+    (lab.settings.home / "file").touch()
+    nowhere = f"sqlite:///{lab.settings.home}/file/mlflow.db"
+    lab.settings = lab.settings.model_copy(update={"mlflow_url": nowhere})
+    with pytest.raises(LabError), foreign_errors_as_lines():
+        clean(lab)
+    assert left(lab)[0] == set()
