@@ -19,7 +19,7 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from kombu import Consumer, Exchange, Queue
 
-from mlops_lab.local.warm import import_modules
+from mlops_lab.local.warm import warm_up_tasks
 
 CELERY_CONFIG = DEFAULT_CELERY_CONFIG | {"broker_connection_retry_on_startup": True}
 
@@ -53,7 +53,7 @@ class ProvesConsumption(bootsteps.ConsumerStep):
 def prove_consumption(instance, **_) -> None:
     """Adds the step to a worker that is starting."""
     # Every task is forked from this process.
-    import_modules()
+    warm_up_tasks()
     instance.app.steps["consumer"].add(ProvesConsumption)
     threading.Thread(target=_send, args=(instance.app,), daemon=True).start()
 

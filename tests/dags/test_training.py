@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from mlops_lab.settings import REPOSITORY
 from tests.support.data_api import END
 from tests.support.flats import FLATS, batch, flats
 from tests.support.receiver import Receiver
@@ -141,3 +142,14 @@ def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airfl
     assert disk[0] == "ServiceError"
     assert disk[1].startswith(f"{folder / 'houses.py'}: File exists; ")
     assert name[0] == "AirflowFailException"
+
+
+def test_the_workers_celery_settings_load(in_airflow):
+    """Else no container of Airflow starts. Celery is imported as there, and nothing is run."""
+    code = (
+        "import json; from airflow.configuration import conf; "
+        "print('RESULT' + json.dumps(conf.getimport('celery', 'celery_config_options')['task_acks_late']))"
+    )
+    folder = REPOSITORY / "stack" / "airflow"
+    settings = {"AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": "lab_celery.CELERY_CONFIG"}
+    assert in_airflow(code, PYTHONPATH=f"{folder}:{REPOSITORY}", **settings) is True
