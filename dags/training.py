@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.timetables.trigger import CronTriggerTimetable
 from pendulum import datetime, duration
 
@@ -44,6 +44,12 @@ def step(kind=task, **options):
                             return run(lab, use_case, *arguments, **named)
                         except AirflowSkipException as reason:
                             skip = reason  # Raised below: it isn't a failed attempt.
+                        except AirflowTaskTimeout as end:
+                            # It isn't an `Exception`, but a step that hangs each time must not stop the loop for ever.
+                            raise LabError(
+                                f"{run.__name__} took longer than a task may; mend the use case, or raise "
+                                "execution_timeout in dags/training.py"
+                            ) from end
                     raise skip
             except (ServiceError, AirflowSkipException):
                 raise  # The service can be back at the next try.

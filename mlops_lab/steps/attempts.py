@@ -1,8 +1,8 @@
 """A batch that makes the loop fail again and again is closed as broken, so that it doesn't stop its use case.
 
 An attempt is one run of the loop on the batch, in one process or as a DAG run, however often Airflow tries a task in
-it. It counts when a step raises an error. A service's fault, a missing signature, a stop and a kill don't count: a
-later run can succeed.
+it. It counts when a step raises an error, and when Airflow ends a task that takes too long. A service's fault, a
+missing signature, a stop and a kill don't count: a later run can succeed.
 """
 
 from collections.abc import Iterator

@@ -31,12 +31,16 @@ for _ in range(4):
     run()
 lab = Lab(Settings(), progress=lambda _: None)
 skipped = lab.ledger.batches("flats")[-1]
-# One more batch, which has failed twice already and fails again, because of the use case's file.
-lab.ledger.note(land(lab, lab.use_case("flats")).id, attempts=2, fault="before")
+# One more batch, which has failed once. Now the use case is at fault: first it takes too long, then it raises an error.
+lab.ledger.note(land(lab, lab.use_case("flats")).id, attempts=1, fault="before")
 file = pathlib.Path(sys.argv[2])
-file.write_text(file.read_text().replace("metric=RMSE", "clean=lambda frame: frame[[]], metric=RMSE"))
-run()
-runs.append([lab.ledger.batches("flats")[-1].state, lab.ledger.batches("flats")[-1].fault])
+good = file.read_text()
+# The signal that Airflow sends itself after a task's execution_timeout.
+for clean in ("__import__('signal').raise_signal(14)", "frame[[]]"):
+    file.write_text(good.replace("metric=RMSE", f"clean=lambda frame: {clean}, metric=RMSE"))
+    run()
+    batch = lab.ledger.batches("flats")[-1]
+    runs.append([batch.state, batch.attempts, batch.fault])
 runs.append([skipped.state, skipped.attempts, skipped.fault])
 print("RESULT" + json.dumps(runs))
 """
@@ -87,7 +91,7 @@ def test_a_broken_batch_is_skipped_a_new_one_trains_a_known_one_skips_and_the_en
     broken, known = {"batch_number": 1, "data": [[1, 2]]}, batch(3, flats(400)[:50])
     course.will_answer(broken, batch(2, flats(400)), known, END, batch(4, flats(60)))
     with Receiver() as receiver:
-        unread, trained, skipped, ended, closed, ledger, of_skipped = in_airflow(
+        unread, trained, skipped, ended, slow, of_slow, closed, of_closed, of_skipped = in_airflow(
             RUN, str(folder / "flats.py"), LAB_USE_CASES=str(folder), LAB_NOTIFY_URL=receiver.url
         )
         told = [re.sub(r"\d+", "N", what) for what in receiver.told]
@@ -116,12 +120,18 @@ def test_a_broken_batch_is_skipped_a_new_one_trains_a_known_one_skips_and_the_en
     assert ended["state"] == "success"
     assert set().union(*states(ended).values()) == {"skipped"}
 
+    # A step that takes longer than a task may isn't tried again, and counts as a failed run.
+    assert slow["state"] == "failed"
+    assert states(slow)["prepare"] == {"failed"}
+    assert of_slow[:2] == ["stored", 2]
+    assert of_slow[2].startswith("prepare took longer than a task may")
+
     # A batch that fails in a third run is closed, and the next run is triggered.
     assert closed["state"] == "success"
     assert states(closed)["prepare"] == states(closed)["decide"] == states(closed)["promote"] == {"skipped"}
     assert states(closed)["finish"] == states(closed)["next"] == {"success"}
-    assert ledger[0] == "broken"
-    assert "the clean function of flats doesn't return the columns: area" in ledger[1]
+    assert of_closed[:2] == ["broken", 3]
+    assert "the clean function of flats doesn't return the columns: area" in of_closed[2]
 
 
 def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airflow, tmp_path):
