@@ -23,6 +23,7 @@ def test_recorded_digest_is_that_of_both_compose_files():
 
 
 @pytest.mark.process
+@pytest.mark.xdist_group("kompose")
 def test_kompose_still_makes_what_is_committed(tmp_path):
     if not shutil.which("go"):
         pytest.skip("no Go here: kompose can't be built")

@@ -11,6 +11,7 @@ import pytest
 LONGEST = (
     "test_demo.py",
     "pages",
+    "kompose",
     "dags",
     "test_real_data.py",
     "notebooks",
