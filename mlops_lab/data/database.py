@@ -39,13 +39,26 @@ def connect(
             event.listen(engine, "connect", _use_wal)
         return engine
     limits: dict[str, Any] = {"connect_timeout": max(1, round(connect_timeout or 10))}
-    if url.startswith("postgres"):
+    postgres = url.startswith("postgres")
+    if postgres:
         limits["options"] = f"-c statement_timeout={round(statement_timeout * 1000)}"
     else:
         limits |= {"read_timeout": statement_timeout, "write_timeout": statement_timeout}
         # MySQL's default would show a transaction the rows of its first query, and lock gaps between rows.
         options.setdefault("isolation_level", "READ COMMITTED")
-    return create_engine(url, connect_args=limits, pool_pre_ping=True, pool_recycle=1800, **options)
+    engine = create_engine(url, connect_args=limits, pool_pre_ping=True, pool_recycle=1800, **options)
+    if not postgres:
+        event.listen(engine, "do_connect", _greeted_in_time)
+    return engine
+
+
+def _greeted_in_time(dialect: Any, _record: Any, arguments: Any, limits: dict[str, Any]) -> Any:
+    """A connection to MySQL. PyMySQL reads the server's greeting with the limit of a statement, which is minutes."""
+    statement = limits["read_timeout"]
+    greeting = min(limits["connect_timeout"], statement)
+    connection = dialect.connect(*arguments, **{**limits, "read_timeout": greeting})
+    connection._read_timeout = statement
+    return connection
 
 
 def now() -> datetime:

@@ -1,7 +1,10 @@
 """The processes that tests start, all through the lab's own supervisor."""
 
 import os
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlops_lab.local.processes import Process, Supervisor, free_ports
@@ -24,10 +27,10 @@ def server(name: str, command: list[str], folder: Path, health: str, **variables
     return Process(name, filled, variables, f"http://127.0.0.1:{port}", health, cwd=folder)
 
 
-def inference(name: str, home: Path, health: str = "/ready") -> Process:
-    """The inference service of the lab in `home`; it checks for a new champion every second."""
+def inference(name: str, home: Path, health: str = "/ready", **more: str) -> Process:
+    """The inference service of the lab in `home`; it checks for a new champion every second. more: variables."""
     command = ["-m", "inference", "--host", "127.0.0.1", "--port", "{port}"]
-    return server(name, command, home, health, LAB_HOME=str(home), LAB_INFERENCE_POLL="1")
+    return server(name, command, home, health, LAB_HOME=str(home), LAB_INFERENCE_POLL="1", **more)
 
 
 def started(supervisor: Supervisor, process: Process) -> Process:
@@ -38,5 +41,12 @@ def started(supervisor: Supervisor, process: Process) -> Process:
 
 
 def away() -> str:
-    """An address where nothing answers."""
+    """An address where nothing answers: a connection is refused at once."""
     return f"http://127.0.0.1:{free_ports(1)[0]}"
+
+
+@contextmanager
+def silent_address() -> Iterator[str]:
+    """`host:port` of a server that accepts connections and never sends a byte."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield f"127.0.0.1:{silent.getsockname()[1]}"
