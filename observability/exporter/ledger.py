@@ -7,6 +7,7 @@ from prometheus_client.core import Metric
 from sqlalchemy import Connection, func, select, tuple_
 
 from mlops_lab.data.database import now
+from mlops_lab.data.ledger import UNFINISHED
 from mlops_lab.data.tables import Batch, Check, Model, Promotion
 from observability.exporter.metrics import counter, gauge
 
@@ -18,7 +19,11 @@ USE_CASE = ("use_case",)
 def batches(db: Connection) -> Iterator[Metric]:
     """The ledger: how many batches and rows, and how old."""
     states = select(Batch.use_case, Batch.state, func.count()).group_by(Batch.use_case, Batch.state)
-    yield gauge("lab_batches", "Batches in the ledger, by state", ("use_case", "state"), db.execute(states))
+    counts = {(use_case, state): count for use_case, state, count in db.execute(states)}
+    # Each state has a sample, also 0: a series that isn't there means that the ledger can't be read.
+    counts = {(use_case, state): 0 for use_case, _ in counts for state in (*UNFINISHED, *ENDED)} | counts
+    numbers = [(*labels, count) for labels, count in counts.items()]
+    yield gauge("lab_batches", "Batches in the ledger, by state", ("use_case", "state"), numbers)
 
     decided = select(Batch.use_case, Batch.decision, func.count()).where(Batch.decision.is_not(None))
     decisions = db.execute(decided.group_by(Batch.use_case, Batch.decision))

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -15,13 +14,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
-from mlops_lab.data.database import now
+from mlops_lab.data.database import connect, now
 from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.store import Store
 from mlops_lab.data.tables import Batch, Check, Promotion
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from observability.exporter.collect import Collector
 from observability.exporter.settings import ExporterSettings
+from tests.support.processes import silent_address
 
 EXPORTER = [sys.executable, "-m", "observability.exporter"]
 
@@ -91,10 +91,15 @@ def samples(text: str) -> dict[tuple, float]:
     return found
 
 
-def test_the_ledger_is_exported(ledger):
+def exported(settings: ExporterSettings) -> str:
+    """The exporter's page at a first scrape."""
     registry = CollectorRegistry()
-    registry.register(Collector(ExporterSettings(raw_url=ledger)))
-    found = samples(generate_latest(registry).decode())
+    registry.register(Collector(settings))
+    return generate_latest(registry).decode()
+
+
+def test_the_ledger_is_exported(ledger):
+    found = samples(exported(ExporterSettings(raw_url=ledger)))
     assert found["lab_up", "mysql"] == 1
     assert 0 < found["lab_probe_seconds", "mysql"] < 4
     assert found["lab_batches", "done", "flats"] == found["lab_batches", "flats", "prepared"] == 1
@@ -116,16 +121,51 @@ def test_the_ledger_is_exported(ledger):
     assert found["lab_disk_free_bytes",] < found["lab_disk_size_bytes",]
 
 
+@pytest.mark.parametrize("fault", ["refuses", "is silent"])
+@pytest.mark.parametrize(
+    ("service", "setting", "url"),
+    [
+        ("mysql", "raw_url", "mysql+pymysql://monitor@{}/RawData"),
+        ("postgres", "postgres_url", "postgresql+psycopg2://monitor@{}/postgres"),
+        ("redis", "redis_url", "redis://{}/0"),
+        ("airflow", "airflow_url", "http://{}/health"),
+        ("mlflow", "probes", '{{"mlflow": "http://{}/"}}'),
+    ],
+)
+def test_while_a_source_is_away_its_figures_are_absent_and_not_zero(service, setting, url, fault):
+    with silent_address() as address:
+        settings = {setting: url.format(address if fault == "is silent" else "127.0.0.1:1"), "timeout": 0.5}
+        found = samples(exported(ExporterSettings(**settings)))
+    assert found.pop(("lab_up", service)) == 0
+    assert {name for name, *_ in found} == {"lab_disk_free_bytes", "lab_disk_size_bytes"}
+
+
+def test_in_an_outage_the_last_figures_are_not_exported_again(ledger):
+    registry = CollectorRegistry()
+    registry.register(Collector(ExporterSettings(raw_url=ledger)))
+    before = samples(generate_latest(registry).decode())
+    # A state without a batch is a known zero.
+    assert before["lab_batches", "broken", "flats"] == 0
+    with connect(ledger).begin() as db:
+        db.exec_driver_sql("ALTER TABLE batches RENAME TO away")
+    during = samples(generate_latest(registry).decode())
+    assert during["lab_up", "mysql"] == 0
+    assert {name for name, *_ in during} == {"lab_up", "lab_disk_free_bytes", "lab_disk_size_bytes"}
+    with connect(ledger).begin() as db:
+        db.exec_driver_sql("ALTER TABLE away RENAME TO batches")
+    assert samples(generate_latest(registry).decode()).keys() == before.keys()
+
+
 @pytest.mark.process
 def test_a_service_that_does_not_answer_is_down_and_the_others_are_exported(tmp_path, ledger, services):
-    # It accepts connections and sends nothing.
-    with socket.socket() as silent, Supervisor(tmp_path / "logs", environment=without_lab()) as supervisor:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
+    with (
+        silent_address() as silent,
+        Supervisor(tmp_path / "logs", environment=without_lab()) as supervisor,
+    ):
         [port] = free_ports(1)
         settings = {
             "raw_url": ledger,
-            "postgres_url": f"postgresql+psycopg2://monitor:secret-word@127.0.0.1:{silent.getsockname()[1]}/postgres",
+            "postgres_url": f"postgresql+psycopg2://monitor:secret-word@{silent}/postgres",
             "redis_url": "redis://monitor:secret-word@127.0.0.1:1/0",
             "airflow_url": f"{services}/health",
             "probes": f'{{"mlflow": "{services}/", "streamlit": "{services}/broken"}}',
