@@ -12,7 +12,7 @@ from mlops_lab.contract import Contract
 from mlops_lab.data.database import now
 from mlops_lab.data.predictions import Labelled
 from mlops_lab.data.tables import Check
-from mlops_lab.errors import LabError
+from mlops_lab.errors import LabError, ServiceError
 from mlops_lab.lab import Lab
 from mlops_lab.metrics import METRICS
 from mlops_lab.model.bootstrap import resample
@@ -130,6 +130,8 @@ def _obstacle(lab: Lab, use_case: UseCase) -> str | None:
     """The reason why no training is requested: there is no batch, or one was requested since the newest batch."""
     try:
         batch = newest(lab, use_case)
+    except ServiceError:
+        raise
     except LabError:
         return "there is no batch to train on"
     asked = lab.ledger.last_check(use_case.name, asked=True)

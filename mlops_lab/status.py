@@ -66,13 +66,16 @@ def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
     )
 
 
-def status(lab: Lab, name: str) -> dict[str, Any]:
+def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str, Any]:
     """The state of one use case as JSON types; `champion` is None before the first promotion.
 
+    away: what an earlier call found out about services that don't answer. They aren't asked again, which would only
+          wait again; this call adds what it finds.
     unknown: by part (`batches`, `versions`, `champion`) the reason why it can't be told now; its value is then None.
     """
     use_case = lab.use_case(name)
     unknown: dict[str, str] = {}
+    away = {} if away is None else away
 
     def ask(part: str, answer: Callable[[], Any]) -> Any:
         try:
@@ -93,10 +96,20 @@ def status(lab: Lab, name: str) -> dict[str, Any]:
         found = lab.registry.by_alias(name, CHAMPION)
         return asdict(champion_status(lab, found)) if found else None
 
+    def versions() -> int:
+        if "MLflow" in away:
+            raise ServiceError(away["MLflow"])
+        try:
+            with foreign_errors_as_lines():
+                return len(lab.registry.versions(name))
+        except ServiceError as error:
+            away["MLflow"] = str(error)
+            raise
+
     return {
         "use_case": name,
         "batches": ask("batches", batches),
-        "versions": ask("versions", lambda: len(lab.registry.versions(name))),
+        "versions": ask("versions", versions),
         "champion": ask("champion", champion),
         "unknown": unknown,
     }
@@ -124,7 +137,7 @@ def show(entry: dict[str, Any], out: Console) -> None:
             table.add_row(
                 str(batch["batch_number"]),
                 batch["state"],
-                *(f"{batch[name]:,}" if batch[name] is not None else "" for name in counts),
+                *(f"{batch[name]:,}" if batch[name] is not None else "–" for name in counts),
                 batch["decision"] or "",
                 batch["fault"] or batch["reason"] or "",
             )

@@ -110,7 +110,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"model {prediction['use_case']} version {model['version']} ({model['candidate']}"
         f"{', the champion' if model['champion'] else ''}), digest {model['digest'][:12]}",
         f"run {model['run_id']}, code {(model['commit'] or 'unknown')[:12]}, "
-        f"{model['rows'].get('train', 0):,} training rows",
+        f"{model['rows']['train']:,} training rows",
     ]
     for batch in found["batches"]:
         output += batch_lines(batch)
@@ -119,13 +119,12 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def batch_lines(batch: dict[str, Any]) -> list[str]:
     """A batch's lineage as lines to read."""
-    rows = ", ".join(
-        f"{batch[name]:,} {name}" for name in ("received", "quarantined", "clean") if batch[name]
-    )
-    size = f"{batch['payload_bytes']:,} bytes" if batch["payload_bytes"] else batch["payload_fault"]
+    counts = {name: batch[name] for name in ("received", "quarantined", "clean") if batch[name] is not None}
+    rows = ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "rows not counted yet"
+    size = batch["payload_fault"] or f"{batch['payload_bytes']:,} bytes"
     trained = ", ".join(map(str, batch["versions"])) or "none"
     return [
-        f"batch {batch['batch_number']} (ledger {batch['id']}, {batch['state']}): {rows or 'no rows'}",
+        f"batch {batch['batch_number']} (ledger {batch['id']}, {batch['state']}): {rows}",
         f"  run {batch['run_id']}, versions trained: {trained}",
         f"  payload {batch['payload']} ({size})",
     ]

@@ -1,7 +1,8 @@
 """What every command shares: the Typer app, its arguments, and the opened lab."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,6 +35,15 @@ def open_lab(settings: Settings, progress: Callable[[str], None] = lambda _: Non
         progress(text)
 
     return Lab(settings, line)
+
+
+@contextmanager
+def reading_lab() -> Iterator["Lab"]:
+    """The lab of a command that only reads. A person waits for it, so it soon gives up a service that hangs."""
+    from mlops_lab.model.registry import brief_waits
+
+    with brief_waits():
+        yield open_lab(Settings())
 
 
 def print_json(value: Any) -> None:

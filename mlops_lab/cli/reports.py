@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json
+from mlops_lab.cli.app import AsJson, UseCaseName, app, print_json, reading_lab
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import err, out
 from mlops_lab.settings import Settings
@@ -23,13 +23,14 @@ def show_status(
     """The champion, its scores, the batches and their decisions."""
     from mlops_lab.status import show, status
 
-    lab = open_lab(Settings())
-    names = [use_case] if use_case else list(read_use_cases(lab.settings.use_cases)[0])
-    entries = []
-    for name in names:
-        entries.append(status(lab, name))
-        if not as_json:
-            show(entries[-1], out)
+    with reading_lab() as lab:
+        names = [use_case] if use_case else list(read_use_cases(lab.settings.use_cases)[0])
+        entries: list[dict[str, Any]] = []
+        away: dict[str, str] = {}
+        for name in names:
+            entries.append(status(lab, name, away))
+            if not as_json:
+                show(entries[-1], out)
     if as_json:
         print_json(entries)
     for fault in [fault for entry in entries for fault in entry["unknown"].values()][:1]:
@@ -43,8 +44,8 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predicts with the champion; without rows, the contract's example."""
-    lab = open_lab(Settings())
-    predictor = lab.predictor(lab.champion(lab.use_case(use_case).name))
+    with reading_lab() as lab:
+        predictor = lab.predictor(lab.champion(lab.use_case(use_case).name))
     result = predictor.predict(_read_rows(rows) if rows else [predictor.contract.example])
     if as_json:
         print(json.dumps({"predictions": result.values, "probabilities": result.probabilities}))
@@ -65,16 +66,18 @@ def trace(
     """Follows a prediction to its model, run, batches and payloads; or a batch to its run, versions and payload."""
     from mlops_lab import trace
 
-    lab = open_lab(Settings())
-    if prediction is not None and batch is None:
-        result = trace.trace_prediction(lab, prediction)
-        lines = trace.lines(result)
-    elif batch is not None and prediction is None:
-        lab.store.create_tables()
-        result = trace.trace_batch(lab, lab.ledger.batch(batch))
-        lines = trace.batch_lines(result)
-    else:
-        raise LabError("name a prediction or, with --batch, a batch of the ledger; `lab status` lists those")
+    with reading_lab() as lab:
+        if prediction is not None and batch is None:
+            result = trace.trace_prediction(lab, prediction)
+            lines = trace.lines(result)
+        elif batch is not None and prediction is None:
+            lab.store.create_tables()
+            result = trace.trace_batch(lab, lab.ledger.batch(batch))
+            lines = trace.batch_lines(result)
+        else:
+            raise LabError(
+                "name a prediction or, with --batch, a batch of the ledger; `lab status` lists those"
+            )
     if as_json:
         print_json(result)
     else:
