@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from inference.app import create_app
 from inference.settings import InferenceSettings
 from mlops_lab.asgi import serve_asgi
+from mlops_lab.model.registry import brief_waits
 from mlops_lab.serve import serve
 
 
@@ -17,7 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: InferenceSettings, listener: socket.socket) -> None:
-    serve_asgi(create_app(settings), listener, settings.inference_access_log)
+    # Callers and the follower of the aliases wait for the registry; the follower asks again every few seconds.
+    with brief_waits():
+        serve_asgi(create_app(settings), listener, settings.inference_access_log)
 
 
 if __name__ == "__main__":

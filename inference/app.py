@@ -34,9 +34,9 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     Raises `SpoolError` when the spool's folder can't be used.
     """
     metrics = Metrics()
-    # Short limits: entries wait in the spool, not in a connection.
+    # Short limits: entries wait in the spool, not in a connection; pages wait 30 s for notes on alerts.
     database = connect(
-        settings.prediction_url, connect_timeout=5, statement_timeout=30, pool_size=2, json_serializer=_json
+        settings.prediction_url, connect_timeout=5, statement_timeout=20, pool_size=2, json_serializer=_json
     )
     champions = Champions(settings, database, metrics)
     log = PredictionLog(settings.spool, database, settings.inference_spool_limit)

@@ -104,10 +104,7 @@ class Champions:
         if (champion := self._served.get(use_case)) is not None:
             return champion
         if not self.looked:
-            raise NoChampionError(
-                "no model is served yet: the champions are being loaded, or the registry does not answer; "
-                "try again shortly"
-            )
+            raise NoChampionError(f"no model is served yet, {self.not_looked}; try again shortly")
         if use_case in self._known:
             why = f" ({self._failures[use_case].error})" if use_case in self._failures else ""
             raise NoChampionError(
@@ -116,6 +113,13 @@ class Champions:
         if use_case == self._settings.default_use_case:
             raise NoChampionError(f"{use_case} has no model yet; try again after its training")
         raise self._unknown(use_case)
+
+    @property
+    def not_looked(self) -> str:
+        """Why nothing is known of the registry while `looked` is false."""
+        if self.registry_error:
+            return f"the model registry does not answer ({self.registry_error})"
+        return "the champions are not loaded yet"
 
     def find(self, use_case: str) -> Champion | None:
         """The served champion, if any."""
@@ -135,7 +139,12 @@ class Champions:
         return [Status(n, self._served.get(n), failures[n].error if n in failures else None) for n in names]
 
     def versions(self, use_case: str) -> list[Version]:
-        """Every version in the registry, newest first. Raises `UnknownUseCase`, `RegistryAway`."""
+        """Every version in the registry, newest first. Raises `UnknownUseCase`, `RegistryAway`.
+
+        While the last look at the aliases failed, it isn't asked again: each caller would wait as long as that look.
+        """
+        if self.registry_error:
+            raise RegistryAway(f"the model registry does not answer ({self.registry_error}); try again")
         try:
             if use_case not in self._known and use_case not in self._registry.use_cases():
                 raise self._unknown(use_case)

@@ -143,9 +143,17 @@ class _Models:
         failing = GaugeMetricFamily(
             "model_reload_failing", "1 while the newest champion can't be loaded", labels=["use_case"]
         )
+        away = self._champions.registry_error is not None
         for status in self._champions.status():
-            failing.add_metric([status.use_case], 1 if status.error else 0)
-        return [info, loaded, drift, bound, rows, unknown, failing]
+            # While the registry doesn't answer, nobody knows whether there is a newer champion.
+            if status.error or not away:
+                failing.add_metric([status.use_case], 1 if status.error else 0)
+        registry = GaugeMetricFamily(
+            "model_registry_up", "1 while the registry answers the service; absent before its first look"
+        )
+        if away or self._champions.looked:
+            registry.add_metric([], 0 if away else 1)
+        return [info, loaded, drift, bound, rows, unknown, failing, registry]
 
 
 class _SpoolSize:

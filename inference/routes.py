@@ -46,7 +46,7 @@ def router(service: Service) -> APIRouter:
     async def ready() -> dict[str, Any]:
         # A new replica that serves the first of three champions must not get requests for the others.
         if not champions.looked:
-            raise NoChampionError("the champions are not loaded yet; try again shortly")
+            raise NoChampionError(f"{champions.not_looked}; try again shortly")
         served = {champion.use_case: champion.version.version for champion in champions.served()}
         if not served:
             faults = [f"{status.use_case} {status.error}" for status in champions.status() if status.error]

@@ -269,6 +269,9 @@ def test_the_champion_is_served_while_mlflow_hangs_or_is_killed(lab, mlflow, mon
     assert failures() >= 1
     assert served_version(service) == 1
     assert service.http.get("/ready").status_code == 200
+    # Whether there is a newer champion is unknown.
+    assert "\nmodel_registry_up 0.0" in service.http.get("/metrics").text
+    assert "model_reload_failing{" not in service.http.get("/metrics").text
     reply = service.http.get("/models/houses/versions")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
 
