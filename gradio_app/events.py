@@ -13,6 +13,7 @@ from mlops_lab.errors import ContractError, LabError
 from mlops_lab.form import (
     HINT,
     NO_EXPLANATION,
+    away,
     example_weights,
     fault,
     made_by,
@@ -24,6 +25,7 @@ from mlops_lab.form import (
 from mlops_lab.formatting import number, show
 
 HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+NO_VERSION = "**No version to show yet.** The first training that ends registers one."
 COLUMNS = ["Version", "Aliases", "Candidate", "Validation", "Test", "Baseline", "Outcome", "Reason"]
 
 
@@ -41,7 +43,8 @@ class Events:
     def probe(self, before: tuple, asked: str | None) -> tuple:
         """The list of use cases, the chosen one, what is served, and a notice when something is wrong.
 
-        While the service doesn't answer, nothing changes; the form keeps the typed values.
+        While the service doesn't answer, nothing changes; the form keeps the typed values. While it can't read the
+        model registry, the use cases that it doesn't name stay in the list.
 
         before: the service's reply at the last probe. asked: the use case in the page's address.
         """
@@ -49,8 +52,15 @@ class Events:
             found = self._client.models()
         except LabError as error:
             return gr.skip(), gr.skip(), gr.skip(), _notice(fault(error))
-        models = tuple((m.use_case, title_of(m.use_case, m.title), m.version, m.error) for m in found)
-        notice = _notice("" if models else no_model())
+        models = tuple((m.use_case, title_of(m.use_case, m.title), m.version, m.error) for m in found.models)
+        if found.unknown:
+            named = {name for name, *_ in models}
+            models += tuple(
+                (name, title, None, found.unknown) for name, title, *_ in before if name not in named
+            )
+            notice = _notice(away(found.unknown))
+        else:
+            notice = _notice("" if models else no_model())
         if models == before:
             return gr.skip(), gr.skip(), gr.skip(), notice
         choices = [(title, name) for name, title, _, _ in models]
@@ -118,7 +128,11 @@ class Events:
         """The versions of the chosen use case: a sentence, a plot and a table."""
         nothing = gr.Plot(visible=False), gr.Dataframe(visible=False)
         if not served:
-            return "**No version to show yet.** The first training that ends registers one.", *nothing
+            try:
+                unknown = self._client.models().unknown
+            except LabError as error:
+                return fault(error), *nothing
+            return away(unknown) if unknown else NO_VERSION, *nothing
         try:
             contract, versions = self._contract(*served), self._client.versions(served[0])
         except LabError as error:

@@ -34,7 +34,7 @@ def learn() -> list[Contract]:
     Raises `NoChampionError` when no model is served, and `LabError` when the API can't be used.
     """
     client = InferenceClient(URL)
-    _served[:] = [client.contract(model.use_case) for model in client.models() if model.version]
+    _served[:] = [client.contract(model.use_case) for model in client.models().models if model.version]
     if not _served:
         raise NoChampionError("no model is served yet; train one first (`make demo`, or `lab run`)")
     return list(_served)

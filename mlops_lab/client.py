@@ -13,6 +13,9 @@ from mlops_lab.model.tags import VersionTags
 
 T = TypeVar("T", bound=BaseModel)
 
+# Seconds for the replies that the service has in memory, so that a page soon knows that it hangs.
+QUICK = 10.0
+
 
 class ServiceAwayError(LabError):
     """The service doesn't answer, or its reply isn't one of the inference service's."""
@@ -85,6 +88,17 @@ class ServedModel(_Reply):
     error: str | None = None
 
 
+class ServedModels(_Reply):
+    """The use cases that are served, by name.
+
+    unknown: why a use case or a newer champion may be missing, because the service can't read the model registry; None
+             when it can.
+    """
+
+    models: tuple[ServedModel, ...]
+    unknown: str | None = None
+
+
 class ModelVersion(_Reply):
     """One registered version of a use case's model. `tags`: as MLflow has them."""
 
@@ -126,19 +140,24 @@ class InferenceClient:
     def __init__(self, url: str, timeout: float = 10.0, transport: httpx.BaseTransport | None = None):
         self.url = url.rstrip("/")
         self._http = httpx.Client(base_url=self.url, timeout=timeout, transport=transport)
+        self._quick = min(QUICK, timeout)
 
     def health(self) -> dict[str, Any]:
         """The reply of `GET /health`: the state of the process itself."""
-        return self._call("GET", "/health")
+        return self._call("GET", "/health", timeout=self._quick)
 
-    def ready(self) -> bool:
-        """Whether a model is served."""
-        return self._send("GET", "/ready").status_code == 200
-
-    def models(self) -> list[ServedModel]:
-        """The use cases that are served, by name."""
-        found = [_parse(ServedModel, model) for model in self._call("GET", "/models")["models"]]
-        return sorted(found, key=lambda model: model.use_case)
+    def models(self) -> ServedModels:
+        """What is served, and why that may not be all."""
+        reply = self._call("GET", "/models", timeout=self._quick)
+        found = sorted(
+            (_parse(ServedModel, model) for model in reply["models"]), key=lambda model: model.use_case
+        )
+        registry, unknown = reply.get("registry", {}), None
+        if error := registry.get("error"):
+            unknown = f"the model registry doesn't answer the inference service ({error})"
+        elif not registry.get("looked", True):
+            unknown = "the inference service has not read the model registry yet"
+        return ServedModels(models=tuple(found), unknown=unknown)
 
     def contract(self, use_case: str) -> Contract:
         """The contract of the served champion. Raises `RequestRefusedError` when there is none."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import httpx
 
@@ -35,11 +36,26 @@ def runbook(alert: str) -> str:
     return f"runbooks?alert={alert}"
 
 
-def firing(url: str) -> list[Alert]:
-    """The most severe and oldest first. Raises `AlertsError`."""
+# Seconds that Alertmanager may take.
+SECONDS = 5.0
+# The alert that fires as long as Prometheus works (observability/prometheus/rules/alerts.yml).
+WATCHDOG = "Watchdog"
+
+
+class Firing(NamedTuple):
+    """What Alertmanager has. watched: whether Prometheus reports to it; without that, no alert says nothing."""
+
+    alerts: list[Alert]
+    watched: bool
+
+
+def firing(url: str) -> Firing:
+    """The most severe and oldest alerts first. Raises `AlertsError`."""
     wanted = {"active": "true", "silenced": "false", "inhibited": "false"}
     try:
-        reply = httpx.get(f"{url.rstrip('/')}/api/v2/alerts", params=wanted, timeout=5).raise_for_status()
+        reply = httpx.get(
+            f"{url.rstrip('/')}/api/v2/alerts", params=wanted, timeout=SECONDS
+        ).raise_for_status()
         found = [
             Alert(
                 name=alert["labels"]["alertname"],
@@ -55,4 +71,6 @@ def firing(url: str) -> list[Alert]:
         raise AlertsError(f"Alertmanager doesn't answer ({type(error).__name__})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise AlertsError("the service that answers isn't an Alertmanager") from error
-    return sorted(found, key=lambda alert: (alert.severity != "page", alert.since))
+    alerts = [alert for alert in found if alert.name != WATCHDOG]
+    alerts.sort(key=lambda alert: (alert.severity != "page", alert.since))
+    return Firing(alerts, watched=len(alerts) < len(found))

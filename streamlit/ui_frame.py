@@ -25,9 +25,13 @@ _KNOWN, _NEWS, _SERVED = "known use cases", "news", "served"
 
 
 class Fault(NamedTuple):
-    """A service that doesn't answer."""
+    """Something that isn't known now, because a service doesn't answer.
 
-    service: str
+    source: inference, registry (which the inference service can't read) or mlflow. short: one line for the sidebar.
+    """
+
+    source: str
+    short: str
     message: str
 
 
@@ -39,16 +43,20 @@ class News(NamedTuple):
     faults: tuple[Fault, ...]
 
 
+# Seconds that a request to the service may take.
+INFERENCE_SECONDS, MLFLOW_SECONDS = 30.0, 10.0
+
+
 @st.cache_resource
 def inference() -> InferenceClient:
-    return InferenceClient(settings().inference_url, timeout=30)
+    return InferenceClient(settings().inference_url, INFERENCE_SECONDS)
 
 
 @st.cache_resource
 def tracking() -> Tracking:
     user, password = settings().mlflow_username, settings().mlflow_password
     login = (user, password.get_secret_value()) if user and password else None
-    return Tracking(settings().mlflow_url, login)
+    return Tracking(settings().mlflow_url, login, MLFLOW_SECONDS)
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)
@@ -87,7 +95,7 @@ def served(use_case: str) -> ServedModel:
     if known:
         return known
     for fault_ in st.session_state[_NEWS].faults:
-        if fault_.service == "Inference":
+        if fault_.source != "mlflow":
             raise LabError(fault_.message)
     raise NoChampionError(use_case)
 
@@ -134,21 +142,23 @@ def _first(use_cases: list[str]) -> str:
 
 def _probe() -> News:
     """Probes both services. Two results are equal as long as nothing changed."""
-    models, names, faults = [], [], []
+    models, names, faults = (), [], []
     try:
-        models = inference().models()
+        models, unknown = (found := inference().models()).models, found.unknown
         # A service that has just restarted may serve nothing yet. The form stays while it loads.
         st.session_state.setdefault(_SERVED, {}).update({m.use_case: m for m in models if m.version})
+        if unknown:
+            faults.append(Fault("registry", "Newer champions are unknown", unknown))
     except LabError as error:
-        faults.append(Fault("Inference", str(error)))
+        faults.append(Fault("inference", "Inference is unavailable", str(error)))
     try:
         names = tracking().use_cases()
     except LabError as error:
-        faults.append(Fault("MLflow", str(error)))
+        faults.append(Fault("mlflow", "MLflow is unavailable", str(error)))
     # While a service doesn't answer, its use cases stay in the list, and the form keeps the typed values.
     known = st.session_state.get(_KNOWN, []) if faults else []
     st.session_state[_KNOWN] = sorted({*known, *names, *(model.use_case for model in models)})
-    return News(tuple(models), tuple(names), tuple(faults))
+    return News(models, tuple(names), tuple(faults))
 
 
 @st.fragment(run_every=settings().page_refresh)
@@ -166,7 +176,7 @@ def _watch() -> None:
         if model.error:
             st.caption(f":orange[●] {title}: {model.error}")
     for fault_ in news.faults:
-        st.caption(f":orange[●] {fault_.service} is unavailable")
+        st.caption(f":orange[●] {fault_.short}")
 
 
 def _title(use_case: str) -> str:

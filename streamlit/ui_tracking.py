@@ -93,11 +93,16 @@ class Tracking:
         return [entry["path"] for entry in listed.get("files", []) if not entry.get("is_dir")]
 
     def artifact(self, run_id: str, path: str) -> bytes:
-        """One file of a run. Raises `NotFoundError`."""
+        """One file of a run. Raises `NotFoundError` only when the files can be listed and it isn't among them."""
         reply = self._get("/get-artifact", params={"run_uuid": run_id, "path": path})
-        if not reply.is_success:
-            raise NotFoundError(f"run {run_id} has no file {path}")
-        return reply.content
+        if reply.is_success:
+            return reply.content
+        # MLflow answers alike when its store of artifacts is away.
+        if path in self.artifacts(run_id, path.rpartition("/")[0]):
+            raise TrackingAwayError(
+                f"MLflow at {self.url} answers {reply.status_code} to {path} of a run; check its store of artifacts"
+            )
+        raise NotFoundError(f"run {run_id} has no file {path}")
 
     def _pages(self, path: str, key: str, method: str = "POST", **query: Any) -> Iterator[dict]:
         while True:

@@ -17,6 +17,8 @@ from mlops_lab.model.tags import BatchTags
 GOOD, BAD = OUTCOME_COLOURS["promoted"], OUTCOME_COLOURS["refused"]
 # The parts of a batch's rows, from the bottom of a bar to its top.
 PARTS = {"clean": GOOD, "duplicates": NEUTRAL, "dropped": "#d9a13a", "quarantined": BAD}
+# How the drift of a feature stands to the bound.
+STATES = {"within": UP, "over the bound": BAD, "bound unknown": NEUTRAL}
 # Features in the drift chart.
 TOP = 15
 
@@ -56,12 +58,18 @@ def _row(run: Run) -> dict:
 
 def _totals(frame: pd.DataFrame) -> None:
     cells = st.columns(4)
-    received = frame["received"].sum()
+    # A sum of unknown counts is unknown, and not 0.
+    known = frame[["received", "clean", "quarantined"]]
+    both = known[["received", "quarantined"]].dropna().sum()
     cells[0].metric("Batches", len(frame), border=True)
-    cells[1].metric("Rows received", number(received), border=True)
-    cells[2].metric("New clean rows", number(frame["clean"].sum()), border=True)
-    fraction = f"{frame['quarantined'].sum() / received:.2%}" if received else "–"
+    cells[1].metric("Rows received", number(known["received"].sum(min_count=1)), border=True)
+    cells[2].metric("New clean rows", number(known["clean"].sum(min_count=1)), border=True)
+    fraction = f"{both['quarantined'] / both['received']:.2%}" if both["received"] else "–"
     cells[3].metric("Quarantined", fraction, border=True)
+    if unknown := int(known.isna().any(axis=1).sum()):
+        st.caption(
+            f"Counts of {counted(unknown, 'batch', 'batches')} are unknown (yet) and not in these figures."
+        )
     if gap := int(frame["gap"].fillna(0).sum()):
         st.warning(
             f"{counted(gap, 'batch', 'batches')} between the landed ones never arrived.",
@@ -153,13 +161,17 @@ def _drift(run: Run) -> None:
         key.removeprefix("psi."): value for key, value in run.metrics.items() if key.startswith("psi.")
     }
     if not indices:
+        if not BatchTags.from_mlflow(run.tags).decision:
+            st.caption("Not computed: nothing has been decided on this batch (yet).")
+            return
         st.caption(
             "Not computed: there was no champion to compare with, or the batch has too few rows for a stable index."
         )
         return
-    bound = run.metrics["psi_bound"]
+    bound = run.metrics.get("psi_bound", math.nan)
+    states = ["bound unknown"] if math.isnan(bound) else ["within", "over the bound"]
     frame = pd.DataFrame(sorted(indices.items(), key=lambda pair: -pair[1])[:TOP], columns=["feature", "psi"])
-    frame["state"] = frame["psi"].map(lambda value: "over the bound" if value > bound else "within")
+    frame["state"] = [_state(value, bound) for value in frame["psi"]]
     bars = (
         alt.Chart(frame)
         .mark_bar()
@@ -167,19 +179,20 @@ def _drift(run: Run) -> None:
             x=alt.X(
                 "psi:Q",
                 title="Population stability index",
-                scale=alt.Scale(domainMax=max(bound * 1.2, frame["psi"].max())),
+                # Of an unknown second value `max` takes the first.
+                scale=alt.Scale(domainMax=max(frame["psi"].max(), bound * 1.2)),
             ),
             y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=170)),
             color=alt.Color(
                 "state:N",
-                scale=alt.Scale(domain=["within", "over the bound"], range=[UP, BAD]),
+                scale=alt.Scale(domain=states, range=[STATES[state] for state in states]),
                 legend=alt.Legend(title=None, orient="top"),
             ),
             tooltip=["feature", alt.Tooltip("psi:Q", format=".3f")],
         )
     )
     rule = (
-        alt.Chart(pd.DataFrame({"bound": [bound]}))
+        alt.Chart(pd.DataFrame({"bound": [bound]}).dropna())
         .mark_rule(strokeDash=[5, 4], color=NEUTRAL)
         .encode(x="bound:Q")
     )
@@ -187,12 +200,27 @@ def _drift(run: Run) -> None:
     more = f"The {TOP} largest of {len(indices)} features. " if len(indices) > TOP else ""
     change = run.metrics.get("target_std_change")
     moved = "" if change is None else f" The target's standard deviation moved by {change:+.0%}."
-    st.caption(f"{more}The dashed line is the bound for a new training, {bound:g}.{moved}")
+    line = (
+        "The bound for a new training is unknown."
+        if math.isnan(bound)
+        else f"The dashed line is the bound for a new training, {bound:g}."
+    )
+    st.caption(f"{more}{line}{moved}")
+
+
+def _state(index: float, bound: float) -> str:
+    """A key of `STATES`."""
+    if math.isnan(bound):
+        return "bound unknown"
+    return "over the bound" if index > bound else "within"
 
 
 def _quarantine(run: Run) -> None:
     st.markdown("**Quarantine**")
-    if not run.metrics.get("quarantined"):
+    if (all_rows := run.metrics.get("quarantined")) is None:
+        st.caption("Its rows are not counted (yet).")
+        return
+    if not all_rows:
         st.caption("No row of this batch was quarantined.")
         return
     try:
@@ -211,7 +239,7 @@ def _quarantine(run: Run) -> None:
         counts = frame[["column", "rule"]].value_counts().head(5).reset_index()
         st.caption(", ".join(f"{row.column} ({row.rule}): {row.count}" for row in counts.itertuples()))
     st.dataframe(frame.astype(str), hide_index=True, height=320)
-    if (all_rows := run.metrics["quarantined"]) > len(frame):
+    if all_rows > len(frame):
         st.caption(f"The first {len(frame):,} of {all_rows:,.0f}.")
 
 

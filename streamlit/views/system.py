@@ -37,11 +37,16 @@ def page() -> None:
 def _alerts(url: str) -> None:
     st.subheader("Alerts")
     try:
-        alerts = ui_alerts.firing(url)
+        alerts, watched = ui_alerts.firing(url)
     except LabError as error:
         st.warning(str(error))
         return
-    if not alerts:
+    if not watched:
+        st.warning(
+            "Prometheus doesn't report to Alertmanager, so alerts that should fire may be missing. "
+            f"[What to do]({ui_alerts.runbook(ui_alerts.WATCHDOG)})"
+        )
+    elif not alerts:
         st.success("Nothing fires.")
     notes: list[AlertNote] | None = None
     with ui_frame.friendly():
@@ -115,13 +120,13 @@ def _time(moment: datetime) -> str:
 
 def _inference() -> tuple[bool, str]:
     try:
-        ui_frame.inference().health()
-        if not ui_frame.inference().ready():
-            return False, "alive, serves no model yet"
-        models = ui_frame.inference().models()
-        return True, "serves " + ", ".join(f"{m.use_case} version {m.version}" for m in models if m.version)
+        found = ui_frame.inference().models()
     except LabError as error:
         return False, str(error)
+    names = ", ".join(f"{m.use_case} version {m.version}" for m in found.models if m.version)
+    served = f"serves {names}" if names else "" if found.unknown else "alive, serves no model yet"
+    text = "; ".join(part for part in (served, found.unknown) if part)
+    return bool(names) and not found.unknown, text
 
 
 def _mlflow() -> tuple[bool, str]:

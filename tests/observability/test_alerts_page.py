@@ -4,9 +4,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from mlops_lab.settings import REPOSITORY
-from tests.support.alertmanager import Alertmanager, alert
+from tests.support.alertmanager import WATCHDOG, Alertmanager, alert
 
 FIRING = [
+    WATCHDOG,
     alert("InputDrift", "ticket", "bed of housing has drifted (PSI 3.1)"),
     alert("InferenceDown", "page", "No replica answers", "Nobody gets a prediction."),
 ]
@@ -48,7 +49,19 @@ def test_firing_alerts_are_first_and_link_to_their_runbooks(system):
 
 
 def test_nothing_fires(system):
-    assert system([]).success[0].value == "Nothing fires."
+    page = system([WATCHDOG])
+    assert page.success[0].value == "Nothing fires."
+    assert not page.error
+    assert "evaluates its rules" not in str(page.main)
+
+
+def test_while_prometheus_does_not_report_the_page_does_not_say_that_nothing_fires(system):
+    page = system([])
+    assert not page.success
+    assert "Prometheus doesn't report to Alertmanager" in page.warning[0].value
+    page = system(FIRING[1:])
+    assert "Prometheus doesn't report to Alertmanager" in page.warning[0].value
+    assert "No replica answers" in page.error[0].value
 
 
 @pytest.mark.parametrize(

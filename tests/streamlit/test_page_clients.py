@@ -42,7 +42,7 @@ def test_predicts_explains_and_looks_up(api):
     assert moved.class_ == "true"
     assert moved.explained == pytest.approx(reply.probabilities[0]["true"], abs=1e-4)
     assert api.values("diabetes", "diag_1", "249")[0] == "249"
-    assert {"housing", "diabetes", "covertype"} <= {model.use_case for model in api.models()}
+    assert {"housing", "diabetes", "covertype"} <= {model.use_case for model in api.models().models}
 
 
 def test_reads_versions_with_their_tags(api):

@@ -13,7 +13,7 @@ from mlops_lab.data.database import connect
 from mlops_lab.data.tables import AlertNote, Feedback
 from mlops_lab.features import Integer
 from tests.support import contracts
-from tests.support.alertmanager import alert
+from tests.support.alertmanager import WATCHDOG, alert
 from tests.support.processes import PATIENCE, started
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pages")]
@@ -284,7 +284,7 @@ def test_an_alert_is_acknowledged_and_concluded_and_both_stay(tab, pages, alertm
     firing = alert(
         "InputDrift", "ticket", "bed of housing has drifted (PSI 3.1)", startsAt="2026-11-21T09:30:34Z"
     )
-    alertmanager.alerts = [firing]
+    alertmanager.alerts = [WATCHDOG, firing]
     open_page(tab, pages, "system")
     tab.get_by_text("Acknowledge or conclude").click()
     tab.get_by_role("button", name="Acknowledge").click()
@@ -309,4 +309,4 @@ def test_an_alert_is_acknowledged_and_concluded_and_both_stay(tab, pages, alertm
     expect(tab.get_by_text("What people did about alerts")).to_be_visible()
     expect(tab.get_by_text("by Ana")).to_have_count(0)
     no_traceback(tab)
-    alertmanager.alerts = []
+    alertmanager.alerts = [WATCHDOG]

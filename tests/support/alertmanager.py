@@ -18,13 +18,17 @@ def alert(name: str, severity: str, summary: str, description: str = "", **field
     } | fields
 
 
+# As long as Prometheus reports, Alertmanager has this one.
+WATCHDOG = alert("Watchdog", "none", "Prometheus evaluates its rules")
+
+
 class Alertmanager(ThreadingHTTPServer):
     """Listens while it is open as a context. `alerts` is its reply; bytes are sent as they are."""
 
     daemon_threads = True
 
     def __init__(self):
-        self.alerts: list[dict[str, Any]] | bytes = []
+        self.alerts: list[dict[str, Any]] | bytes = [WATCHDOG]
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):

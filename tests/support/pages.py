@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, ViewportSize, sync_playwright
 
+from mlops_lab.client import InferenceClient
 from mlops_lab.data.database import connect, create
 from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.tables import RAW
@@ -52,11 +54,35 @@ def inference(supervisor, past, folder) -> Process:
 
 
 @pytest.fixture(scope="session")
+def unread(supervisor, folder) -> Process:
+    """An inference service that can't reach MLflow, although the pages can."""
+    home = folder / "unread"
+    home.mkdir()
+    process = processes.inference("inference-unread", home, "/health", LAB_MLFLOW_URL=processes.away())
+    processes.started(supervisor, process)
+    client, end = (
+        InferenceClient(process.url, timeout=processes.PATIENCE),
+        time.monotonic() + processes.PATIENCE,
+    )
+    while "doesn't answer" not in (client.models().unknown or ""):
+        assert time.monotonic() < end, "it finds out that MLflow is away"
+        time.sleep(0.1)
+    return process
+
+
+@pytest.fixture(scope="session")
 def mlflow(supervisor, past, folder) -> Process:
     """MLflow's server on the same store: Streamlit reads runs over its REST API."""
     command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
     command += ["--backend-store-uri", past.registry.tracking_uri]
     off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # A bucket that is away, for the tests that need one.
+    off |= {"MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
+    off |= {
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }
     return processes.started(supervisor, processes.server("mlflow", command, folder, "/health", **off))
 
 

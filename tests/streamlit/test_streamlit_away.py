@@ -1,0 +1,211 @@
+"""Each page with each service away: it says what it doesn't know, and shows no zero, no empty list, no traceback.
+
+Silent is a service that accepts connections and never answers. The pages run in this process, without a browser.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mlops_lab.data.database import connect
+from mlops_lab.data.tables import AlertNote
+from mlops_lab.model.registry import Registry
+from mlops_lab.model.tags import BatchTags, CandidateTags, ModelTags, VersionTags
+from mlops_lab.model.tracking import Tracking
+from mlops_lab.settings import REPOSITORY
+from tests.support import processes
+from tests.support.alertmanager import WATCHDOG
+
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("pages")]
+
+VIEWS = REPOSITORY / "streamlit" / "views"
+# What a page says when it knows that there is nothing.
+NOTHING = (
+    "No model is served",
+    "No version is registered",
+    "No champion yet",
+    "No batch has landed",
+    "Nothing fires",
+    "has no plots",
+    "No row of this batch was quarantined",
+    "has no quarantine table",
+    "was deleted from MLflow",
+    "serves no model yet",
+)
+
+
+def page(view: str) -> None:
+    import runpy
+
+    import ui_frame
+
+    ui_frame.sidebar()
+    runpy.run_path(view)
+
+
+@dataclass
+class Pages:
+    """Runs one page against the services, some of which are away."""
+
+    monkeypatch: pytest.MonkeyPatch
+    addresses: dict[str, str] = field(default_factory=dict)
+
+    def show(self, name: str, use_case: str = "housing", **addresses: str) -> AppTest:
+        """The page. addresses: service → where it is looked for instead."""
+        for service, url in (self.addresses | addresses).items():
+            self.monkeypatch.setenv(f"LAB_{service.upper()}_URL", url)
+        self.forget()
+        app = AppTest.from_function(
+            page, default_timeout=processes.PATIENCE, args=(str(VIEWS / f"{name}.py"),)
+        )
+        app.query_params["use_case"] = use_case
+        app.run()
+        assert not app.exception, app.exception[0].value
+        return app
+
+    def forget(self) -> None:
+        import ui_frame
+        import ui_settings
+
+        ui_settings.settings.cache_clear()
+        for cached in (ui_frame.inference, ui_frame.tracking, ui_frame.contract):
+            cached.clear()
+
+
+@pytest.fixture
+def show(monkeypatch, inference, mlflow, alertmanager) -> Iterator[Pages]:
+    monkeypatch.syspath_prepend(REPOSITORY / "streamlit")
+    import ui_frame
+
+    services = {"inference": inference.url, "mlflow": mlflow.url, "alertmanager": alertmanager.url}
+    alertmanager.alerts = [WATCHDOG]
+    pages = Pages(monkeypatch, services)
+    yield pages
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(REPOSITORY / "streamlit")
+    pages.forget()
+    assert ui_frame
+
+
+def words(app: AppTest) -> str:
+    """All texts of the page and of its sidebar, one a line."""
+    kinds = ("markdown", "caption", "warning", "info", "error", "success", "metric")
+    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
+
+
+def test_with_every_service_there_the_pages_know_everything(show):
+    for name in ("predict", "models", "data", "system"):
+        said = words(show.show(name))
+        for text in ("unavailable", "doesn't answer", "unknown (yet)", "takes too long"):
+            assert text not in said, (name, said)
+
+
+@pytest.mark.parametrize("fault", ["refuses", "is silent"])
+@pytest.mark.parametrize(
+    ("service", "known"),
+    [
+        # By page, what it still tells.
+        ("inference", {"predict": "", "models": "", "data": "18,465", "system": "healthy, "}),
+        ("mlflow", {"predict": "House price", "models": "", "data": "", "system": "serves "}),
+    ],
+)
+def test_a_page_says_which_service_is_away(show, monkeypatch, service, known, fault):
+    import ui_frame
+
+    monkeypatch.setattr(ui_frame, "INFERENCE_SECONDS", 1.0 if service == "inference" else 30.0)
+    monkeypatch.setattr(ui_frame, "MLFLOW_SECONDS", 1.0 if service == "mlflow" else 30.0)
+    with processes.silent_address() as silent:
+        address = f"http://{silent}" if fault == "is silent" else processes.away()
+        for name, text in known.items():
+            said = words(show.show(name, **{service: address}))
+            assert text in said, (name, said)
+            assert {"inference": "Inference", "mlflow": "MLflow"}[service] + " is unavailable" in said
+            # The page itself, too, where it needs the service.
+            if name == "system" or not text:
+                why = "doesn't answer" if fault == "refuses" else "takes too long"
+                assert f"at {address} {why}" in said, (name, said)
+            for nothing in NOTHING:
+                assert nothing not in said or (nothing == "Nothing fires" and name == "system"), (name, said)
+
+
+def test_a_service_that_cannot_read_the_registry_is_not_one_without_a_model(show, unread):
+    for name in ("predict", "models", "system"):
+        said = words(show.show(name, inference=unread.url))
+        assert "Newer champions are unknown" in said
+        assert "registry does" in said, (name, said)
+        for nothing in NOTHING[:4]:
+            assert nothing not in said, (name, said)
+
+
+@pytest.mark.parametrize("fault", ["refuses", "is silent"])
+def test_without_alertmanager_nothing_is_said_about_alerts(show, fault, monkeypatch):
+    import ui_alerts
+
+    monkeypatch.setattr(ui_alerts, "SECONDS", 1.0)
+    with processes.silent_address() as silent:
+        address = f"http://{silent}" if fault == "is silent" else processes.away()
+        said = words(show.show("system", alertmanager=address))
+    assert "Alertmanager doesn't answer" in said
+    assert "Nothing fires" not in said
+
+
+def test_without_the_database_nothing_is_said_about_notes(show, past, folder):
+    engine = connect(f"sqlite:///{folder / 'home' / 'RawData.db'}")
+    AlertNote.__table__.drop(engine)
+    try:
+        said = words(show.show("system"))
+    finally:
+        AlertNote.__table__.create(engine)
+    assert "the database doesn't answer, so notes on alerts can't be read" in said
+    assert "What people did about alerts" not in said
+    assert "Nothing fires" in said
+
+
+def test_counts_that_are_unknown_are_not_zero(show, past, folder):
+    tracking = Tracking(past.registry, str(folder / "artifacts"))
+    tracking.start("uncounted", "batch-1", BatchTags(batch_id=1, batch_number=1))
+    app = show.show("data", "uncounted")
+    figures = {metric.label: metric.value for metric in app.metric}
+    assert figures == {"Batches": "1", "Rows received": "–", "New clean rows": "–", "Quarantined": "–"}
+    said = words(app)
+    assert "Counts of 1 batch are unknown (yet)" in said
+    assert "nothing has been decided on this batch (yet)" in said
+    assert "Its rows are not counted (yet)" in said
+
+    # Of two batches one is counted.
+    run = tracking.start("uncounted", "batch-2", BatchTags(batch_id=2, batch_number=2, decision="train"))
+    tracking.log(run, metrics={"received": 50, "quarantined": 0, "clean": 40, "psi.bed": 0.3})
+    app = show.show("data", "uncounted")
+    figures = {metric.label: metric.value for metric in app.metric}
+    assert figures == {"Batches": "2", "Rows received": "50", "New clean rows": "40", "Quarantined": "0.00%"}
+    said = words(app)
+    assert "Counts of 1 batch are unknown (yet)" in said
+    assert "The bound for a new training is unknown" in said
+
+
+def test_without_the_store_of_artifacts_files_are_not_called_missing(show, past, folder):
+    strand(past.registry, folder)
+    data = words(show.show("data", "stranded"))
+    assert "answers 500 to artifacts/list" in data
+    models = words(show.show("models", "stranded"))
+    assert "answers 500 to artifacts/list" in models
+    for said in (data, models):
+        for nothing in NOTHING[5:]:
+            assert nothing not in said, said
+
+
+def strand(registry: Registry, folder: Path) -> None:
+    """A use case whose files are in a bucket that MLflow's server doesn't reach (see the fixture `mlflow`)."""
+    registry.client.create_experiment("stranded", artifact_location="s3://nowhere/stranded")
+    tracking = Tracking(registry, str(folder))
+    batch = tracking.start("stranded", "batch-1", BatchTags(batch_id=1, batch_number=1, decision="train"))
+    tracking.log(batch, metrics={"received": 50, "stored": 45, "quarantined": 5, "clean": 40, "gap": 0})
+    tags = CandidateTags(candidate="ridge", batch_id=1, batch_number=1)
+    run = tracking.start("stranded", "ridge-1", tags, parent=batch)
+    registry.client.create_registered_model("stranded", tags=ModelTags(use_case="stranded").to_mlflow())
+    facts = VersionTags(candidate="ridge", metric="rmse", outcome="refused", reason="not better")
+    source = f"{registry.client.get_run(run).info.artifact_uri}/model"
+    registry.client.create_model_version("stranded", source, run, tags=facts.to_mlflow())
