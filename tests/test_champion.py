@@ -75,6 +75,7 @@ def test_a_promotion_that_runs_again_takes_nothing_back(trained, one, course):
     assert trained.registry.version("flats", second).facts.outcome == "rolled back"
 
 
+@pytest.mark.fault
 def test_of_two_promotions_at_once_the_ledgers_winner_is_champion(trained, one, monkeypatch):
     original, others = trained.ledger.put_promotion, []
 
@@ -111,6 +112,7 @@ def test_a_rollout_that_fails_after_another_promotion_takes_nothing_back(trained
     assert {row.outcome for row in trained.ledger.promotions("flats")} == {"promoted"}
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("point", ["set_alias", "tag"])
 def test_a_run_killed_in_the_promotion_is_continued_without_a_new_training(
     trained, use_case, course, monkeypatch, point
@@ -134,6 +136,7 @@ def test_a_run_killed_in_the_promotion_is_continued_without_a_new_training(
     assert "new to the champion" in entry.reason
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
@@ -156,6 +159,7 @@ def test_a_champion_whose_files_are_lost_is_replaced_by_the_next_batch(trained, 
     assert "no comparison: first champion" in decided
 
 
+@pytest.mark.fault
 def test_a_registry_that_hands_out_no_files_replaces_no_champion(trained, one, course, monkeypatch):
     def away(*_, **__):
         raise OSError("connection refused")
@@ -169,6 +173,7 @@ def test_a_registry_that_hands_out_no_files_replaces_no_champion(trained, one, c
     assert champion(trained) == before
 
 
+@pytest.mark.fault
 def test_what_a_kill_left_in_mlflow_is_set_right(trained, one, course, monkeypatch):
     course.will_answer(batch(2, flats(600, seed=4)), END)
     with monkeypatch.context() as patch:

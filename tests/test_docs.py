@@ -74,6 +74,14 @@ def _is_ours(path: str) -> bool:
     return (REPOSITORY / first).is_dir() if "/" in path else (REPOSITORY / path).exists()
 
 
+def test_the_table_of_faults_names_every_file_with_such_a_test():
+    page = (REPOSITORY / "docs" / "operations.md").read_text()
+    table = page.partition("\n## Faults on the embedded lab\n")[2].partition("\n## ")[0]
+    tests = (path for path in (REPOSITORY / "tests").rglob("test_*.py") if path != Path(__file__))
+    marked = {str(path.relative_to(REPOSITORY)) for path in tests if "pytest.mark.fault" in path.read_text()}
+    assert {path for path in CODE.findall(table) if path.startswith("tests/")} == marked
+
+
 def test_every_row_of_the_seeds_page_names_a_path_or_a_reason():
     page = REPOSITORY / "docs" / "seeds.md"
     rows = [line for line in page.read_text().splitlines() if line.startswith("| ")][1:]

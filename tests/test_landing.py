@@ -44,6 +44,7 @@ def test_a_batch_that_landed_leaves_nothing_in_the_incoming_folder(lab, use_case
     assert len(set(keys)) == 2
 
 
+@pytest.mark.fault
 def test_nothing_is_requested_when_the_disk_has_no_room_for_the_reply(lab, use_case, course, incoming):
     course.will_answer(batch(1, flats(5)), END)
     lab.store.prepare_tables(use_case)
@@ -60,6 +61,7 @@ def test_nothing_is_requested_when_the_disk_has_no_room_for_the_reply(lab, use_c
     assert land(lab, use_case).batch_number == 1
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("where", ["api-artifacts/payloads/flats", "incoming/flats/room.part"])
 def test_nothing_is_requested_when_the_reply_cannot_be_written(lab, use_case, course, where):
     course.will_answer(batch(1, flats(5)), END)
@@ -74,6 +76,7 @@ def test_nothing_is_requested_when_the_reply_cannot_be_written(lab, use_case, co
     assert course.asked == []
 
 
+@pytest.mark.fault
 def test_a_reply_that_the_bucket_refuses_is_kept_and_is_the_next_to_land(
     lab, use_case, course, incoming, monkeypatch
 ):
@@ -93,6 +96,7 @@ def test_a_reply_that_the_bucket_refuses_is_kept_and_is_the_next_to_land(
     assert arrived(incoming) == []
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("point", ["artifacts.put", "ledger.land", "incoming"])
 def test_a_kill_after_the_reply_loses_nothing(lab, use_case, course, incoming, monkeypatch, point):
     course.will_answer(batch(1, flats(5)), END)
@@ -118,6 +122,7 @@ def test_a_kill_after_the_reply_loses_nothing(lab, use_case, course, incoming, m
     assert "reply.json" not in arrived(incoming)
 
 
+@pytest.mark.fault
 def test_a_lost_reply_is_asked_for_again_with_the_same_key(lab, use_case, course, monkeypatch):
     monkeypatch.setattr("mlops_lab.data.source.time.sleep", lambda _: None)
     course.will_answer((200, b'{"batch', {"Content-Length": "5000"}))
@@ -128,6 +133,7 @@ def test_a_lost_reply_is_asked_for_again_with_the_same_key(lab, use_case, course
     assert len({headers["Idempotency-Key"] for headers in course.headers}) == 1
 
 
+@pytest.mark.fault
 def test_half_written_files_of_a_killed_process_never_count_and_are_removed(lab, use_case, course, incoming):
     course.will_answer(batch(1, flats(5)))
     payloads = lab.settings.home / "api-artifacts" / "payloads" / "flats"

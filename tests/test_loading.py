@@ -70,6 +70,7 @@ def test_a_version_without_signature_is_loaded_after_lab_sign(trained):
     assert said[-1] == f"flats: 0 versions signed; {left}"
 
 
+@pytest.mark.fault
 def test_a_batch_waits_for_the_signature_of_the_champion(trained, use_case, course):
     course.will_answer(batch(2, flats(600)), END)
     champion = trained.champion("flats")

@@ -109,6 +109,7 @@ def test_what_a_dead_receiver_or_a_kill_left_is_told_later_and_an_old_decision_n
     assert len(receiver.bodies) == 2
 
 
+@pytest.mark.fault
 def test_a_loop_that_was_killed_tells_each_decision_once_when_it_runs_again(
     lab, receiver, use_case, course, monkeypatch
 ):

@@ -36,6 +36,7 @@ def killed(*_):
     raise KeyboardInterrupt
 
 
+@pytest.mark.fault
 def test_odd_values_go_to_quarantine_and_odd_payloads_are_broken(trained, use_case, course, monkeypatch):
     features = [Integer("floor") if f.name == "floor" else f for f in use_case.features]
     names = [column.name for column in use_case.columns]
@@ -85,6 +86,7 @@ def test_a_gap_is_counted_from_the_greatest_number(lab, use_case):
     assert {number: gap for number, gap in gaps.items() if gap} == {2: 1, 5: 2, 9: 2}
 
 
+@pytest.mark.fault
 def test_a_payload_that_two_processes_land_at_once_is_one_batch(lab, use_case, monkeypatch):
     lab.store.prepare_tables(use_case)
     other, first = Ledger(lab.store.raw), []
@@ -114,6 +116,7 @@ def test_texts_of_any_length_fit_into_mysql(use_case):
         assert ddl.count("LONGTEXT") == (6 if table.name == "flats_raw" else 2)
 
 
+@pytest.mark.fault
 def test_a_batch_that_fails_three_times_is_closed_and_opened_again_after_a_mend(
     trained, use_case, course, monkeypatch
 ):

@@ -114,6 +114,7 @@ def test_bad_rows_go_to_quarantine_and_good_ones_are_stored(lab, use_case, cours
     assert {record["column"] for record in json.loads(table.read_text())} == {"area", "(row)"}
 
 
+@pytest.mark.fault
 def test_a_broken_payload_is_kept_and_named_and_the_next_batch_follows(trained, use_case, course):
     course.will_answer((200, b"<html>busy</html>"), batch(2, flats(50, seed=5)), END)
     with pytest.raises(BatchShapeError, match=r"isn't JSON.*the payload is kept as payloads/flats/"):
@@ -143,6 +144,7 @@ def test_the_end_of_the_data_and_an_unreachable_server_change_nothing(trained, u
     assert len(trained.ledger.batches("flats")) == 1
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("step", ["land", "validate", "prepare", "decide", "train", "promote", "finish"])
 def test_a_run_killed_after_any_step_is_finished_by_the_next_one(lab, use_case, course, monkeypatch, step):
     course.will_answer(batch(1, flats(300)), END)
@@ -240,6 +242,7 @@ def test_a_small_holdout_promotes_a_first_champion_and_nothing_else(lab, use_cas
     assert "test rows; 20 are needed" in outcome.reason
 
 
+@pytest.mark.fault
 def test_of_two_promotions_at_once_the_second_compares_again(trained, use_case, monkeypatch):
     before = trained.registry.by_alias("flats", CHAMPION).version
     original = trained.ledger.put_promotion
@@ -259,6 +262,7 @@ def test_of_two_promotions_at_once_the_second_compares_again(trained, use_case, 
     assert trained.registry.by_alias("flats", CHAMPION).version == history[2].challenger
 
 
+@pytest.mark.fault
 def test_a_failed_rollout_makes_the_previous_version_champion_again(trained, use_case, course, monkeypatch):
     first = trained.registry.by_alias("flats", CHAMPION).version
     unreachable = trained.settings.model_copy(

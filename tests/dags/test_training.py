@@ -82,6 +82,7 @@ def states(run: dict) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.fault
 def test_a_broken_batch_is_skipped_a_new_one_trains_a_known_one_skips_and_the_end_is_no_failure(
     in_airflow, course, tmp_path
 ):

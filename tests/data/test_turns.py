@@ -9,6 +9,7 @@ import pytest
 from mlops_lab.data.turns import BusyError, Turns
 
 
+@pytest.mark.fault
 def test_a_second_process_is_told_who_works_and_a_killed_one_blocks_nobody(tmp_path):
     turns, reading, writing = Turns(tmp_path), *os.pipe()
     child = os.fork()

@@ -95,6 +95,7 @@ def test_a_batch_repeats_until_its_interval_is_over(serve):
     assert ask() == 400
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("day", ["", "&day=martes"])
 def test_a_request_that_is_sent_again_gets_the_same_batch_also_after_a_restart(serve, tmp_path, day):
     def ask(api, key=""):
@@ -244,6 +245,7 @@ def test_health(serve):
     assert serve().get("/health").json() == {"status": "ok"}
 
 
+@pytest.mark.fault
 def test_positions_that_cannot_be_written_lose_no_batch(serve, tmp_path):
     state = tmp_path / "state" / "positions.json"
     api = serve(state=state)
@@ -292,6 +294,7 @@ def test_log_lines_are_json_with_the_requests_id(tmp_path, supervisor):
     assert len(broken["request_id"]) == 32
 
 
+@pytest.mark.fault
 @pytest.mark.process
 @pytest.mark.timeout(120)
 def test_a_killed_service_continues_from_its_position(tmp_path, supervisor):

@@ -66,6 +66,7 @@ def test_alias_moves_back_and_forth_under_load_without_a_failed_request(lab):
     assert seen == {1, 2}
 
 
+@pytest.mark.fault
 def test_a_tampered_artifact_is_refused_and_the_old_champion_stays(lab, caplog):
     lab.publish("houses")
     service = lab.serve()
@@ -105,6 +106,7 @@ def test_a_version_that_the_lab_did_not_register_is_refused_unless_allowed(lab):
     assert served_version(by_hand) == 2
 
 
+@pytest.mark.fault
 def test_without_the_database_only_what_it_confirmed_before_is_served(lab, tmp_path):
     away = f"sqlite:///{tmp_path}/nowhere/RawData.db"
     version = lab.publish("houses")
@@ -249,6 +251,7 @@ def mlflow(tmp_path, templates):
         yield url, handle
 
 
+@pytest.mark.fault
 @pytest.mark.process
 def test_the_champion_is_served_while_mlflow_hangs_or_is_killed(lab, mlflow, monkeypatch):
     url, server = mlflow

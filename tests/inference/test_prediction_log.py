@@ -42,6 +42,7 @@ def test_refused_rows_are_not_logged(lab):
     service.wait(lambda: [p.id for p in lab.predictions()] == made)
 
 
+@pytest.mark.fault
 @pytest.mark.process
 def test_the_spool_survives_sigkill_and_an_unreachable_database(lab):
     """Entries from the second before the kill, while the database was down, are stored after the next start."""
@@ -63,6 +64,7 @@ def test_the_spool_survives_sigkill_and_an_unreachable_database(lab):
     assert [f.id for f in lab.feedback()] == [feedback]
 
 
+@pytest.mark.fault
 def test_database_comes_back_while_the_service_runs(lab, caplog):
     lab.publish("houses")
     RAW.drop_all(lab.database, LOG_TABLES)
@@ -73,6 +75,7 @@ def test_database_comes_back_while_the_service_runs(lab, caplog):
     service.wait(lambda: [p.id for p in lab.predictions()] == made)
 
 
+@pytest.mark.fault
 @pytest.mark.process
 def test_two_replicas_share_a_spool_folder_and_take_over_a_killed_ones_entries(lab):
     lab.publish("houses")
@@ -137,6 +140,7 @@ def test_sending_twice_stores_once(tmp_path, database):
     assert log.spooled() == (0, 0)
 
 
+@pytest.mark.fault
 def test_a_line_cut_short_by_a_kill_loses_only_itself(tmp_path, database):
     line = orjson.dumps(_entry(1)) + b"\n"
     _left(tmp_path / "spool", line, orjson.dumps(_entry(2))[:30])
@@ -147,6 +151,7 @@ def test_a_line_cut_short_by_a_kill_loses_only_itself(tmp_path, database):
     assert (log.logged, log.dropped) == (1, 1)
 
 
+@pytest.mark.fault
 def test_an_entry_that_the_database_refuses_does_not_hold_up_the_others(tmp_path, database):
     _left(
         tmp_path / "spool",
@@ -178,6 +183,7 @@ def test_a_full_spool_drops_and_counts_but_takes_no_more_disk(tmp_path, database
     assert len(_ids(database)) == rows
 
 
+@pytest.mark.fault
 def test_entries_in_memory_are_bounded_in_bytes_while_the_disk_cannot_be_written(
     tmp_path, database, monkeypatch
 ):

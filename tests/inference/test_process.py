@@ -84,6 +84,7 @@ def test_the_check_of_a_rollout_is_no_logged_prediction(stopped):
     assert stopped.logged - stopped.made == set(last)
 
 
+@pytest.mark.fault
 @pytest.mark.process
 def test_nothing_is_lost_on_a_stop(stopped):
     last = json.loads(stopped.reply.partition(b"\r\n\r\n")[2])["prediction_ids"]

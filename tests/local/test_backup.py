@@ -107,6 +107,7 @@ def of_the_future(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest | {"revision": "9999"}))
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [

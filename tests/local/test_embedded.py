@@ -53,6 +53,7 @@ def test_streamlit_listens_on_the_given_port_and_has_the_other_options_from_its_
     assert "usage statistics" not in printed
 
 
+@pytest.mark.fault
 def test_a_secret_is_made_once_and_an_empty_file_is_none(tmp_path, monkeypatch):
     settings, path = Settings(home=tmp_path), tmp_path / "secrets" / "reload_token"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

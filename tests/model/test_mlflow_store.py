@@ -42,6 +42,7 @@ def use(url: str) -> None:
     Registry(url).client.search_experiments()
 
 
+@pytest.mark.fault
 @pytest.mark.process
 def test_a_killed_first_command_and_two_at_once_leave_a_whole_file(tmp_path):
     command = [sys.executable, "-c", KILLED_AND_TOGETHER, str(tmp_path)]
