@@ -155,7 +155,12 @@ def people(volumes: Path, url: str) -> dict:
     """Alertmanager's receiver for this LAB_NOTIFY_URL, from the configuration as its container puts it together."""
     assert run(volumes, "init", url).startswith("lab-secrets: init done\n")
     base = (REPOSITORY / "observability" / "alertmanager" / "alertmanager.yml").read_text()
-    [receiver] = yaml.safe_load(base + (volumes / "alertmanager" / "receiver.yml").read_text())["receivers"]
+    made = yaml.safe_load(base + (volumes / "alertmanager" / "receiver.yml").read_text())
+    [nobody, receiver] = made["receivers"]
+    # The alert that always fires is sent to nobody.
+    watchdog = made["route"]["routes"][0]
+    assert (watchdog["matchers"], watchdog["receiver"]) == (['alertname = "Watchdog"'], nobody["name"])
+    assert nobody == {"name": "nobody"}
     assert (volumes / "airflow-worker" / "lab_notify_url").read_text() == url
     return receiver
 
