@@ -124,9 +124,12 @@ class Events:
             return f"{text}\n\n{NO_EXPLANATION} {error}", nothing
         return text, gr.Plot(picture.waterfall(contract, values, explanation), visible=True)
 
-    def history(self, served: tuple[str, int] | None) -> tuple:
-        """The versions of the chosen use case: a sentence, a plot and a table."""
-        nothing = gr.Plot(visible=False), gr.Dataframe(visible=False)
+    def history(self, served: tuple[str, int] | None, before: tuple | None) -> tuple:
+        """The versions of the chosen use case: a sentence, a plot and a table.
+
+        before: what this page shows, as the last element of the earlier result. While it holds, nothing is drawn again.
+        """
+        nothing = gr.Plot(visible=False), gr.Dataframe(visible=False), None
         if not served:
             try:
                 unknown = self._client.models().unknown
@@ -137,11 +140,13 @@ class Events:
             contract, versions = self._contract(*served), self._client.versions(served[0])
         except LabError as error:
             return fault(error), *nothing
-        figure = picture.history(versions[::-1], contract.metric, contract.greater_is_better)
         count = f"{len(versions)} versions were" if len(versions) != 1 else "one version was"
         about = f"Version {served[1]} of {contract.title} is served; {count} registered. Scores are {contract.metric}."
         rows = [_cells(version) for version in versions]
-        return about, gr.Plot(figure, visible=True), gr.Dataframe(rows, visible=True)
+        if before == (about, rows):
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        figure = picture.history(versions[::-1], contract.metric, contract.greater_is_better)
+        return about, gr.Plot(figure, visible=True), gr.Dataframe(rows, visible=True), (about, rows)
 
     def _importance(self, served: tuple[str, int]) -> dict[str, float]:
         """The importance of each field; empty while there is none, then the form has the contract's order."""

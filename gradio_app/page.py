@@ -38,6 +38,8 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
         asked = gr.State(None)
         # Use case → row: the typed values stay when a new champion is served or another use case is chosen.
         typed = gr.State({})
+        # The history of versions that the page shows.
+        told = gr.State(None)
         with gr.Row(equal_height=True):
             with gr.Column(min_width=NARROW):
                 gr.Markdown("# MLOps lab")
@@ -82,8 +84,13 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
             **HIDDEN,
         )
         use_case.select(events.choose, None, [chosen, answer, moved], **HIDDEN)
-        gr.on([served.change], page.history, served, [about, scores, table], **HIDDEN)
-        gr.Timer(refresh).tick(page.history, served, [about, scores, table], **HIDDEN)
+        history: dict[str, Any] = {
+            "inputs": [served, told],
+            "outputs": [about, scores, table, told],
+            **HIDDEN,
+        }
+        gr.on([served.change], page.history, **history)
+        gr.Timer(refresh).tick(page.history, **history)
 
         with place:
 

@@ -18,10 +18,11 @@ def test_an_away_service_is_not_one_without_versions(fault):
         url = processes.away() if fault == "doesn't answer" else f"http://{silent}"
         events = Events(InferenceClient(url, timeout=1))
         for served in (None, ("housing", 1)):
-            about, scores, table = events.history(served)
+            about, scores, table, shown = events.history(served, None)
             assert about.startswith("**A service is unavailable:** The inference service")
             assert fault in about
-            assert not any(shown.visible for shown in (scores, table))
+            assert not any(part.visible for part in (scores, table))
+            assert shown is None
         *unchanged, notice = events.probe(HOUSING, None)
         assert fault in notice.value
         assert all(update == {"__type__": "update"} for update in unchanged)
@@ -32,7 +33,7 @@ def test_a_service_that_cannot_read_the_registry_is_not_one_without_models(unrea
     monkeypatch.setattr(client, "QUICK", processes.PATIENCE)
     events = Events(InferenceClient(unread.url, timeout=processes.PATIENCE))
     why = "The model registry does"
-    about, *_ = events.history(None)
+    about, *_ = events.history(None, None)
     assert why in about
     assert NO_VERSION not in about
     assert why in events.probe((), None)[3].value

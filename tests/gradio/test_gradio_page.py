@@ -6,6 +6,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from gradio_app.events import Events
+from mlops_lab.client import InferenceClient
 from mlops_lab.features import Integer
 from mlops_lab.local.processes import Process
 from tests.support import contracts, processes
@@ -140,6 +142,17 @@ def test_the_history_of_models_shows_scores_and_reasons(tab, page):
     expect(table.get_by_role("gridcell", name="0.335", exact=True)).to_be_visible()
 
 
+def test_the_history_is_drawn_again_only_when_it_has_changed(inference):
+    events = Events(InferenceClient(inference.url, timeout=PATIENCE))
+    *_, plot, _, shown = events.history(("housing", 1), None)
+    assert plot.visible
+    assert all(update == {"__type__": "update"} for update in events.history(("housing", 1), shown))
+    about, versions = shown
+    _, plot, table, now = events.history(("housing", 1), (about, versions[1:]))
+    assert (plot.visible, table.visible, now) == (True, True, shown)
+    assert events.history(("diabetes", 1), shown)[0].startswith("Version 1 of ")
+
+
 def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_the_typed_values(tab, page, past):
     first = contracts.covertype().model_copy(update={"use_case": "twin", "title": "Twin"})
     past.promote(first)
@@ -156,6 +169,9 @@ def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_the_ty
     expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2500")
     assert predict(tab) in first.classes
     expect(tab.get_by_text("By version 2 of twin.")).to_be_visible()
+    tab.get_by_role("tab", name="Models").click()
+    expect(tab.get_by_text("Version 2 of Twin is served; 2 versions were registered.")).to_be_visible()
+    expect(tab.locator("#table").get_by_role("row")).to_have_count(3)  # its head and two versions
 
 
 def test_no_model_and_an_outage_are_one_message_until_they_end(tab, start_page, supervisor, folder):
