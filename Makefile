@@ -116,9 +116,10 @@ coverage: setup browser ## make test with the lines that it reaches; fails below
 
 .PHONY: browser
 browser: # Chromium for the page tests, where it is missing and can be installed
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
-		|| { command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
-		&& apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+		|| { command -v apt-get >/dev/null && test "$$(id -u)" = 0 && apt-get update -qq \
+		&& { apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-liberation >/dev/null \
+		|| apt-get install -y -qq chromium >/dev/null; }; } \
 		|| echo "no Chromium here: the browser tests are skipped"
 
 # The stack

@@ -1,7 +1,6 @@
 """The housing loop on the booted stack: from the Data API to the page, through Airflow on Celery."""
 
 import json
-import shutil
 
 import boto3
 import httpx
@@ -10,6 +9,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from mlops_lab.settings import REPOSITORY
 from tests.stack.stack import PATIENCE, eventually
+from tests.support.pages import chromium
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(4 * PATIENCE)]
 
@@ -113,11 +113,11 @@ def test_the_prediction_log_may_only_be_added_to(stack):
 
 
 def test_the_page_predicts_in_a_browser(stack):
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.fail("no Chromium here: on Debian, apt-get install chromium")
+    found = chromium()
+    if found is None:
+        pytest.fail("no Chromium here: on Debian, apt-get install chromium-headless-shell")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
         page.set_default_timeout(60_000)
         page.goto(stack.url("streamlit"))
