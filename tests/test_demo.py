@@ -128,6 +128,8 @@ def test_a_second_start_continues_and_a_new_file_becomes_a_use_case_while_it_run
     try:
         _until(lambda: "the lab is up" in output.read_text(), demo, 400, output)
         assert "6 batches from earlier runs; continuing" in output.read_text()
+        migrations = (Path(env["LAB_HOME"]) / "logs" / "airflow-migration.log").read_text()
+        assert migrations.count("Database migration done") == 1  # by the first start
         assert f"http://127.0.0.1:{env['LAB_GRADIO_PORT']}" in output.read_text()
         inference = f"http://127.0.0.1:{env['LAB_INFERENCE_PORT']}"
         assert httpx.get(f"{inference}/ready").status_code == 200

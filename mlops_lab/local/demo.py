@@ -1,20 +1,19 @@
 """`make demo`: every service on this machine, the loop run by Airflow, its progress and a report at the end."""
 
 import time
+from typing import TYPE_CHECKING
 
 from mlops_lab.client import InferenceClient
-from mlops_lab.lab import Lab
 from mlops_lab.local import embedded
 from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.local.follow import DemoError, Loop, Progress
 from mlops_lab.local.processes import Process, Supervisor, check_ports
 from mlops_lab.local.signals import ended_by_signal
-from mlops_lab.model import signing
-from mlops_lab.model.registry import CHAMPION
 from mlops_lab.settings import Settings
-from mlops_lab.status import champion_status
-from mlops_lab.steps.sign import sign
 from mlops_lab.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_lab.lab import Lab
 
 
 def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | None, gradio: bool) -> None:
@@ -35,15 +34,17 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
         progress.line(f"starting the lab in {settings.home.resolve()}; logs are in its folder logs/")
         supervisor.start(mlflow)
         supervisor.start(data_api)
-        progress.during("preparing Airflow's database", lambda: supervisor.run(migration))
+        progress.during(
+            "preparing Airflow's database",
+            lambda: embedded.migrate_airflow(settings, lambda: supervisor.run(migration)),
+        )
         for process in (*airflow, inference, *pages):
             supervisor.start(process)
+        lab = _lab(settings.model_copy(update={"mlflow_url": mlflow.url}))
         for process in (data_api, mlflow, inference, *pages, airflow[0]):
             progress.during(f"waiting for {process.name}", lambda process=process: supervisor.wait(process))
             progress.line(f"{process.name} is up")
-        lab = Lab(settings.model_copy(update={"mlflow_url": mlflow.url}), lambda _: None)
-        if not signing.has_signing_key(settings):
-            sign(lab)  # the versions of a release that signed none
+        _sign(lab)
         loop = Loop(
             lab=lab,
             use_case=use_case,
@@ -64,7 +65,26 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
             time.sleep(1)
 
 
+def _lab(settings: Settings) -> "Lab":
+    # Imported here, because MLflow's client takes two seconds to load, in which the services start.
+    from mlops_lab.lab import Lab
+
+    return Lab(settings, lambda _: None)
+
+
+def _sign(lab: "Lab") -> None:
+    """Signs the versions of a release that signed none."""
+    from mlops_lab.model import signing
+    from mlops_lab.steps.sign import sign
+
+    if not signing.has_signing_key(lab.settings):
+        sign(lab)
+
+
 def _report(loop: Loop) -> None:
+    from mlops_lab.model.registry import CHAMPION
+    from mlops_lab.status import champion_status
+
     name, progress = loop.use_case.name, loop.progress
     version = loop.lab.registry.by_alias(name, CHAMPION)
     if version is None:

@@ -6,6 +6,7 @@ import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -104,6 +105,16 @@ def airflow(settings: Settings) -> tuple[Process, list[Process]]:
     return Process("Airflow migration", [*tool, "db", "migrate"], env), [api, scheduler, processor]
 
 
+def migrate_airflow(settings: Settings, migrate: Callable[[], None]) -> None:
+    """Calls `migrate`, unless the installed release of Airflow has migrated this database: that takes 5 s of CPU."""
+    home = settings.home.resolve() / "airflow"
+    mark, release = home / "migrated", version("apache-airflow-core")
+    if (home / "airflow.db").exists() and mark.exists() and mark.read_text() == release:
+        return
+    migrate()
+    write_whole(mark, release)
+
+
 def airflow_env(settings: Settings) -> dict[str, str]:
     """Airflow on SQLite with a LocalExecutor of two workers, its state and secrets under LAB_HOME."""
     home = settings.home.resolve() / "airflow"
@@ -138,6 +149,8 @@ def airflow_env(settings: Settings) -> dict[str, str]:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            # A task that closes its sockets a moment before it ends is seen to end after this time; the default is 5 s.
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
     )

@@ -4,19 +4,20 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from mlops_lab.client import InferenceClient
-from mlops_lab.data.tables import Batch
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
-from mlops_lab.lab import Lab
 from mlops_lab.local.airflow_client import AirflowClient
-from mlops_lab.steps.ingest import fruitless
 from mlops_lab.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_lab.data.tables import Batch
+    from mlops_lab.lab import Lab
 
 # Seconds without a queued or running DAG run after which the loop is over.
 IDLE = 20.0
@@ -58,7 +59,7 @@ class Loop:
     of the prediction API.
     """
 
-    lab: Lab
+    lab: "Lab"
     use_case: UseCase
     airflow: AirflowClient
     inference: InferenceClient
@@ -113,6 +114,8 @@ class Loop:
                 if self._ended(runs):
                     return
                 if time.monotonic() - idle_since > IDLE:
+                    from mlops_lab.steps.ingest import fruitless
+
                     if (reason := fruitless(self.lab, self.use_case)) is not None:
                         self.progress.line(f"[red]{escape(reason)}[/red]")
                     return
@@ -144,7 +147,7 @@ class Loop:
             f"(version {reply.model.version}, prediction {reply.prediction_ids[0]})"
         )
 
-    def _batches(self) -> list[Batch]:
+    def _batches(self) -> "list[Batch]":
         return self.lab.ledger.batches(self.use_case.name)
 
     def _ended(self, runs: list[dict[str, Any]]) -> bool:
@@ -154,7 +157,7 @@ class Loop:
         self._with_batch |= succeeded - ended
         return bool(ended)
 
-    def _report(self, batch: Batch) -> None:
+    def _report(self, batch: "Batch") -> None:
         """One line each time the ledger has a new state of the batch."""
         if batch.state in ENDED:
             self._done.add(batch.id)
@@ -166,7 +169,7 @@ class Loop:
             name = "a batch" if batch.batch_number is None else f"batch {batch.batch_number}"
             self.progress.line(f"{name}: {text}")
 
-    def _news(self, batch: Batch) -> list[str]:
+    def _news(self, batch: "Batch") -> list[str]:
         match batch.state:
             case "stored":
                 return [f"{batch.received:,} rows, {batch.quarantined:,} quarantined"]

@@ -81,6 +81,36 @@ def test_a_secret_is_made_once_and_an_empty_file_is_none(tmp_path, monkeypatch):
 
 
 @pytest.mark.process
+def test_the_demo_loads_nothing_slow_before_its_services_start():
+    code = "import mlops_lab.cli, mlops_lab.local.demo, sys; print({'mlflow', 'pandas', 'sqlalchemy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_airflows_database_is_migrated_once_by_each_release(tmp_path, monkeypatch):
+    settings, home, runs = Settings(home=tmp_path), tmp_path / "airflow", []
+
+    def migrate() -> None:
+        runs.append(embedded.version("apache-airflow-core"))
+        home.mkdir(exist_ok=True)
+        (home / "airflow.db").touch()
+        if len(runs) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embedded.migrate_airflow(settings, migrate)
+    for _ in range(2):
+        embedded.migrate_airflow(settings, migrate)
+    assert len(runs) == 2
+    (home / "airflow.db").unlink()
+    embedded.migrate_airflow(settings, migrate)
+    monkeypatch.setattr(embedded, "version", lambda name: "another release")
+    for _ in range(2):
+        embedded.migrate_airflow(settings, migrate)
+    assert runs[2:] == [runs[0], "another release"]
+
+
+@pytest.mark.process
 def test_a_data_api_that_answers_is_used_only_when_its_positions_are_this_labs(tmp_path, monkeypatch):
     monkeypatch.delenv("LAB_DATA_API_URL", raising=False)
     running = DatosSettings(state=tmp_path / "own" / "data-api.json", scale=0.005)
