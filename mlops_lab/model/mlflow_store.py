@@ -55,7 +55,8 @@ def _make(file: Path) -> None:
 
 def _is_half_made(file: Path) -> bool:
     try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=60)) as db:
+        # Not read-only: after a kill in the midst of a write SQLite first sets the file right, by its journal.
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True, timeout=60)) as db:
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if "alembic_version" not in tables or any(name.startswith(HALF) for name in tables):
                 return True

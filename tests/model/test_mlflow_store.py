@@ -37,6 +37,16 @@ for process in both:
 print("RESULT" + json.dumps([found[0], [process.exitcode for process in both]]))
 """
 
+KILLED_IN_A_WRITE = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size = 1")  # so the file has a part of the transaction
+db.execute("BEGIN")
+db.execute("CREATE TABLE part (text)")
+db.executemany("INSERT INTO part VALUES (?)", [("x" * 5000,)] * 100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 def use(url: str) -> None:
     Registry(url).client.search_experiments()
@@ -53,6 +63,19 @@ def test_a_killed_first_command_and_two_at_once_leave_a_whole_file(tmp_path):
     assert statuses == [0, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
     use(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.mark.fault
+@pytest.mark.process
+def test_a_kill_in_the_midst_of_a_write_is_set_right_by_the_next_command(tmp_path, templates):
+    templates.copy_empty(tmp_path / "lab")
+    file = tmp_path / "lab" / "mlflow.db"
+    subprocess.run([sys.executable, "-c", KILLED_IN_A_WRITE, str(file)], timeout=60)
+    assert file.with_name("mlflow.db-journal").stat().st_size > 0
+    use(f"sqlite:///{file}")
+    with sqlite3.connect(file) as db:
+        assert db.execute("SELECT * FROM sqlite_master WHERE name = 'part'").fetchall() == []
+    db.close()
 
 
 @pytest.mark.parametrize(
