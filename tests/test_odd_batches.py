@@ -103,8 +103,10 @@ def test_a_payload_that_two_processes_land_at_once_is_one_batch(lab, use_case, m
         event.remove(Session, "before_flush", overtaken)
     assert (found, new) == (first[1][0], False)
     # On MySQL each query must see what others have committed, not the rows of the transaction's first one.
-    asked = {}
-    monkeypatch.setattr(database, "create_engine", lambda _, **options: asked.update(options))
+    asked, make = {}, database.create_engine
+    monkeypatch.setattr(
+        database, "create_engine", lambda url, **options: asked.update(options) or make(url, **options)
+    )
     database.connect("mysql+pymysql://lab@127.0.0.1/RawData")
     assert asked["isolation_level"] == "READ COMMITTED"
 
