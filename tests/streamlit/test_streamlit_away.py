@@ -118,7 +118,8 @@ def test_with_every_service_there_the_pages_know_everything(show):
 def test_a_page_says_which_service_is_away(show, monkeypatch, service, known, fault):
     import ui_frame
 
-    monkeypatch.setattr(ui_frame, f"{service.upper()}_SECONDS", 1.0)
+    if fault == "is silent":
+        monkeypatch.setattr(ui_frame, f"{service.upper()}_SECONDS", 0.3)
     with processes.silent_address() as silent:
         address = f"http://{silent}" if fault == "is silent" else processes.away()
         for name, text in known.items():
