@@ -14,7 +14,9 @@ RUN sed -n '/^uv==/,/# via/p' requirements.txt >uv.txt && pip install --require-
 FROM python:3.13-slim-trixie AS base
 RUN python -m compileall -q -x 'idlelib|site-packages|/tests?/' /usr/local/lib/python3.13
 COPY --chmod=0555 stack/images/lab_check.py /usr/local/bin/lab-check
-ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/lab PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+# By default, MLflow's client fetches artifacts from the bucket itself, which not every service may reach.
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/lab PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp \
+    MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD=false MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD=false
 WORKDIR /opt/lab
 
 # Training also needs the thread library of LightGBM.

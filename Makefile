@@ -246,6 +246,14 @@ test: k8s-tools
 k8s-secrets: ## makes missing secrets of the cluster; COMMAND=show prints the logins, COMMAND=rotate replaces all
 	@KUBECTL="$(KUBECTL)" k8s-export/secrets $(or $(COMMAND),init)
 
+.PHONY: k8s-backup
+k8s-backup: ## copies the running cluster's data; FOLDER=… is a new folder
+	@KUBECTL="$(KUBECTL)" k8s-export/backup $(or $(FOLDER),$(error make k8s-backup FOLDER=…))
+
+.PHONY: k8s-restore
+k8s-restore: k8s-files ## brings the lab with a backup's data to a cluster that has none; FOLDER=…
+	@KUBECTL="$(KUBECTL)" k8s-export/restore $(or $(FOLDER),$(error make k8s-restore FOLDER=…))
+
 .PHONY: k8s-images
 k8s-images: ## the images, built, tagged TAG and pushed to the cluster's registry
 	@test -n "$(TAG)" || { echo "error: which tag? TAG=…"; exit 1; }

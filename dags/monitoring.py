@@ -48,6 +48,14 @@ def clean():
         clean(Lab(Settings(), progress=log.info))
 
 
+@task
+def clean_airflow():
+    """Deletes Airflow's runs and logs that are past their time."""
+    from mlops_lab.local.airflow_history import forget_airflow
+
+    forget_airflow(Settings(), log.info)
+
+
 with DAG(
     "monitoring",
     description="Compares recent predictions with the champion's training data; requests a training when needed",
@@ -63,6 +71,7 @@ with DAG(
     tags=["monitoring"],
 ) as monitoring:
     clean()
+    clean_airflow()
     for name, use_case in sorted(read_use_cases(Settings().use_cases)[0].items()):
         reason = "{{ ti.xcom_pull(task_ids='check_%s')['reason'] }}" % name  # noqa: UP031 (braces are Jinja's)
         check.override(task_id=f"check_{name}")(name) >> TriggerDagRunOperator(

@@ -11,6 +11,7 @@ from mlops_lab.steps.decide import decide
 from mlops_lab.steps.ingest import KnownBatchError, finish, fruitless, land, newest, prepare, validate
 from mlops_lab.steps.notices import told
 from mlops_lab.steps.promote import Outcome, promote, roll_out
+from mlops_lab.steps.sign import sign_earlier
 from mlops_lab.steps.train import train
 from mlops_lab.use_case import UseCase
 
@@ -55,6 +56,7 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
     Raises `EndOfDataError` and `KnownBatchError` when there is no new batch, and every other `LabError` of the steps.
     """
     with lab.turns.hold(use_case.name):
+        sign_earlier(lab)
         batch = land(lab, use_case)
         with told(lab, use_case.name), attempt(lab, batch.id):
             validate(lab, use_case, batch.id)
@@ -65,6 +67,7 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
 def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
     """Trains on the stored rows, as part of the newest batch. force: also when the policy decides against it."""
     with lab.turns.hold(use_case.name):
+        sign_earlier(lab)
         batch = newest(lab, use_case)
         with told(lab, use_case.name), attempt(lab, batch.id):
             return _learn(lab, use_case, batch.id, force, again=True)

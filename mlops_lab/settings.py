@@ -100,6 +100,7 @@ class Settings(LabSettings):
     runs_days: int = Field(
         90, ge=0, description="days that runs and versions that nothing needs are kept in MLflow; 0 keeps all"
     )
+    airflow_days: int = Field(30, ge=0, description="days that Airflow's runs and logs are kept; 0 keeps all")
     artifacts_url: str | None = Field(
         None, description="`s3://api-artifacts` or a folder; payloads and reports"
     )
@@ -116,6 +117,10 @@ class Settings(LabSettings):
     signing_key: SecretStr | None = Field(
         None,
         description="Ed25519 private key (PEM) that signs versions; default: LAB_HOME/secrets/signing_key, made once",
+    )
+    sign_recorded_until: float = Field(
+        0,
+        description="UNIX time until which a worker, when it starts, signs what an earlier release registered",
     )
     verify_keys: str | None = Field(
         None,

@@ -70,6 +70,18 @@ def test_a_version_without_signature_is_loaded_after_lab_sign(trained):
     assert said[-1] == f"flats: 0 versions signed; {left}"
 
 
+def test_the_first_run_after_an_upgrade_signs_what_was_registered_before(trained, use_case, course):
+    """An embedded lab of a release that signed nothing: it has no key."""
+    course.will_answer(batch(2, flats(600)), END)
+    for version in trained.registry.versions("flats"):
+        trained.registry.client.delete_model_version_tag("flats", str(version.version), "lab.signature")
+    for file in ("signing_key", "verify_keys"):
+        (trained.settings.home / "secrets" / file).unlink()
+    assert run_batch(trained, use_case).reason
+    trained.predictor(trained.champion("flats")).check_example()
+    assert all(version.facts.signature for version in trained.registry.versions("flats"))
+
+
 @pytest.mark.fault
 def test_a_batch_waits_for_the_signature_of_the_champion(trained, use_case, course):
     course.will_answer(batch(2, flats(600)), END)

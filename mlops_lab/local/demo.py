@@ -44,7 +44,7 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
         for process in (data_api, mlflow, inference, *pages, airflow[0]):
             progress.during(f"waiting for {process.name}", lambda process=process: supervisor.wait(process))
             progress.line(f"{process.name} is up")
-        _sign(lab)
+        _sign_earlier(lab)
         loop = Loop(
             lab=lab,
             use_case=use_case,
@@ -72,13 +72,10 @@ def _lab(settings: Settings) -> "Lab":
     return Lab(settings, lambda _: None)
 
 
-def _sign(lab: "Lab") -> None:
-    """Signs the versions of a release that signed none."""
-    from mlops_lab.model import signing
-    from mlops_lab.steps.sign import sign
+def _sign_earlier(lab: "Lab") -> None:
+    from mlops_lab.steps.sign import sign_earlier
 
-    if not signing.has_signing_key(lab.settings):
-        sign(lab)
+    sign_earlier(lab)
 
 
 def _report(loop: Loop) -> None:

@@ -6,6 +6,12 @@ from mlops_lab.model import signing
 from mlops_lab.model.tags import VersionTags
 
 
+def sign_earlier(lab: Lab) -> None:
+    """Before a lab has a key, signs what it has: an earlier release, which signed nothing, registered it."""
+    if not signing.has_signing_key(lab.settings):
+        sign(lab)
+
+
 def sign(lab: Lab) -> None:
     """Signs every version whose digest is the one that the lab's own database recorded; reports each use case.
 

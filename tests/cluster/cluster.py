@@ -86,8 +86,10 @@ class Cluster:
     def seconds_since_apply(self) -> str:
         return f"{time.monotonic() - self._applied:.0f}" if self._applied else "unknown: it ran before"
 
-    def make(self, checkout: Path, target: str) -> None:
-        self._run("make", "--directory", checkout, target, "KUBECTL=kubectl")
+    def make(self, checkout: Path, target: str, *variables: str, check: bool = True) -> str:
+        """What a target of the Makefile prints. check: raises AssertionError when it fails."""
+        command = ("make", "--directory", checkout, target, "KUBECTL=kubectl", f"K8S_EXPORT={SMALL}")
+        return self._run(*command, *variables, timeout=2 * PATIENCE, check=check)
 
     def secrets(self, command: str) -> str:
         return self._run(REPOSITORY / "k8s-export" / "secrets", command, timeout=300)

@@ -211,3 +211,49 @@ def test_services_of_a_lost_node_move_to_another(cluster, record_property):
     for service in ("data-api", "prometheus", "grafana"):
         eventually(lambda service=service: cluster.ready(service), f"{service} again", PATIENCE, 5)
     eventually(lambda: cluster.predict("vm3").status_code == 200, "a prediction through vm3", 300)
+
+
+def test_a_backup_is_restored_to_a_cluster_without_the_lab(cluster, tmp_path, record_property):
+    """The last test: a restored lab has the settings of the manifests, not those that tests made."""
+    cluster.airflow().pause("housing_training")
+    eventually(lambda: not _working(cluster), "the end of the runs", PATIENCE, 5)
+    champion, answer, logins = cluster.champion(), cluster.predict().json()["predictions"], cluster.logins
+    runs, counts = _runs(cluster), _counts(cluster)
+    backup, damaged = tmp_path / "backup", tmp_path / "damaged"
+    started = time.monotonic()
+    cluster.make(REPOSITORY, "k8s-backup", f"FOLDER={backup}")
+    record_property("seconds of a backup", round(time.monotonic() - started))
+    record_property("MB of a backup", round(sum(file.stat().st_size for file in backup.iterdir()) / 1e6))
+
+    shutil.copytree(backup, damaged)
+    with (damaged / "mysql.sql").open("ab") as file:
+        file.write(b"x")
+    said = cluster.make(REPOSITORY, "k8s-restore", f"FOLDER={damaged}", check=False)
+    assert "mysql.sql: FAILED; nothing was changed" in said
+    said = cluster.make(REPOSITORY, "k8s-restore", f"FOLDER={backup}", check=False)
+    assert "has data of a lab; `kubectl delete namespace mlops-lab`" in said
+    assert cluster.champion() == champion
+
+    cluster.kubectl("delete", "namespace", "mlops-lab", timeout=600)
+    started = time.monotonic()
+    cluster.make(REPOSITORY, "k8s-restore", f"FOLDER={backup}")
+    eventually(lambda: cluster.champion() == champion, "the champion of the backup")
+    record_property("seconds of a restore until the champion predicts", round(time.monotonic() - started))
+    assert cluster.predict().json()["predictions"] == answer
+    del cluster.logins  # read again
+    assert cluster.logins == logins
+    assert _counts(cluster) == counts
+    assert runs <= _runs(cluster)
+
+
+def _counts(cluster) -> list[int]:
+    tables = ("RawData.batches", "RawData.promotions", "RawData.models")
+    return [int(cluster.sql(f"SELECT COUNT(*) FROM {table}")) for table in tables]
+
+
+def _runs(cluster) -> set[str]:
+    return {run["dag_run_id"] for run in cluster.airflow().runs("housing_training")}
+
+
+def _working(cluster) -> bool:
+    return any(run["state"] in ("queued", "running") for run in cluster.airflow().runs("housing_training"))

@@ -5,6 +5,7 @@ import hashlib
 import re
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,24 @@ def test_only_the_worker_can_sign_models_and_a_rotation_keeps_the_public_key_bef
     assert not signing.is_signed(keys, "houses", "digest", signature)
 
 
+def test_after_an_upgrade_the_worker_signs_for_a_day_what_was_registered_before(volumes):
+    """A release that signed nothing has passwords and no key. A new lab, and later starts, sign nothing so."""
+
+    def until() -> float:
+        return float(contents(volumes)["airflow-worker/lab_sign_recorded_until"])
+
+    run(volumes, "init")
+    assert until() == 0
+    for name in ("signing-key", "verify-keys"):
+        (volumes / "store" / name).unlink()
+    run(volumes, "init")
+    assert 0 < until() - time.time() <= 86400
+    for command in ("init", "rotate"):
+        before = until()
+        run(volumes, command)
+        assert until() == before
+
+
 def test_a_later_start_changes_nothing(volumes):
     before = {path: path.stat().st_mtime_ns for path in volumes.rglob("*")}
     run(volumes, "init")
@@ -120,6 +139,7 @@ def test_rotation_changes_all_and_keeps_the_passwords_that_servers_still_have(vo
     fixed = {
         "minio/root-user",
         "minio-init/root-user",
+        "airflow-worker/lab_sign_recorded_until",
         "airflow-init/lab_s3_access_key",
         "airflow-worker/lab_s3_access_key",
         # A person's, and not set here.
