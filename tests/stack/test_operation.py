@@ -81,6 +81,35 @@ def test_every_profile_starts(stack):
         assert [one["State"]["Health"]["Status"] for one in stack.containers(service)] == ["healthy"], service
 
 
+def test_the_monitoring_dag_deletes_what_is_past_its_time(stack):
+    """With the accounts of the stack: payloads in MinIO, runs and versions in MLflow, Airflow's own history."""
+    champion, answer, airflow = stack.champion(), stack.predict()["predictions"], stack.airflow()
+    old = {run["dag_run_id"] for run in airflow.runs("housing_training") if run["state"] == "success"}
+    stack.root_sql(
+        "UPDATE RawData.batches SET landed_at = landed_at - INTERVAL 91 DAY;"
+        "UPDATE mlflow.runs SET start_time = start_time - 91 * 86400000"
+    )
+    client = 'PGPASSWORD=$(cat /secrets/superuser-password) psql -h 127.0.0.1 -U postgres airflow -c "$1"'
+    older = "UPDATE dag_run SET start_date = start_date - interval '31 days' WHERE dag_id = 'housing_training'"
+    stack.run_in("postgres", "sh", "-c", client, "sh", older)
+    asked = airflow.trigger("monitoring")
+
+    def ended() -> dict[str, str] | None:
+        states = {run["dag_run_id"]: run["state"] for run in airflow.runs("monitoring")}
+        if states[asked] in ("success", "failed"):
+            return {task["task_id"]: task["state"] for task in airflow.tasks("monitoring", asked)}
+
+    tasks = eventually(ended, "the end of a run of the monitoring DAG")
+    assert (tasks["clean"], tasks["clean_airflow"]) == ("success", "success")
+    deleted = "SELECT COUNT(*) FROM RawData.batches WHERE payload_deleted_at IS NOT NULL"
+    assert stack.sql(deleted)[0][0] > 0
+    [runs] = stack.root_sql("SELECT COUNT(*) FROM mlflow.runs WHERE lifecycle_stage = 'deleted'")
+    assert int(runs) > 0
+    # Airflow keeps the newest scheduled run.
+    assert len(old & {run["dag_run_id"] for run in airflow.runs("housing_training")}) <= 1 < len(old)
+    assert (stack.champion(), stack.predict()["predictions"]) == (champion, answer)
+
+
 def test_down_and_up_keep_everything(stack, record_property):
     champion, [(rows,)] = stack.champion(), stack.sql("SELECT COUNT(*) FROM CleanData.housing_clean")
     answer, logins = stack.predict()["predictions"], stack.logins()
