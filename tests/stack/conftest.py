@@ -13,8 +13,8 @@ from tests.stack.stack import PATIENCE, Stack, docker_works, eventually
 FOLDER = Path(__file__).parent
 
 
-# They share one stack: it is booted, works, is watched, broken, restored, operated and removed.
-ORDER = "boot logins sbom lab_check loop observability faults soak backup operation".split()
+# They share one stack: it is booted, works, is watched, broken, restored, upgraded, operated and removed.
+ORDER = "boot logins sbom lab_check loop observability faults soak backup upgrade operation".split()
 
 
 def pytest_collection_modifyitems(items):
