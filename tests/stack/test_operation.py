@@ -96,8 +96,9 @@ def test_the_monitoring_dag_deletes_what_is_past_its_time(stack):
 
     def ended() -> dict[str, str] | None:
         states = {run["dag_run_id"]: run["state"] for run in airflow.runs("monitoring")}
-        if states[asked] in ("success", "failed"):
-            return {task["task_id"]: task["state"] for task in airflow.tasks("monitoring", asked)}
+        if states[asked] not in ("success", "failed"):
+            return None
+        return {task["task_id"]: task["state"] for task in airflow.tasks("monitoring", asked)}
 
     tasks = eventually(ended, "the end of a run of the monitoring DAG")
     assert (tasks["clean"], tasks["clean_airflow"]) == ("success", "success")
