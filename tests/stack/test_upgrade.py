@@ -1,7 +1,7 @@
 """The stack with the data of release 1.0, as a person finds it after the upgrade to this release.
 
-`release_1.tar.xz` is a backup of that release's stack in the middle of housing's third batch, without its secrets, which
-no file in git may have. `facts.json` in it says what that stack answered.
+`release_1.tar.xz` is a backup of that release's stack in the middle of housing's third batch, without its secrets,
+which no file in git may have. `facts.json` in it says what that stack answered.
 """
 
 import hashlib
