@@ -90,7 +90,9 @@ def test_the_monitoring_dag_deletes_what_is_past_its_time(stack):
         "UPDATE mlflow.runs SET start_time = start_time - 91 * 86400000"
     )
     client = 'PGPASSWORD=$(cat /secrets/superuser-password) psql -h 127.0.0.1 -U postgres airflow -c "$1"'
-    older = "UPDATE dag_run SET start_date = start_date - interval '31 days' WHERE dag_id = 'housing_training'"
+    older = (
+        "UPDATE dag_run SET start_date = start_date - interval '31 days' WHERE dag_id = 'housing_training'"
+    )
     stack.run_in("postgres", "sh", "-c", client, "sh", older)
     asked = airflow.trigger("monitoring")
 

@@ -52,7 +52,9 @@ def test_the_data_of_release_1_is_kept_and_the_loop_goes_on(stack, backup, recor
     kept = {table: stack.sql(f"SELECT COUNT(*) FROM {table}")[0][0] for table in facts["rows"]}
     assert all(kept[table] >= rows for table, rows in facts["rows"].items()), kept
     known = facts["prediction_id"]
-    assert stack.sql(f"SELECT version FROM RawData.predictions WHERE id = '{known}'") == [(facts["champion"],)]
+    assert stack.sql(f"SELECT version FROM RawData.predictions WHERE id = '{known}'") == [
+        (facts["champion"],)
+    ]
     trace = stack.run_in("airflow-worker", "python", "-m", "mlops_lab.cli", "trace", known)
     assert f"version {facts['champion']}" in trace
 
