@@ -118,7 +118,7 @@ class Champions:
     def not_looked(self) -> str:
         """Why nothing is known of the registry while `looked` is false."""
         if self.registry_error:
-            return f"the model registry does not answer ({self.registry_error})"
+            return _away(self.registry_error)
         return "the champions are not loaded yet"
 
     def find(self, use_case: str) -> Champion | None:
@@ -144,7 +144,7 @@ class Champions:
         While the last look at the aliases failed, it isn't asked again: each caller would wait as long as that look.
         """
         if self.registry_error:
-            raise RegistryAway(f"the model registry does not answer ({self.registry_error}); try again")
+            raise RegistryAway(f"{_away(self.registry_error)}; try again")
         try:
             if use_case not in self._known and use_case not in self._registry.use_cases():
                 raise self._unknown(use_case)
@@ -152,9 +152,7 @@ class Champions:
         except UnknownUseCase:
             raise
         except Exception as error:
-            raise RegistryAway(
-                f"the model registry does not answer ({first_line(error)}); try again"
-            ) from error
+            raise RegistryAway(f"{_away(first_line(error))}; try again") from error
 
     def refresh(self, at_once: bool = False) -> None:
         """Reads the aliases and loads what changed. Blocks while it downloads; never raises.
@@ -272,3 +270,7 @@ class Champions:
         if self.registry_error is None:
             logger.error("the model registry does not answer: %s; the served models stay", text)
         self.registry_error = text
+
+
+def _away(reason: str) -> str:
+    return f"the model registry does not answer ({reason})"

@@ -44,7 +44,9 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
         for process in (data_api, mlflow, inference, *pages, airflow[0]):
             progress.during(f"waiting for {process.name}", lambda process=process: supervisor.wait(process))
             progress.line(f"{process.name} is up")
-        _sign_earlier(lab)
+        from mlops_lab.steps.sign import sign_earlier  # loaded late, as in `_lab`
+
+        sign_earlier(lab)
         loop = Loop(
             lab=lab,
             use_case=use_case,
@@ -70,12 +72,6 @@ def _lab(settings: Settings) -> "Lab":
     from mlops_lab.lab import Lab
 
     return Lab(settings, lambda _: None)
-
-
-def _sign_earlier(lab: "Lab") -> None:
-    from mlops_lab.steps.sign import sign_earlier
-
-    sign_earlier(lab)
 
 
 def _report(loop: Loop) -> None:

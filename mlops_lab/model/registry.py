@@ -14,9 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-# Embedded and in the stack MLflow's server is near: long retries only hide a fault.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 # Artifacts go through the server alone: the bucket's own address, which it offers, is out of a client's reach.
@@ -35,10 +32,12 @@ from mlops_lab.model.tags import ModelTags, VersionTags
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ARTIFACT_FOLDER = "model"  # of a candidate's run
 ARRIVING = ".arriving-"  # how the folder of a download begins
-# By variable of MLflow: the value above, and that of `brief_waits`.
-WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": ("4", "1"), "MLFLOW_HTTP_REQUEST_TIMEOUT": ("30", "10")}
 ABANDONED = 3600.0  # seconds after which such a folder is nobody's
-
+# By variable of MLflow: the usual value, and that of `brief_waits`. Embedded and in the stack MLflow's server is near:
+# long retries only hide a fault.
+WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": ("4", "1"), "MLFLOW_HTTP_REQUEST_TIMEOUT": ("30", "10")}
+for _variable, (_usual, _) in WAITS.items():
+    os.environ.setdefault(_variable, _usual)
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)

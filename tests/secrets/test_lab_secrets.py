@@ -13,34 +13,15 @@ import yaml
 
 from mlops_lab.model import signing
 from mlops_lab.settings import REPOSITORY
+from tests.support.lab_secrets import READERS, make_volumes, run
 
 pytestmark = pytest.mark.process
-
-SCRIPT = REPOSITORY / "secrets" / "lab-secrets"
-READERS = re.search(r"for reader in (.*?);", (SCRIPT.parent / "Dockerfile").read_text().replace("\\\n", ""))[
-    1
-].split()
 
 
 @pytest.fixture
 def volumes(tmp_path) -> Path:
-    for reader in READERS:
-        (tmp_path / reader).mkdir()
-    run(tmp_path, "init")
+    make_volumes(tmp_path)
     return tmp_path
-
-
-def run(volumes: Path, command: str, notify: str = "") -> str:
-    """What the script prints, its warnings last."""
-    done = subprocess.run(
-        ["sh", str(SCRIPT), command],
-        env={"PATH": "/usr/bin:/bin", "LAB_SECRETS_ROOT": str(volumes), "LAB_NOTIFY_URL": notify},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout + done.stderr
 
 
 def contents(volumes: Path) -> dict[str, str]:
@@ -69,9 +50,7 @@ def test_no_two_secrets_are_alike_and_no_two_labs(volumes, tmp_path):
     assert len(set(values)) == len(values)
     assert all(len(value) >= 32 for value in values)
     other = tmp_path / "other"
-    for reader in READERS:
-        (other / reader).mkdir(parents=True)
-    run(other, "init")
+    make_volumes(other)
     assert not set(values) & set(contents(other).values())
 
 

@@ -6,16 +6,14 @@ which no file in git may have. `facts.json` in it says what that stack answered.
 
 import hashlib
 import json
-import os
-import subprocess
 import tarfile
 from pathlib import Path
 
 import httpx
 import pytest
 
-from mlops_lab.settings import REPOSITORY
 from tests.stack.stack import PATIENCE, eventually
+from tests.support.lab_secrets import make_volumes
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(4 * PATIENCE)]
 
@@ -30,7 +28,7 @@ def backup(tmp_path) -> Path:
     folder, secrets = tmp_path / "backup", tmp_path / "secrets"
     with tarfile.open(RELEASE_1) as archive:
         archive.extractall(folder, filter="data")
-    _make_secrets(secrets)
+    make_volumes(secrets)
     with tarfile.open(folder / "secrets.tar", "w") as archive:
         for file in (secrets / "store").iterdir():
             if file.name not in LATER:
@@ -63,17 +61,6 @@ def test_the_data_of_release_1_is_kept_and_the_loop_goes_on(stack, backup, recor
     batches = facts["rows"]["RawData.batches"]
     more = f"SELECT COUNT(*) FROM RawData.batches WHERE state = 'done' AND id > {batches}"
     eventually(lambda: stack.sql(more)[0][0], "the next batch, landed and done", 2 * PATIENCE)
-
-
-def _make_secrets(folder: Path) -> None:
-    """New secrets by the stack's own script."""
-    compose = (REPOSITORY / "docker-compose.yml").read_text()
-    for line in compose.splitlines():
-        if ":/secrets/" in line:
-            (folder / line.rpartition("/")[2]).mkdir(parents=True)
-    script = REPOSITORY / "secrets" / "lab-secrets"
-    environment = {"PATH": os.environ["PATH"], "LAB_SECRETS_ROOT": str(folder)}
-    subprocess.run(["sh", script, "init"], env=environment, check=True, capture_output=True, timeout=60)
 
 
 def _of_the_lab(file: tarfile.TarInfo) -> tarfile.TarInfo:
