@@ -47,6 +47,11 @@ class AirflowClient:
     def pause(self, dag: str) -> None:
         self._ask("PATCH", f"/api/v2/dags/{dag}", json={"is_paused": True})
 
+    def active_dags(self) -> list[str]:
+        """The ids of the DAGs that are not paused."""
+        query = {"paused": False, "limit": 100}
+        return [dag["dag_id"] for dag in self._ask("GET", "/api/v2/dags", params=query).json()["dags"]]
+
     def trigger(self, dag: str) -> str:
         """Queues a run; returns its id."""
         # With an id of its own, a request that is sent again queues no second run.

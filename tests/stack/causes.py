@@ -42,36 +42,49 @@ def kill(stack: Stack, service: str) -> None:
 def kill_with_a_task_taken(stack: Stack, dag: str) -> None:
     """Kills the worker while it holds the next task of the DAG and hasn't begun it."""
     airflow = stack.airflow()
+    # A worker that stands still takes two tasks at most; both places may only be taken by this DAG.
+    others = [other for other in airflow.active_dags() if other != dag]
+    for name in (dag, *others):
+        airflow.pause(name)
 
-    def states() -> set[str]:
-        return {
-            task["state"] for run in airflow.runs(dag)[:2] for task in airflow.tasks(dag, run["dag_run_id"])
-        }
+    def held() -> list[str]:
+        return json.loads(stack.run_in("airflow-worker", "python", "-c", _TASKS_AT_THE_BROKER))
 
     def idle() -> bool:
-        return not states() & {"queued", "running"}
+        # An AssertionError says in the test's report what was still there.
+        assert not held()
+        return True
 
-    airflow.pause(dag)
-    # Between two tasks none is queued for a moment. The scheduler may just be queueing one, which it does for seconds
-    # on a busy machine.
-    eventually(lambda: idle() and (time.sleep(5) or idle()), "an idle worker", 120, pause=0.5)
-    # The processes that would begin the task stand still. The brackets keep the shell from finding itself.
-    stop = "for p in /proc/[0-9]*; do if grep -q ForkPool[W]orker $p/cmdline; then kill -STOP ${p#/proc/}; fi; done"
-    stack.run_in("airflow-worker", "sh", "-c", stop)
-    airflow.unpause(dag)
-    waiting = ("airflow-worker", "python", "-c", _WAITING_TASKS)
-    eventually(
-        lambda: "queued" in states() and stack.run_in(*waiting).strip() == "0",
-        "a task that the worker has taken",
-        60,
-    )
-    kill(stack, "airflow-worker")
+    def taken() -> bool:
+        tasks = held()
+        assert any(task.startswith("taken") and dag in task for task in tasks), tasks
+        return True
+
+    try:
+        # Between two tasks none is queued for a moment. The scheduler may just be queueing one, which it does for
+        # seconds on a busy machine.
+        eventually(lambda: idle() and (time.sleep(5) or idle()), "an idle worker", 120, pause=0.5)
+        # The processes that would begin the task stand still. The brackets keep the shell from finding itself.
+        stop = "for p in /proc/[0-9]*; do if grep -q ForkPool[W]orker $p/cmdline; then kill -STOP ${p#/proc/}; fi; done"
+        stack.run_in("airflow-worker", "sh", "-c", stop)
+        airflow.unpause(dag)
+        eventually(taken, f"a task of {dag} that the worker has taken", 60)
+        kill(stack, "airflow-worker")
+    finally:
+        for name in (dag, *others):
+            airflow.unpause(name)
 
 
-# Prints the number of tasks that no worker has taken.
-_WAITING_TASKS = (
-    "import redis; print(redis.from_url(open('/secrets/broker-url').read().strip()).llen('default'))"
-)
+# Prints what Redis keeps of tasks: waiting for a worker, or taken by one and not yet acknowledged. The worker's messages
+# to itself are no tasks.
+_TASKS_AT_THE_BROKER = """
+import base64, json, redis
+broker = redis.from_url(open("/secrets/broker-url").read().strip())
+waiting = [("waiting", json.loads(message)) for message in broker.lrange("default", 0, -1)]
+taken = [("taken", json.loads(message)[0]) for message in broker.hvals("unacked")]
+tasks = [(where, base64.b64decode(message["body"]).decode()) for where, message in waiting + taken]
+print(json.dumps([f"{where}: {body[:2000]}" for where, body in tasks if "dag_id" in body]))
+"""
 
 
 def outage(stack: Stack, service: str, seconds: float) -> None:
