@@ -75,8 +75,8 @@ def kill_with_a_task_taken(stack: Stack, dag: str) -> None:
             airflow.unpause(name)
 
 
-# Prints what Redis keeps of tasks: waiting for a worker, or taken by one and not yet acknowledged. The worker's messages
-# to itself are no tasks.
+# Prints what Redis keeps of tasks: waiting for a worker, or taken by one and not yet acknowledged. The messages of the
+# worker to itself are no tasks.
 _TASKS_AT_THE_BROKER = """
 import base64, json, redis
 broker = redis.from_url(open("/secrets/broker-url").read().strip())
