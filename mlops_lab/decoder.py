@@ -1,0 +1,150 @@
+"""Rows of JSON, decoded, checked and encoded by a schema that is compiled from the contract.
+
+It takes only rows that `Contract.read` leaves as they are: numbers as numbers, texts without spaces around them, days
+as `YYYY-MM-DD`. `Contract.read` does everything else, also every error, so that no rule stands here a second time.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from mlops_lab.contract import Contract
+from mlops_lab.features import FLOAT32_MAX, Boolean, Feature, FieldError, Integer, Number
+
+# A larger integer may not be exact as a float, and `Feature.read` rounds it.
+EXACT_INTEGER = 2**53
+# For each feature, the number and the length of texts whose codes are remembered. Clients may send endless new ones.
+REMEMBERED_TEXTS, REMEMBERED_LENGTH = 4096, 64
+
+_MANY = re.compile(rb'\s*\{\s*"rows"\s*:')
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Rows that keep the contract.
+
+    rows:   n objects; msgspec writes each as a JSON object of the typed row, with the features in order.
+    matrix: the same rows as the model's input, float32 (n, features).
+    """
+
+    rows: list[msgspec.Struct]
+    matrix: np.ndarray
+
+
+class Decoder:
+    """The compiled schema of one contract. Threads may share it."""
+
+    def __init__(self, contract: Contract):
+        features, missing = contract.features, frozenset(contract.missing)
+        row = msgspec.defstruct(
+            "Row",
+            [(f"f{index}", _type(feature)) for index, feature in enumerate(features)],
+            # A feature's name may be no identifier.
+            rename={f"f{index}": feature.name for index, feature in enumerate(features)},
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        many: Any = msgspec.defstruct("Rows", [("rows", list[row])], forbid_unknown_fields=True)
+        self._one, self._many = msgspec.json.Decoder(row), msgspec.json.Decoder(many)
+        self._codes = [
+            (index, _Codes(feature, missing))
+            for index, feature in enumerate(features)
+            if not isinstance(feature, Number | Boolean)
+        ]
+        self._numbers = [index for index, feature in enumerate(features) if isinstance(feature, Number)]
+        self._missing_numbers = frozenset(_numbers(missing))
+        words = missing & {"true", "false"} and any(isinstance(feature, Boolean) for feature in features)
+        # A feature of the name `rows` can't be told from a list of rows.
+        self._off = bool(words) or any(feature.name == "rows" for feature in features)
+
+    def decode(self, body: bytes | bytearray) -> Decoded | None:
+        """The rows in a body of JSON: one object, or `{"rows": [...]}`.
+
+        None when `Contract.read` has to read them: because they break a rule, or because it must change a value.
+        """
+        if self._off:
+            return None
+        try:
+            rows = self._many.decode(body).rows if _MANY.match(body) else [self._one.decode(body)]
+            return self._encoded(rows, negative_zeros=b"-0" in body) if rows else None
+        except (_ToRead, msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+    def remembered(self) -> int:
+        """The number of texts whose codes are in memory."""
+        return sum(len(codes) for _, codes in self._codes)
+
+    def _encoded(self, rows: list[msgspec.Struct], negative_zeros: bool) -> Decoded:
+        cells = [list(msgspec.structs.astuple(row)) for row in rows]
+        if self._missing_numbers and any(
+            row[i] in self._missing_numbers for row in cells for i in self._numbers
+        ):
+            raise _ToRead
+        for row in cells:
+            for index, codes in self._codes:
+                row[index] = codes[row[index]]
+        # None becomes NaN.
+        numbers = np.array(cells, dtype=np.float64)
+        if negative_zeros and np.signbit(numbers[numbers == 0]).any():
+            raise _ToRead
+        return Decoded(rows, numbers.astype(np.float32))
+
+
+class _ToRead(Exception):
+    """`Contract.read` has to read the request."""
+
+
+class _Codes(dict[str | None, float]):
+    """Text of a category or a date → its code. A new text is read, checked and encoded by the feature itself."""
+
+    def __init__(self, feature: Feature, missing: frozenset[str]):
+        super().__init__({None: feature.encode(None)})
+        self._feature, self._missing = feature, missing
+
+    def __missing__(self, text: str | None) -> float:
+        try:
+            value = self._feature.read(text, self._missing)
+        except FieldError:
+            raise _ToRead from None
+        if value is None or str(value) != text:
+            raise _ToRead
+        code = self._feature.encode(value)
+        if len(self) < REMEMBERED_TEXTS and len(str(text)) <= REMEMBERED_LENGTH:
+            self[text] = code
+        return code
+
+
+def _type(feature: Feature) -> Any:
+    """What msgspec takes for a feature."""
+    match feature:
+        case Integer():
+            found: Any = Annotated[int, _bounds(feature, EXACT_INTEGER, int)]
+        case Number():
+            found = Annotated[float, _bounds(feature, FLOAT32_MAX, float)]
+        case Boolean():
+            found = bool
+        case _:
+            found = str
+    return found if feature.required else found | None
+
+
+def _bounds(feature: Number, limit: float, kind: type[int] | type[float]) -> msgspec.Meta:
+    """The narrower ones of the feature's and the type's."""
+    least = -limit if feature.minimum is None else max(feature.minimum, -limit)
+    most = limit if feature.maximum is None else min(feature.maximum, limit)
+    if kind is int:
+        least, most = math.ceil(least), math.floor(most)
+    return msgspec.Meta(ge=kind(least), le=kind(most))
+
+
+def _numbers(words: Iterable[str]) -> Iterable[float]:
+    """The numbers that have the same text as a word for "missing"."""
+    for word in words:
+        with suppress(ValueError):
+            yield float(word)
