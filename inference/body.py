@@ -48,11 +48,16 @@ class Intake:
             )
 
 
-def parse(body: bytearray) -> Any:
-    """The JSON value in a body. Raises `BadBody` when it isn't JSON, `TooLarge` when it has too many values."""
+def check_values(body: bytearray) -> None:
+    """Raises `TooLarge` when the body has more values of JSON than may be held in memory."""
     # A value begins the body, or follows one of these. They may be part of a text as well, so this is an upper bound.
     if len(body) > MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise TooLarge(f"the body has more than {MAX_VALUES} values; send several requests")
+
+
+def parse(body: bytearray) -> Any:
+    """The JSON value in a body. Raises `BadBody` when it isn't JSON, `TooLarge` when it has too many values."""
+    check_values(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -17,6 +17,7 @@ from inference.metrics import Metrics
 from inference.records import Records, RecordsAwayError
 from inference.settings import InferenceSettings
 from mlops_lab.contract import USE_CASE_NAME, Contract
+from mlops_lab.decoder import Decoder
 from mlops_lab.errors import LabError, ModelError, NoChampionError, first_line
 from mlops_lab.model import signing
 from mlops_lab.model.drift import DriftCounter
@@ -37,6 +38,7 @@ class Champion:
 
     version: Version
     predictor: Predictor
+    decoder: Decoder
     drift: DriftCounter
     loaded_at: datetime
 
@@ -228,7 +230,8 @@ class Champions:
         predictor.check_example()
         if recorded:
             self._records.remember(version, recorded)
-        return Champion(version, predictor, DriftCounter(predictor.contract), datetime.now(UTC))
+        contract = predictor.contract
+        return Champion(version, predictor, Decoder(contract), DriftCounter(contract), datetime.now(UTC))
 
     def _changed(self, champion: Champion) -> None:
         name = champion.use_case

@@ -17,10 +17,10 @@ def respond(service: Service, call: Call) -> Reply:
     rows = rows_of(parse(call.body), service.settings.inference_max_rows)
     if len(rows) > 1:
         raise problem("rows", "length", "one row is explained in a request")
-    result = predictor.predict(rows)
+    matrix = contract.encode(contract.read(rows))
+    result = predictor.predict_encoded(matrix)
     name = _class(call.request.query_params.get("class"), contract, result.values[0])
     column = None if name is None else contract.classes.index(name)
-    matrix = contract.encode(result.rows)
     base, values = explain(predictor.run, matrix, predictor.background, column)
     content: dict[str, Any] = {
         "prediction": result.values[0],

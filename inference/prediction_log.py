@@ -10,11 +10,13 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
@@ -24,7 +26,6 @@ from mlops_lab.data.database import now
 from mlops_lab.data.tables import Feedback, Prediction
 from mlops_lab.errors import first_line
 from mlops_lab.logs import request_id
-from mlops_lab.model.predictor import Predicted
 
 if TYPE_CHECKING:
     from inference.champions import Champion
@@ -47,26 +48,32 @@ _TABLES = {
 }
 
 
+class Entry(msgspec.Struct, tag_field="table", tag="predictions", gc=False):
+    """The log's entry of one predicted row."""
+
+    use_case: str
+    version: int
+    run_id: str
+    request_id: str
+    predicted_at: datetime
+    id: str
+    row: Any
+    prediction: float | bool | str
+    probabilities: dict[str, float] | None
+
+
 def prediction_entries(
     champion: "Champion",
-    result: Predicted,
-    probabilities: list[dict[str, float]] | None,
     ids: list[str],
-) -> list[dict[str, Any]]:
+    rows: list[Any],
+    values: Sequence[float | bool | str],
+    probabilities: list[dict[str, float]] | None,
+) -> list[Entry]:
     """The log's entry for each predicted row: the typed row, the prediction, the model's version, the request."""
-    common = {
-        "table": "predictions",
-        "use_case": champion.use_case,
-        "version": champion.version.version,
-        "run_id": champion.version.run_id,
-        "request_id": request_id.get(),
-        "predicted_at": now(),
-    }
-    return [
-        {**common, "id": ids[i], "row": result.rows[i], "prediction": value}
-        | {"probabilities": None if probabilities is None else probabilities[i]}
-        for i, value in enumerate(result.values)
-    ]
+    version, request, moment = champion.version, request_id.get(), now()
+    common = champion.use_case, version.version, version.run_id, request, moment
+    found = probabilities or [None] * len(rows)
+    return [Entry(*common, *parts) for parts in zip(ids, rows, values, found, strict=True)]
 
 
 class PredictionLog:
@@ -80,7 +87,7 @@ class PredictionLog:
         self._database = database
         self._spool = Spool(folder, limit)
         # Blocks of lines, and the number of their entries. Lines take a fifth of the memory of the entries.
-        self._waiting: deque[tuple[bytearray, int]] = deque()
+        self._waiting: deque[tuple[bytes, int]] = deque()
         self._waiting_bytes = 0
         self._counting, self._flushing = threading.Lock(), threading.Lock()
         self._wake, self._stopping = threading.Event(), threading.Event()
@@ -95,7 +102,7 @@ class PredictionLog:
         self._writer.start()
         self._mover.start()
 
-    def add(self, entries: list[dict[str, Any]]) -> None:
+    def add(self, entries: Sequence[Entry | dict[str, Any]]) -> None:
         """Queues entries: JSON types and dates, each with its `table` and `id`."""
         if self._waiting_bytes >= MAX_WAITING:
             self._drop(len(entries), "the disk can't be written")

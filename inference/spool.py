@@ -9,10 +9,11 @@ import itertools
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import orjson
+import msgspec
 
 from mlops_lab.errors import LabError
 
@@ -20,6 +21,7 @@ SEGMENT_BYTES = 8 * 2**20
 # The file `refused` may take this part of the spool's limit.
 REFUSED_SHARE = 0.1
 MAX_REPLICAS = 1000
+_ENCODER = msgspec.json.Encoder()
 
 
 class SpoolError(LabError):
@@ -50,7 +52,7 @@ class Spool:
             sizes = self._segments.values()
             return sum(size for size, _ in sizes), sum(rows for _, rows in sizes)
 
-    def append(self, block: bytearray, entries: int) -> None:
+    def append(self, block: bytes, entries: int) -> None:
         """Writes the lines of so many entries.
 
         Raises `SpoolError` when the spool is full, `OSError` when the disk can't be written.
@@ -116,21 +118,13 @@ class Spool:
             self._open = None
 
 
-def lines(entries: list[dict[str, Any]]) -> bytearray:
-    """The entries as lines of JSON."""
-    block = bytearray()
-    # Many lines at once would take several times the memory of the block.
-    for entry in entries:
-        block += _line(entry)
-    return block
-
-
-def _line(entry: dict[str, Any]) -> bytes:
+def lines(entries: Sequence[Any]) -> bytes:
+    """The entries as lines of JSON. An entry is a dictionary or a struct of msgspec."""
     try:
-        return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
-    except TypeError:
+        return _ENCODER.encode_lines(entries)
+    except OverflowError:
         # An integer of more than 64 bits.
-        return orjson.dumps(_narrow(entry), option=orjson.OPT_APPEND_NEWLINE, default=str)
+        return _ENCODER.encode_lines([_narrow(entry) for entry in entries])
 
 
 def _narrow(value: Any) -> Any:

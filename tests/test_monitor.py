@@ -34,14 +34,15 @@ class Service:
 
     def serve(self, rows: list[dict], actual=None, group_key=None) -> None:
         """`actual`: the ground truth, as a function of the row's true rent."""
-        found = self._predictor.predict([{name: row[name] for name in NAMES} for row in rows])
+        typed = self._predictor.contract.read([{name: row[name] for name in NAMES} for row in rows])
+        found = self._predictor.predict(typed)
         log = self._log()
         log.start()
-        for row, typed, value in zip(rows, found.rows, found.values, strict=True):
+        for row, clean, value in zip(rows, typed, found.values, strict=True):
             one = f"{now().timestamp() * 1000:012.0f}"[:12] + uuid.uuid4().hex[:20]
             log.add([{
                 "table": "predictions", "id": one, "use_case": "flats", "version": self.champion.version,
-                "run_id": self.champion.run_id, "request_id": "r", "predicted_at": now(), "row": typed,
+                "run_id": self.champion.run_id, "request_id": "r", "predicted_at": now(), "row": clean,
                 "prediction": value, "probabilities": None,
             }])  # fmt: skip
             if actual:

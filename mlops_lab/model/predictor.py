@@ -21,13 +21,11 @@ CHECK_SECONDS = 10.0
 class Predicted:
     """The predictions for n rows.
 
-    rows:          the typed rows that were predicted.
     values:        regression: numbers in the target's unit; binary: true or false by the contract's threshold;
                    multiclass: the most probable class.
     probabilities: classifiers: for each row, one number for each class of the contract's `classes`; else None.
     """
 
-    rows: list[dict[str, Any]]
     values: list[float] | list[bool] | list[str]
     probabilities: list[list[float]] | None
 
@@ -69,23 +67,22 @@ class Predictor:
 
         Raises `ContractError` when a row doesn't keep the contract, `ModelError` when the model gives no finite number.
         """
-        typed = self.contract.read(rows)
-        return self.predict_encoded(typed, self.contract.encode(typed))
+        return self.predict_encoded(self.contract.encode(self.contract.read(rows)))
 
-    def predict_encoded(self, typed: list[dict[str, Any]], matrix: np.ndarray) -> Predicted:
-        """Predictions for typed rows and their encoded matrix, for a caller that needs the matrix as well."""
-        return self._predicted(typed, self.run(matrix))
+    def predict_encoded(self, matrix: np.ndarray) -> Predicted:
+        """Predictions for encoded rows, float32 (n, features). Raises `ModelError` as `predict` does."""
+        return self._predicted(self.run(matrix))
 
-    def _predicted(self, typed: list[dict[str, Any]], y: np.ndarray) -> Predicted:
+    def _predicted(self, y: np.ndarray) -> Predicted:
         if not np.isfinite(y).all():
             raise ModelError(f"{self._name} gave no finite number for a row that keeps its contract")
         if self.contract.task == "regression":
-            return Predicted(typed, y.tolist(), None)
+            return Predicted(y.tolist(), None)
         if self.contract.task == "binary":
             threshold = 0.5 if self.contract.threshold is None else self.contract.threshold
-            return Predicted(typed, (y[:, 1] >= threshold).tolist(), y.tolist())
+            return Predicted((y[:, 1] >= threshold).tolist(), y.tolist())
         classes = self.contract.classes
-        return Predicted(typed, [classes[i] for i in y.argmax(axis=1)], y.tolist())
+        return Predicted([classes[i] for i in y.argmax(axis=1)], y.tolist())
 
     def run(self, matrix: np.ndarray) -> np.ndarray:
         """The graph's `y` for an encoded matrix, float32 (n, features): (n,), or (n, classes) probabilities."""
@@ -119,7 +116,7 @@ class Predictor:
             expected = (n,) if self.contract.task == "regression" else (n, classes)
             if y.dtype != np.float32 or y.shape != expected:
                 raise ModelError(f"{self._name}: y must be float32 {expected}, not {y.dtype} {y.shape}")
-        self._predicted(typed, y)
+        self._predicted(y)
 
     @property
     def _name(self) -> str:

@@ -21,9 +21,10 @@ def test_predictions_follow_the_task(tmp_path, use_case):
     contract = models.build(tmp_path, use_case)
     predictor = Predictor.load(tmp_path)
     predictor.check_example()
-    found = predictor.predict(models.raw_rows(50, seed=1))
+    rows = models.raw_rows(50, seed=1)
+    found = predictor.predict(rows)
     session = onnxruntime.InferenceSession(str(tmp_path / MODEL_FILE))
-    [y] = session.run(None, {"x": contract.encode(found.rows)})
+    [y] = session.run(None, {"x": contract.encode(contract.read(rows))})
     if use_case == "houses":
         assert found.values == y.tolist()
         assert found.probabilities is None
