@@ -74,7 +74,7 @@ jupyter: setup ## JupyterLab with the notebooks, for the lab in .lab; its addres
 # Checks
 
 .PHONY: bench
-bench: setup ## measures the cost of a prediction over HTTP, beside a service that only returns a constant
+bench: setup ## measures the cost of a prediction beside other servers; writes docs/performance.md
 	@$(BIN)/python bench/serving.py
 
 .PHONY: lint

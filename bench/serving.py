@@ -1,155 +1,99 @@
-"""The cost of one prediction over HTTP: the service as shipped against a FastAPI route that returns a constant.
+"""`make bench`: what a prediction costs over HTTP, beside the servers that people use.
 
-`python bench/serving.py` starts these servers, one process each, and sends them requests in turns, over one connection
-to each:
-- service: the service as shipped. The rows are logged, counted and compared with the training rows for drift.
-- fastapi: the same, with FastAPI's own routes instead of Starlette's for `/predict`, `/explain` and `/feedback`.
-- constant: a FastAPI route that returns a constant.
-It prints medians of the server's own CPU time and of the time to the reply, in microseconds a request.
-
-The cost of counting (requests, latencies, rows, drift) is less than the difference between two starts of one server. So
-a fourth server measures the time of those calls themselves, inside the running service.
+It starts the servers of bench/peers.py, checks that all predict the same, sends them the same rows in turns, prints the
+medians, and writes them with their plot into docs/performance.md. CPU times count all processes of a server, and for
+the lab also the work of the log after the reply.
 """
 
-import http.client
-import json
-import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-import psutil
-from bench_model import publish
+from measure import Ask, Cost, in_turns, reply
+from model import fit, pipeline, publish, rows
+from parts import parts
+from peers import Peer, peers
+from report import Result, write
 
-from mlops_lab.local.processes import Process, Supervisor, free_ports
+from mlops_lab.contract import MODEL_FILE
+from mlops_lab.local.processes import Supervisor
+from mlops_lab.model.onnx_graph import OnnxGraph
 
-ROUNDS, REQUESTS = 7, 1500
-CONSTANT = """
-import sys, uvicorn
-from fastapi import FastAPI
-app = FastAPI()
-@app.get("/")
-async def constant():
-    return {"predictions": [1.0]}
-uvicorn.run(app, port=int(sys.argv[2]), loop="uvloop", http="httptools", access_log=False, log_level="error")
-"""
-FASTAPI = """
-import inference.app
-from fastapi.routing import APIRoute
-from inference.__main__ import main
-inference.app.Route = APIRoute
-main()
-"""
-TIMED = """
-from time import thread_time_ns
-from inference.__main__ import main
-from inference.metrics import Metrics
-from mlops_lab.model.drift import DriftCounter
-spent = {"metrics": 0, "drift": 0}
-def timed(name, method):
-    def call(*arguments):
-        began = thread_time_ns()
-        method(*arguments)
-        spent[name] += thread_time_ns() - began
-    return call
-Metrics.answered = timed("metrics", Metrics.answered)
-DriftCounter.add = timed("drift", DriftCounter.add)
-Metrics.text = lambda self: f"{spent['metrics']} {spent['drift']}".encode()
-main()
-"""
-COMMANDS = {
-    "service": ["-m", "inference"],
-    "fastapi": ["-c", FASTAPI],
-    "constant": ["-c", CONSTANT],
-    "timed": ["-c", TIMED],
-}
+ROUNDS = 7
+# Rows in a request, and requests in a round: (of a quick server, of a slow one).
+SIZES = {1: (1000, 60), 1000: (12, 12)}
+SLOW = ("pandas", "mlflow")
 
 
 def main() -> None:
-    """Runs the comparison and prints one line for each server, their ratios, and what counting costs."""
+    """Runs the comparison and writes its figures."""
     with tempfile.TemporaryDirectory() as folder, Supervisor(Path(folder) / "logs") as supervisor:
-        contract = publish(Path(folder))
-        environment = {"LAB_HOME": folder, "LAB_DEFAULT_USE_CASE": "bench"}
-        row = json.dumps(contract.example).encode()
-        predict = ("POST", "/predict", row, {"Content-Type": "application/json"})
-        asks = dict.fromkeys(COMMANDS, predict) | {"constant": ("GET", "/", None, {})}
-        ports = dict(zip(COMMANDS, free_ports(len(COMMANDS)), strict=True))
-        servers = {}
-        for name, command in COMMANDS.items():
-            # Each replica has a subfolder of the spool, but the models are downloaded to one folder.
-            variables = environment | {"LAB_INFERENCE_MODELS": f"{folder}/models-{name}"}
-            process = Process(name, [sys.executable, *command, "--port", str(ports[name])], variables)
-            servers[name] = supervisor.start(process)
-        connections = {name: _wait(ports[name], asks[name]) for name in COMMANDS}
-
-        costs: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
-        counting = []
-        for _ in range(ROUNDS + 1):
-            for name, server in servers.items():
-                before = _spent(connections["timed"]) if name == "timed" else 0
-                costs[name].append(_measure(server.pid, connections[name], asks[name]))
-                if name == "timed":
-                    counting.append((_spent(connections["timed"]) - before) / REQUESTS / 1000)
-        # The first round warms up.
-        medians = {name: np.median(rounds[1:], axis=0) for name, rounds in costs.items()}
-        for name in ("service", "fastapi", "constant"):
-            cpu, lapse = medians[name]
-            memory = psutil.Process(servers[name].pid).memory_full_info().pss / 2**20
-            print(f"{name:9} CPU {cpu:6.0f} µs   reply after {lapse:6.0f} µs   memory {memory:4.0f} MiB")
-        cpu, lapse = medians["constant"] / medians["service"]
-        print(f"of the constant's rate: {cpu:.2f} by CPU, {lapse:.2f} by time")
-        pairs = [f[0] / s[0] for f, s in zip(costs["fastapi"][1:], costs["service"][1:], strict=True)]
-        print(f"with FastAPI's routes: {statistics.median(pairs):.2f} times the CPU")
-        metrics, drift = np.median(counting[1:], axis=0)
-        print(f"of which counting: CPU {metrics + drift:.1f} µs (metrics {metrics:.1f}, drift {drift:.1f})")
+        home = Path(folder)
+        print("training the model, starting the servers", flush=True)
+        contract, fitted = fit()
+        publish(contract, fitted, home)
+        found = peers(contract, pipeline(contract, fitted), home)
+        pids = {peer.name: supervisor.start(peer.process).pid for peer in found}
+        for peer in found:
+            supervisor.wait(peer.process)
+        sent = {n: rows(n, seed=3) for n in SIZES}
+        asks = {n: [_ask(peer, pids[peer.name], n, sent[n], home) for peer in found] for n in SIZES}
+        for n in SIZES:
+            _compare(found, asks[n], n)
+        print(f"the same predictions everywhere; {ROUNDS} rounds in turns", flush=True)
+        costs = {n: dict(zip(pids, in_turns(asks[n], ROUNDS), strict=True)) for n in SIZES}
+        matrix = contract.encode(contract.read(sent[1000]))
+        graph = OnnxGraph(home / "model" / MODEL_FILE)
+        own = {n: _own(graph, matrix[:n]) for n in SIZES}
+        supervisor.stop(*(peer.process for peer in found if peer.name != "lab"))
+        write(Result(costs, own, parts(home, supervisor, asks[1][0])))
 
 
-def _measure(pid: int, connection: http.client.HTTPConnection, ask: tuple) -> tuple[float, float]:
-    """(CPU time of the server, time to the reply) in microseconds a request."""
-    # A server closes a connection that was idle for some seconds.
-    connection.close()
-    _ask(connection, ask)
-    before = psutil.Process(pid).cpu_times()
-    lapses = []
-    for _ in range(REQUESTS):
-        sent = time.perf_counter()
-        _ask(connection, ask)
-        lapses.append(time.perf_counter() - sent)
-    after = psutil.Process(pid).cpu_times()
-    cpu = after.user + after.system - before.user - before.system
-    return cpu / REQUESTS * 1e6, statistics.median(lapses) * 1e6
+def _ask(peer: Peer, pid: int, n: int, sent: list[dict], home: Path) -> Ask:
+    return Ask(
+        server=peer.name,
+        pid=pid,
+        url=peer.process.url,
+        method="POST",
+        path=peer.path,
+        body=peer.request(sent),
+        headers={"Content-Type": peer.content_type},
+        requests=SIZES[n][peer.name in SLOW],
+        settle=(lambda: settled(home)) if peer.name == "lab" else None,
+    )
 
 
-def _spent(connection: http.client.HTTPConnection) -> np.ndarray:
-    """Nanoseconds of CPU that the timed server has spent on (metrics, drift)."""
-    connection.close()
-    return np.array(_ask(connection, ("GET", "/metrics", None, {})).split(), dtype=float)
+def settled(home: Path) -> None:
+    """Waits until the prediction log has moved everything into the database."""
+    # It is written to disk twice a second, and moved once a second.
+    time.sleep(0.7)
+    while any((home / "spool").glob("*/*.jsonl")):
+        time.sleep(0.05)
 
 
-def _ask(connection: http.client.HTTPConnection, ask: tuple) -> bytes:
-    connection.request(*ask)
-    reply = connection.getresponse()
-    body = reply.read()
-    if reply.status != 200:
-        raise OSError(f"{ask[1]} answers {reply.status}")
-    return body
+def _compare(found: list[Peer], asks: list[Ask], n: int) -> None:
+    """Raises `SystemExit` when two servers differ in a prediction for the same rows."""
+    answers = {
+        peer.name: np.array(peer.answer(reply(ask)))
+        for peer, ask in zip(found, asks, strict=True)
+        if peer.answer
+    }
+    for name, answer in answers.items():
+        if answer.shape != (n,) or not np.allclose(answer, answers["lab"], atol=1e-5):
+            raise SystemExit(f"{name} predicts something else for {n} rows than the lab")
 
 
-def _wait(port: int, ask: tuple) -> http.client.HTTPConnection:
-    """A connection to a server that answers 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    end = time.monotonic() + 120
-    while True:
-        try:
-            _ask(connection, ask)
-            return connection
-        except OSError as error:
-            connection.close()
-            if time.monotonic() > end:
-                raise SystemExit(f"nothing answers on port {port}: {error}") from None
-        time.sleep(0.2)
+def _own(graph: OnnxGraph, matrix: np.ndarray) -> Cost:
+    """What the model's own run costs, in this process."""
+    cost, runs = Cost(), max(20, 2000 // len(matrix))
+    for _ in range(ROUNDS):
+        began, lapse = time.thread_time(), time.perf_counter()
+        for _ in range(runs):
+            graph.run(matrix)
+        cost.cpu.append((time.thread_time() - began) / runs * 1e6)
+        cost.lapse.append((time.perf_counter() - lapse) / runs * 1e6)
+    return cost
 
 
 if __name__ == "__main__":

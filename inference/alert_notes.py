@@ -90,7 +90,7 @@ def router(intake: Intake, database: Engine) -> APIRouter:
         body = bytearray()
         try:
             # FastAPI's own way to read a body has no limit.
-            await intake.read(request, body)
+            await intake.read(request.scope["headers"], request.receive, body)
             new = NewNote.model_validate(parse(body))
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from None

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from inference import alert_notes, explain, feedback, predict, routes
 from inference.body import Intake
 from inference.champions import Champions
-from inference.endpoint import endpoint
+from inference.endpoint import Endpoint, Shortcut
 from inference.errors import RequestError, refusal
 from inference.metrics import Metrics
 from inference.openapi import LiveOpenApi
@@ -44,11 +44,22 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     intake = Intake(settings.inference_max_body, settings.inference_max_bodies)
     service = Service(settings, champions, log, metrics, intake, Workers())
 
+    answer_predict = Endpoint(service, "predict", predict.respond, quick=True)
+    answer_explain = Endpoint(service, "explain", explain.respond)
+    answer_feedback = Endpoint(service, "feedback", feedback.respond)
+
     app = FastAPIOffline(
         title="MLOps lab: inference",
         version="1",
         description="Serves every use case's champion. Fields, ranges and examples come from the models' contracts.",
-        routes=_model_routes(service),
+        # They come first, so that no request to them is matched against others.
+        routes=[
+            Route("/predict/{use_case}", answer_predict, methods=["POST"]),
+            Route("/predict", answer_predict, methods=["POST"]),
+            Route("/explain/{use_case}", answer_explain, methods=["POST"]),
+            Route("/explain", answer_explain, methods=["POST"]),
+            Route("/feedback", answer_feedback, methods=["POST"]),
+        ],
         lifespan=_lifespan(service, database),
         redoc_url=None,
     )
@@ -59,21 +70,8 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     for kind in (RequestError, ContractError, NoChampionError, RequestValidationError):
         app.add_exception_handler(kind, _refuse)
     app.add_exception_handler(Exception, _fail)
-    app.add_middleware(logs.RequestId)
+    app.middleware_stack = logs.RequestId(Shortcut(app.build_middleware_stack(), answer_predict))
     return app
-
-
-def _model_routes(service: Service) -> list[Route]:
-    """The routes that must be fast. They come first, so that no request to them is matched against others."""
-    answer_predict = endpoint(service, "predict", predict.respond, quick=True)
-    answer_explain = endpoint(service, "explain", explain.respond)
-    return [
-        Route("/predict/{use_case}", answer_predict, methods=["POST"]),
-        Route("/predict", answer_predict, methods=["POST"]),
-        Route("/explain/{use_case}", answer_explain, methods=["POST"]),
-        Route("/explain", answer_explain, methods=["POST"]),
-        Route("/feedback", endpoint(service, "feedback", feedback.respond), methods=["POST"]),
-    ]
 
 
 def _lifespan(service: Service, database: Engine):
@@ -110,8 +108,5 @@ def _refuse(_request: Request, error: Exception) -> Response:
 
 
 def _fail(_request: Request, error: Exception) -> Response:
-    # Starlette calls this outside of every middleware. It raises the error again after the reply, and the server
-    # logs it with its traceback.
-    response = refusal(error)
-    response.headers["x-request-id"] = logs.request_id.get()
-    return response
+    # Starlette raises the error again after the reply, and the server logs it with its traceback.
+    return refusal(error)

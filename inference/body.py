@@ -3,7 +3,8 @@
 from typing import Any
 
 import orjson
-from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from inference.errors import BadBody, Busy, TooLarge, WrongContentType, problem
 
@@ -20,17 +21,28 @@ class Intake:
         self._limit, self._total = limit, total
         self._held = 0
 
-    async def read(self, request: Request, body: bytearray) -> None:
-        """Fills `body` with that of a JSON request; it counts as held until `release` is called.
+    async def read(self, headers: list[tuple[bytes, bytes]], receive: Receive, body: bytearray) -> None:
+        """Fills `body` with that of a JSON request of ASGI; it counts as held until `release` is called.
 
         Raises `WrongContentType`, `TooLarge`, `Busy`, or Starlette's `ClientDisconnect`.
         """
+        content_type, length = b"", 0
+        for name, value in headers:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"content-length":
+                # The server has checked that it is a number. A chunked body has none.
+                length = int(value)
         # A page in a browser can send any other type to 127.0.0.1 without its owner's consent.
-        if not request.headers.get("content-type", "").lower().startswith("application/json"):
+        if not content_type.lower().startswith(b"application/json"):
             raise WrongContentType("send JSON, with the header Content-Type: application/json")
-        # The server has checked that Content-Length is a number. A chunked body has none.
-        self._check(int(request.headers.get("content-length", 0)))
-        async for part in request.stream():
+        self._check(length)
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part, more = message.get("body", b""), message.get("more_body", False)
             self._check(len(body) + len(part))
             if self._held + len(part) > self._total:
                 raise Busy("too many large requests at once; try again in a second")

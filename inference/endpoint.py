@@ -1,18 +1,20 @@
 """The base of `/predict`, `/explain` and `/feedback`: JSON in, JSON out, and every reply is counted.
 
-They are plain routes of Starlette, because FastAPI's own route costs more than a tenth of a prediction
-(docs/architecture.md has the figures). OpenAPI describes them from the contracts.
+They speak ASGI themselves, and a prediction passes neither FastAPI's middleware nor its router, because these cost more
+than a tenth of it (docs/architecture.md has the figures). OpenAPI describes them from the contracts.
 """
 
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
-from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference.champions import Champion
 from inference.errors import kind_of, refusal
@@ -30,8 +32,13 @@ class Call:
     """One request to a model. `/feedback` names its use case in the body, and sets it again."""
 
     use_case: str
-    request: Request
+    query: bytes
     body: bytearray = field(default_factory=bytearray)
+
+    def parameter(self, name: str) -> str | None:
+        """The last value of a query parameter."""
+        found = parse_qs(self.query.decode("latin-1"), keep_blank_values=True).get(name)
+        return found[-1] if found else None
 
 
 @dataclass(frozen=True)
@@ -44,52 +51,85 @@ class Reply:
     status: int = 200
 
 
-def endpoint(
-    service: Service, kind: str, respond: Callable[[Service, Call], Reply], quick: bool = False
-) -> Callable[[Request], Awaitable[Response]]:
-    """The route's function.
+class Endpoint:
+    """The ASGI application of one kind of request.
 
     kind:    its label in the metrics.
     respond: makes the reply; raises typed errors. It runs in a worker thread.
     quick:   `respond` runs on the event loop when the body is small.
     """
 
-    def answer(call: Call) -> tuple[Reply, bytes]:
-        reply = respond(service, call)
-        return reply, orjson.dumps(reply.content)
+    def __init__(
+        self, service: Service, kind: str, respond: Callable[[Service, Call], Reply], quick: bool = False
+    ):
+        self._service = service
+        self.kind = kind
+        self._respond = respond
+        self._quick = quick
 
-    async def route(request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """For Starlette's router, which has matched the path and is inside of the middleware."""
+        await self.answer(scope, receive, send, scope["path_params"].get("use_case"))
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send, use_case: str | None) -> None:
+        """Reads the request, makes the reply, counts it and sends it. use_case: None for the default one."""
         started = time.perf_counter()
-        call = Call(request.path_params.get("use_case", service.settings.default_use_case), request)
+        service = self._service
+        call = Call(use_case or service.settings.default_use_case, scope["query_string"])
         try:
-            await service.intake.read(request, call.body)
-            if quick and len(call.body) <= SMALL_BODY:
-                reply, body = answer(call)
+            await service.intake.read(scope["headers"], receive, call.body)
+            if self._quick and len(call.body) <= SMALL_BODY:
+                reply, body = self._made(call)
             else:
-                reply, body = await service.workers.run(answer, call)
+                reply, body = await service.workers.run(self._made, call)
         except ClientDisconnect:
             # The client has closed the connection, so there is nobody to reply to.
-            return Response()
+            return
         except Exception as error:
-            response, rows = refusal(error), 0
-            if response.status_code == 500:
-                logger.exception("%s %s failed", kind, call.use_case)
-            use_case, version = _labels(service, call.use_case)
-            service.metrics.refused(use_case, kind_of(error))
+            response = refusal(error)
+            status, rows, headers, body = response.status_code, 0, response.raw_headers, response.body
+            if status == 500:
+                logger.exception("%s %s failed", self.kind, call.use_case)
+            name, version = self._labels(call.use_case)
+            service.metrics.refused(name, kind_of(error))
         else:
-            response = Response(body, reply.status, media_type="application/json")
-            use_case, version, rows = reply.champion.use_case, reply.champion.label, reply.rows
+            champion, status, rows = reply.champion, reply.status, reply.rows
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+            ]
+            name, version = champion.use_case, champion.label
         finally:
             service.intake.release(call.body)
         seconds = time.perf_counter() - started
-        service.metrics.answered(use_case, version, kind, response.status_code, seconds, rows)
-        return response
+        service.metrics.answered(name, version, self.kind, status, seconds, rows)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-    return route
+    def _made(self, call: Call) -> tuple[Reply, bytes]:
+        reply = self._respond(self._service, call)
+        return reply, orjson.dumps(reply.content)
+
+    def _labels(self, use_case: str) -> tuple[str, str]:
+        """(use case, served version) as labels. Text of a request must never become a label."""
+        champions = self._service.champions
+        if champion := champions.find(use_case):
+            return use_case, champion.label
+        return champions.known(use_case) or UNKNOWN, ""
 
 
-def _labels(service: Service, use_case: str) -> tuple[str, str]:
-    """(use case, served version) as labels. Text of a request must never become a label."""
-    if champion := service.champions.find(use_case):
-        return use_case, champion.label
-    return service.champions.known(use_case) or UNKNOWN, ""
+class Shortcut:
+    """Gives `POST /{kind}` and `POST /{kind}/{use_case}` to one endpoint, and everything else to the application."""
+
+    def __init__(self, app: ASGIApp, endpoint: Endpoint):
+        self._app = app
+        self._endpoint = endpoint
+        self._path = re.compile(f"/{endpoint.kind}(?:/([^/]+))?")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        post = scope["type"] == "http" and scope["method"] == "POST"
+        # A path that ends in a slash doesn't match; the router redirects it.
+        if post and (found := self._path.fullmatch(scope["path"])):
+            await self._endpoint.answer(scope, receive, send, found[1])
+        else:
+            await self._app(scope, receive, send)

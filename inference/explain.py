@@ -19,7 +19,7 @@ def respond(service: Service, call: Call) -> Reply:
         raise problem("rows", "length", "one row is explained in a request")
     matrix = contract.encode(contract.read(rows))
     result = predictor.predict_encoded(matrix)
-    name = _class(call.request.query_params.get("class"), contract, result.values[0])
+    name = _class(call.parameter("class"), contract, result.values[0])
     column = None if name is None else contract.classes.index(name)
     base, values = explain(predictor.run, matrix, predictor.background, column)
     content: dict[str, Any] = {

@@ -7,6 +7,7 @@ from typing import Any
 from inference.body import parse
 from inference.endpoint import Call, Reply
 from inference.errors import CannotStore, problem
+from inference.log_entries import FeedbackEntry
 from inference.service import Service
 from inference.spool import SpoolError
 from mlops_lab.contract import Contract
@@ -35,20 +36,14 @@ def respond(service: Service, call: Call) -> Reply:
         raise problem(
             "prediction_id", "type", "must be an id that /predict has replied, 32 hexadecimal digits"
         )
-    entry = {
-        "table": "feedback",
-        "id": uuid.uuid4().hex,
-        "prediction_id": prediction_id,
-        "use_case": use_case,
-        "actual": _actual(champion.contract, body),
-        "group_key": _group_key(body.get("group_key")),
-        "received_at": now(),
-    }
+    actual: Any = _actual(champion.contract, body)
+    group_key: Any = _group_key(body.get("group_key"))
+    entry = FeedbackEntry(uuid.uuid4().hex, prediction_id, use_case, actual, group_key, now())
     try:
         service.log.put(entry)
     except SpoolError as error:
         raise CannotStore(str(error)) from error
-    content = {"feedback_id": entry["id"], "prediction_id": prediction_id, "use_case": use_case}
+    content = {"feedback_id": entry.id, "prediction_id": prediction_id, "use_case": use_case}
     return Reply(champion, content, status=202)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from inference.body import check_values, parse, rows_of
 from inference.champions import Champion
 from inference.endpoint import Call, Reply
-from inference.prediction_log import prediction_entries
+from inference.log_entries import prediction_entries
 from inference.service import Service
 
 

@@ -1,4 +1,4 @@
-"""The prediction log: the entry of each prediction, and its way from the request into the database.
+"""The prediction log: the way of its entries from the request into the database.
 
 A request only appends lines to a queue in memory. One thread writes the queue to the spool on disk, at least twice a
 second; a second one moves the spool into the tables `predictions` and `feedback`. An entry carries its own id and is
@@ -11,24 +11,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import msgspec
-import orjson
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
 
+from inference.log_entries import Entry, parse, store
 from inference.spool import Spool, SpoolError, lines
-from mlops_lab.data.database import now
-from mlops_lab.data.tables import Feedback, Prediction
 from mlops_lab.errors import first_line
-from mlops_lab.logs import request_id
-
-if TYPE_CHECKING:
-    from inference.champions import Champion
 
 logger = logging.getLogger("inference.log")
 
@@ -41,39 +32,6 @@ MAX_WAITING = 64 * 2**20
 INSERT_ROWS = 500
 # Seconds between two tries of a database that doesn't answer.
 MAX_PAUSE = 30.0
-
-_TABLES = {
-    "predictions": (Prediction, "predicted_at"),
-    "feedback": (Feedback, "received_at"),
-}
-
-
-class Entry(msgspec.Struct, tag_field="table", tag="predictions", gc=False):
-    """The log's entry of one predicted row."""
-
-    use_case: str
-    version: int
-    run_id: str
-    request_id: str
-    predicted_at: datetime
-    id: str
-    row: Any
-    prediction: float | bool | str
-    probabilities: dict[str, float] | None
-
-
-def prediction_entries(
-    champion: "Champion",
-    ids: list[str],
-    rows: list[Any],
-    values: Sequence[float | bool | str],
-    probabilities: list[dict[str, float]] | None,
-) -> list[Entry]:
-    """The log's entry for each predicted row: the typed row, the prediction, the model's version, the request."""
-    version, request, moment = champion.version, request_id.get(), now()
-    common = champion.use_case, version.version, version.run_id, request, moment
-    found = probabilities or [None] * len(rows)
-    return [Entry(*common, *parts) for parts in zip(ids, rows, values, found, strict=True)]
 
 
 class PredictionLog:
@@ -102,8 +60,8 @@ class PredictionLog:
         self._writer.start()
         self._mover.start()
 
-    def add(self, entries: Sequence[Entry | dict[str, Any]]) -> None:
-        """Queues entries: JSON types and dates, each with its `table` and `id`."""
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Queues entries."""
         if self._waiting_bytes >= MAX_WAITING:
             self._drop(len(entries), "the disk can't be written")
             return
@@ -114,7 +72,7 @@ class PredictionLog:
         if self._waiting_bytes >= FLUSH_BYTES:
             self._wake.set()
 
-    def put(self, entry: dict[str, Any]) -> None:
+    def put(self, entry: Entry) -> None:
         """Writes one entry to the spool before it returns. Raises `SpoolError` when it can't."""
         try:
             self._spool.append(lines([entry]), 1)
@@ -203,40 +161,39 @@ class PredictionLog:
         broken = taken = 0
         with segment.open("rb") as file:
             while chunk := list(islice(file, INSERT_ROWS)):
-                entries, faulty = _parse(chunk)
-                broken += faulty
-                taken += sum(self._insert(name, rows) for name, rows in entries.items())
+                entries = [entry for line in chunk if (entry := parse(line))]
+                broken += len(chunk) - len(entries)
+                taken += self._insert(entries)
         if broken:
             self._drop(broken, f"{broken} lines of {segment.name} are cut short")
         self._spool.remove(segment)
         self.logged += taken
 
-    def _insert(self, name: str, rows: list[dict[str, Any]]) -> int:
-        """Inserts rows and returns how many the database accepted; the others are at fault. Raises when it is down."""
+    def _insert(self, entries: list[Entry]) -> int:
+        """Inserts entries; returns how many the database accepted. The others are at fault. Raises when it is down."""
         try:
-            self._send(name, rows)
-            return len(rows)
+            self._send(entries)
+            return len(entries)
         except Exception as error:
             if not _is_refusal(error):
                 raise
-        return sum(self._insert_one(name, row) for row in rows)
+        return sum(self._insert_one(entry) for entry in entries)
 
-    def _insert_one(self, name: str, row: dict[str, Any]) -> bool:
+    def _insert_one(self, entry: Entry) -> bool:
         try:
-            self._send(name, [row])
+            self._send([entry])
         except Exception as error:
             if not _is_refusal(error):
                 raise
-            kept = self._spool.keep_refused({"table": name, **row})
+            kept = self._spool.keep_refused(entry)
             where = "kept in the file `refused`" if kept else "and the file `refused` is full"
             self._drop(1, f"the database refuses an entry, {where} ({first_line(error)})")
             return False
         return True
 
-    def _send(self, name: str, rows: list[dict[str, Any]]) -> None:
-        statement = insert(_TABLES[name][0]).prefix_with("IGNORE", dialect="mysql")
+    def _send(self, entries: list[Entry]) -> None:
         with self._database.begin() as db:
-            db.execute(statement.prefix_with("OR IGNORE", dialect="sqlite"), rows)
+            store(db, entries)
 
     def _drop(self, entries: int, why: str) -> None:
         self.dropped += entries
@@ -248,22 +205,6 @@ class PredictionLog:
         if time.monotonic() - self._reported_at.get(kind, -60.0) >= 60.0:
             self._reported_at[kind] = time.monotonic()
             logger.log(level, message)
-
-
-def _parse(chunk: list[bytes]) -> tuple[dict[str, list[dict[str, Any]]], int]:
-    """(entries of each table, number of lines that SIGKILL or a full disk cut short)."""
-    entries: dict[str, list[dict[str, Any]]] = {}
-    broken = 0
-    for line in chunk:
-        try:
-            entry = orjson.loads(line)
-            name = entry.pop("table")
-            time_column = _TABLES[name][1]
-            entry[time_column] = datetime.fromisoformat(entry[time_column])
-            entries.setdefault(name, []).append(entry)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            broken += 1
-    return entries, broken
 
 
 def _is_refusal(error: Exception) -> bool:

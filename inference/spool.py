@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
@@ -92,7 +92,7 @@ class Spool:
             segment.unlink(missing_ok=True)
             return self._segments.pop(segment)[1]
 
-    def keep_refused(self, entry: dict[str, Any]) -> bool:
+    def keep_refused(self, entry: msgspec.Struct) -> bool:
         """Appends an entry that the database can never accept to the file `refused`, for inspection by hand.
 
         Returns False, and keeps nothing, when that file is full.
@@ -118,21 +118,9 @@ class Spool:
             self._open = None
 
 
-def lines(entries: Sequence[Any]) -> bytes:
-    """The entries as lines of JSON. An entry is a dictionary or a struct of msgspec."""
-    try:
-        return _ENCODER.encode_lines(entries)
-    except OverflowError:
-        # An integer of more than 64 bits.
-        return _ENCODER.encode_lines([_narrow(entry) for entry in entries])
-
-
-def _narrow(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _narrow(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_narrow(item) for item in value]
-    return float(value) if isinstance(value, int) and abs(value) >= 2**63 else value
+def lines(entries: Sequence[msgspec.Struct]) -> bytes:
+    """The entries as lines of JSON."""
+    return _ENCODER.encode_lines(entries)
 
 
 def _claim(folder: Path) -> tuple[Path, int]:

@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 import uuid
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -51,7 +52,7 @@ class RequestId:
     def __init__(self, app: Any):
         self.app = app
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -59,7 +60,7 @@ class RequestId:
         request_id.set(value)
         header = (b"x-request-id", value.encode())
 
-        async def send_with_id(message: dict[str, Any]) -> None:
+        async def send_with_id(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), header]
             await send(message)
@@ -67,7 +68,7 @@ class RequestId:
         await self.app(scope, receive, send_with_id)
 
 
-def request_id_of(scope: dict[str, Any]) -> str:
+def request_id_of(scope: MutableMapping[str, Any]) -> str:
     """The caller's `X-Request-ID` when it is a plain word of at most 64 characters, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _PLAIN_WORD.fullmatch(value):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.log_entries import FeedbackEntry, PredictionEntry
 from inference.prediction_log import PredictionLog
 from mlops_lab.contract import RetrainPolicy
 from mlops_lab.data.database import connect, now
@@ -40,16 +41,32 @@ class Service:
         log.start()
         for row, clean, value in zip(rows, typed, found.values, strict=True):
             one = f"{now().timestamp() * 1000:012.0f}"[:12] + uuid.uuid4().hex[:20]
-            log.add([{
-                "table": "predictions", "id": one, "use_case": "flats", "version": self.champion.version,
-                "run_id": self.champion.run_id, "request_id": "r", "predicted_at": now(), "row": clean,
-                "prediction": value, "probabilities": None,
-            }])  # fmt: skip
+            log.add(
+                [
+                    PredictionEntry(
+                        id=one,
+                        use_case="flats",
+                        version=self.champion.version,
+                        run_id=self.champion.run_id,
+                        request_id="r",
+                        predicted_at=now(),
+                        row=clean,
+                        prediction=value,
+                        probabilities=None,
+                    )
+                ]
+            )
             if actual:
-                log.put({
-                    "table": "feedback", "id": uuid.uuid4().hex, "prediction_id": one, "use_case": "flats",
-                    "actual": actual(row["rent"]), "group_key": group_key, "received_at": now(),
-                })  # fmt: skip
+                log.put(
+                    FeedbackEntry(
+                        id=uuid.uuid4().hex,
+                        prediction_id=one,
+                        use_case="flats",
+                        actual=actual(row["rent"]),
+                        group_key=group_key,
+                        received_at=now(),
+                    )
+                )
         log.stop(30)
 
 

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import insert
 from typer.testing import CliRunner, Result
 
+from inference.log_entries import PredictionEntry
 from inference.prediction_log import PredictionLog
 from mlops_lab import trace
 from mlops_lab.cli import app
@@ -30,11 +31,21 @@ def served(trained, use_case, course, tmp_path):
     champion = lab.registry.by_alias("flats", CHAMPION)
     log = PredictionLog(tmp_path / "spool", connect(lab.settings.raw_url), 10**6)
     log.start()
-    log.add([{
-        "table": "predictions", "id": PREDICTION, "use_case": "flats", "version": champion.version,
-        "run_id": champion.run_id, "request_id": "request-7", "predicted_at": now(), "row": ROW,
-        "prediction": 640.5, "probabilities": None,
-    }])  # fmt: skip
+    log.add(
+        [
+            PredictionEntry(
+                id=PREDICTION,
+                use_case="flats",
+                version=champion.version,
+                run_id=champion.run_id,
+                request_id="request-7",
+                predicted_at=now(),
+                row=ROW,
+                prediction=640.5,
+                probabilities=None,
+            )
+        ]
+    )
     log.stop()
     with lab.store.raw.begin() as db:
         db.execute(insert(Feedback).values(

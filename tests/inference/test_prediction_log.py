@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from inference import prediction_log
+from inference.log_entries import PredictionEntry, parse
 from inference.prediction_log import PredictionLog
 from inference.spool import SpoolError
 from mlops_lab.data.database import connect
@@ -105,6 +106,10 @@ def _entry(number: int, **values) -> dict:
     } | values
 
 
+def _made(number: int) -> PredictionEntry:
+    return parse(orjson.dumps(_entry(number)))
+
+
 @pytest.fixture
 def database(tmp_path):
     engine = connect(f"sqlite:///{tmp_path}/RawData.db")
@@ -171,13 +176,13 @@ def test_a_full_spool_drops_and_counts_but_takes_no_more_disk(tmp_path, database
     log = PredictionLog(tmp_path / "spool", database, limit)
     log.start()
     for number in range(200):
-        log.add([_entry(number)])
+        log.add([_made(number)])
         log.flush()
     size, rows = log.spooled()
     assert limit < size < limit + 1000
     assert log.dropped == 200 - rows > 0
     with pytest.raises(SpoolError, match="full"):
-        log.put(_entry(999))
+        log.put(_made(999))
     RAW.create_all(database)
     log.stop(SLACK)
     assert len(_ids(database)) == rows
@@ -191,7 +196,7 @@ def test_entries_in_memory_are_bounded_in_bytes_while_the_disk_cannot_be_written
     log = PredictionLog(tmp_path / "spool", database, 2**20)
     # Without its threads nothing reaches the disk.
     for number in range(200):
-        log.add([_entry(number)])
+        log.add([_made(number)])
     assert 100 < log.dropped < 150
     log.start()
     log.stop(SLACK)
@@ -211,17 +216,18 @@ def test_refused_entries_take_a_bounded_part_of_the_spools_limit(tmp_path, datab
     refused.write_bytes(b"".join(faulty) * 2)
     log = PredictionLog(tmp_path / "spool", database, 20_000)
     with pytest.raises(SpoolError, match="full"):
-        log.put(_entry(999))
+        log.put(_made(999))
     log.start()
     log.stop(SLACK)
 
 
-def test_numbers_beyond_64_bits_are_logged(tmp_path, database):
-    log = PredictionLog(tmp_path / "spool", database, 2**20)
-    log.start()
-    log.add([_entry(1, row={"area": 10**25})])
-    log.stop(SLACK)
-    assert _ids(database) == [1]
+def test_numbers_beyond_64_bits_are_logged(lab):
+    lab.publish("houses")
+    service = lab.serve()
+    made = service.predict()["prediction_ids"][0]
+    key = {"lot": 10**25, "house": 2**64 - 1}
+    service.http.post("/feedback", json={"prediction_id": made, "actual": 5, "group_key": key})
+    service.wait(lambda: [f.group_key for f in lab.feedback()] == [{"lot": 1e25, "house": 2**64 - 1}])
 
 
 def test_an_unusable_spool_is_an_error_at_the_start(tmp_path, database):
@@ -234,7 +240,7 @@ def test_large_logs_are_stored_completely(tmp_path, database):
     log = PredictionLog(tmp_path / "spool", database, 2**26)
     log.start()
     for start in range(0, 12_000, 3000):
-        log.add([_entry(n) for n in range(start, start + 3000)])
+        log.add([_made(n) for n in range(start, start + 3000)])
         time.sleep(0.01)
     log.stop(SLACK)
     assert _ids(database) == list(range(12_000))

@@ -1,0 +1,168 @@
+"""The servers that the bench compares, each with one process for its requests.
+
+- lab:      the service as shipped: the rows are checked, logged, counted and compared with the training rows for drift.
+- constant: a FastAPI route that parses the body and answers a constant. No service in Python can cost much less.
+- asgi:     a bare ASGI application that answers a constant.
+- pandas:   what people write: FastAPI, a pydantic model, a DataFrame, a pickled pipeline.
+- mlflow:   `mlflow models serve` of the same pipeline.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import orjson
+
+from mlops_lab.contract import Contract
+from mlops_lab.local.processes import Process, free_ports
+
+_UVICORN = """
+import sys, uvicorn
+def serve(app):
+    uvicorn.run(app, port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False, log_level="error")
+"""
+_CONSTANT = """
+from fastapi import FastAPI, Request
+app = FastAPI()
+@app.post("/")
+async def constant(request: Request):
+    await request.json()
+    return {"predictions": [True]}
+serve(app)
+"""
+_ASGI = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+serve(app)
+"""
+_PANDAS = """
+import json, pickle
+import pandas
+from fastapi import FastAPI
+from pydantic import create_model
+pipeline = pickle.load(open(sys.argv[2], "rb"))
+types = json.loads(sys.argv[3])
+Row = create_model("Row", **{name: (int if kind == "integer" else str, ...) for name, kind in types.items()})
+Rows = create_model("Rows", rows=(list[Row], ...))
+app = FastAPI()
+@app.post("/")
+def predict(body: Rows):
+    frame = pandas.DataFrame([row.model_dump() for row in body.rows])
+    return {"probabilities": pipeline.predict_proba(frame)[:, 1].tolist()}
+serve(app)
+"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server, and how it is asked.
+
+    request: the body for raw rows.
+    answer:  the probabilities in a reply's body, one a row; None when it answers a constant.
+    """
+
+    process: Process
+    path: str
+    request: Callable[[list[dict[str, Any]]], bytes]
+    answer: Callable[[bytes], list[float]] | None
+    content_type: str = "application/json"
+
+    @property
+    def name(self) -> str:
+        return self.process.name
+
+
+def peers(contract: Contract, pipeline: Any, home: Path) -> list[Peer]:
+    """Every server of the comparison. `home` has the lab's champion; the pickled pipeline is written there."""
+    pickled = home / "pipeline.pickle"
+    pickled.write_bytes(cloudpickle.dumps(pipeline))
+    types = orjson.dumps({feature.name: feature.type for feature in contract.features}).decode()
+    model = _mlflow_model(pipeline, home)
+    lab, constant, asgi, pandas, mlflow = free_ports(5)
+    serve = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--env-manager",
+        "local",
+        "--model-uri",
+        model,
+    ]
+    # It starts uvicorn by name.
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return [
+        Peer(lab_process("lab", home, lab), "/predict", _lab_rows, _lab_answer),
+        Peer(_python("constant", _CONSTANT, constant), "/", _lab_rows, None),
+        Peer(_python("asgi", _ASGI, asgi), "/", _lab_rows, None),
+        Peer(_python("pandas", _PANDAS, pandas, pickled, types), "/", _all_rows, _pandas_answer),
+        Peer(
+            Process("mlflow", [*serve, "--port", str(mlflow)], path, _url(mlflow)),
+            "/invocations",
+            _split_rows,
+            _mlflow_answer,
+        ),
+    ]
+
+
+def lab_process(name: str, home: Path, port: int, code: str = "") -> Process:
+    """The prediction service, or a variant of it that this code starts."""
+    # Each replica has a subfolder of the spool, but the models are downloaded to one folder.
+    variables = {
+        "LAB_HOME": str(home),
+        "LAB_DEFAULT_USE_CASE": "bench",
+        "LAB_INFERENCE_MODELS": str(home / f"models-{name}"),
+    }
+    command = [sys.executable, *(["-c", code] if code else ["-m", "inference"]), "--port", str(port)]
+    return Process(name, command, variables, _url(port), "/ready")
+
+
+def _python(name: str, code: str, port: int, *arguments: Any) -> Process:
+    command = [sys.executable, "-c", _UVICORN + code, str(port), *map(str, arguments)]
+    return Process(name, command, url=_url(port), health="/docs")
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _mlflow_model(pipeline: Any, home: Path) -> str:
+    import mlflow.sklearn
+
+    folder = str(home / "mlflow-model")
+    mlflow.sklearn.save_model(
+        pipeline, folder, pyfunc_predict_fn="predict_proba", serialization_format="cloudpickle"
+    )
+    return folder
+
+
+def _lab_rows(rows: list[dict[str, Any]]) -> bytes:
+    return orjson.dumps(rows[0]) if len(rows) == 1 else _all_rows(rows)
+
+
+def _all_rows(rows: list[dict[str, Any]]) -> bytes:
+    return orjson.dumps({"rows": rows})
+
+
+def _split_rows(rows: list[dict[str, Any]]) -> bytes:
+    data = [list(row.values()) for row in rows]
+    return orjson.dumps({"dataframe_split": {"columns": list(rows[0]), "data": data}})
+
+
+def _lab_answer(body: bytes) -> list[float]:
+    return [found["true"] for found in orjson.loads(body)["probabilities"]]
+
+
+def _pandas_answer(body: bytes) -> list[float]:
+    return orjson.loads(body)["probabilities"]
+
+
+def _mlflow_answer(body: bytes) -> list[float]:
+    return [found[1] for found in orjson.loads(body)["predictions"]]

@@ -1,0 +1,90 @@
+"""The bench's figures: printed, and written with their plot into docs/performance.md."""
+
+import os
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from measure import Cost
+from parts import Parts
+
+from mlops_lab.settings import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "performance.md"
+PLOT = REPOSITORY / "docs" / "images" / "performance.png"
+BEGIN, END = "<!-- written by make bench -->", "<!-- end of what make bench writes -->"
+NAMES = {
+    "lab": "the lab, as shipped",
+    "constant": "FastAPI route that parses the body and answers a constant",
+    "asgi": "bare ASGI, answers a constant",
+    "pandas": "FastAPI, pydantic, DataFrame, pickle",
+    "mlflow": "`mlflow models serve`",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """costs: rows in a request → server → cost. own: rows in a request → cost of the model's own run."""
+
+    costs: dict[int, dict[str, Cost]]
+    own: dict[int, Cost]
+    parts: Parts
+
+
+def write(result: Result) -> None:
+    """Prints the tables, and replaces those of docs/performance.md and its plot."""
+    lines = _lines(result)
+    print("\n".join(lines))
+    text = PAGE.read_text()
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    PAGE.write_text(head + "\n\n".join([BEGIN, "\n".join(lines), END]) + tail)
+    _plot(result)
+
+
+def _lines(result: Result) -> list[str]:
+    lines = [f"Measured on {datetime.now(UTC):%Y-%m-%d}: {_machine()}."]
+    for n, costs in result.costs.items():
+        lab, model = costs["lab"].median_cpu, result.own[n].median_cpu
+        lines += ["", f"**{n:,} row{'s' * (n > 1)} in a request**", ""]
+        lines += ["| server | CPU, µs | ± | reply after, µs | requests a second of one core, lab = 1 |"]
+        lines += ["|---|---|---|---|---|"]
+        lines += [
+            f"| {NAMES[name]} | {cost.median_cpu:,.0f} | {cost.spread:.0%} | {cost.median_lapse:,.0f} "
+            f"| {lab / cost.median_cpu:.3g} |"
+            for name, cost in costs.items()
+        ]
+        lines += [f"| the model's own run | {model:,.0f} | {result.own[n].spread:.0%} | | |"]
+        lines += ["", f"Beyond the model's own run, the lab needs {(lab - model) / n:,.0f} µs a row."]
+    found = result.parts
+    counting = f"Of one request, counting takes {found.metrics:.1f} µs and drift {found.drift:.1f} µs."
+    lines += ["", f"{counting} With FastAPI's own routes it needs {found.routes:.2f} times the CPU."]
+    return lines
+
+
+def _machine() -> str:
+    """The processor, the cores and the versions that the figures depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpu = names[0] if names else platform.machine()
+    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+
+
+def _plot(result: Result) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(result.costs), figsize=(10, 2.8), sharey=True, layout="constrained")
+    for panel, (n, costs) in zip(axes, result.costs.items(), strict=True):
+        names = [NAMES[name].replace("`", "") for name in costs]
+        values = [cost.median_cpu / n for cost in costs.values()]
+        bars = panel.barh(names, values, color=["tab:blue"] + ["tab:gray"] * (len(names) - 1))
+        panel.bar_label(bars, [f"{value:,.3g}" for value in values], padding=3)
+        panel.set(xscale="log", title=f"{n:,} row{'s' * (n > 1)} in a request", xlabel="µs of CPU a row")
+        panel.margins(x=0.2)
+        panel.invert_yaxis()
+    figure.savefig(PLOT, dpi=110)
