@@ -94,7 +94,7 @@ def test_a_service_that_is_away_for_half_a_minute(stack, survives, service):
 @slow
 def test_a_worker_that_needs_more_memory_than_it_has(stack, survives):
     """The kernel kills a process of it, as a rule the training."""
-    survives("worker out of memory", lambda: short_of_memory(stack, "airflow-worker", 32))
+    survives("worker out of memory", lambda: short_of_memory(stack, "airflow-worker"))
 
 
 LOGS = "/opt/airflow/logs/dag_id=flats_training"
