@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from sqlalchemy import Engine
 from starlette.routing import Route
 
-from inference import alert_notes, explain, feedback, predict, routes
+from inference import alert_notes, explain, feedback, invocations, predict, routes, v2
 from inference.body import Intake
 from inference.champions import Champions
 from inference.endpoint import Endpoint, Shortcut
@@ -47,6 +47,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     answer_predict = Endpoint(service, "predict", predict.respond, quick=True)
     answer_explain = Endpoint(service, "explain", explain.respond)
     answer_feedback = Endpoint(service, "feedback", feedback.respond)
+    answer_invocations = Endpoint(service, "invocations", invocations.respond, accepted=invocations.ACCEPTED)
 
     app = FastAPIOffline(
         title="MLOps lab: inference",
@@ -59,11 +60,15 @@ def create_app(settings: InferenceSettings) -> FastAPI:
             Route("/explain/{use_case}", answer_explain, methods=["POST"]),
             Route("/explain", answer_explain, methods=["POST"]),
             Route("/feedback", answer_feedback, methods=["POST"]),
+            Route("/invocations/{use_case}", answer_invocations, methods=["POST"]),
+            Route("/invocations", answer_invocations, methods=["POST"]),
+            *v2.infer_routes(service),
         ],
         lifespan=_lifespan(service, database),
         redoc_url=None,
     )
     app.include_router(routes.router(service))
+    app.include_router(v2.router(service))
     app.include_router(alert_notes.router(intake, database))
     # FastAPI's own way to replace the document is to replace this method.
     app.openapi = LiveOpenApi(app, champions, settings.default_use_case)  # pyrefly: ignore[method-assign]
@@ -103,8 +108,8 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _refuse(_request: Request, error: Exception) -> Response:
-    return refusal(error)
+def _refuse(request: Request, error: Exception) -> Response:
+    return v2.refuse(error) if request.url.path.startswith(f"{v2.PREFIX}/") else refusal(error)
 
 
 def _fail(_request: Request, error: Exception) -> Response:

@@ -1,5 +1,7 @@
 """The body of a request: read with limits, parsed, and turned into rows."""
 
+import contextlib
+import json
 from typing import Any
 
 import orjson
@@ -7,6 +9,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from inference.errors import BadBody, Busy, TooLarge, WrongContentType, problem
+
+JSON, CSV = "application/json", "text/csv"
 
 # Values of JSON in a body. Each takes up to 100 bytes of memory, however few bytes it has in the body: an empty list
 # has two. The largest request of good rows has less than half as many.
@@ -21,21 +25,34 @@ class Intake:
         self._limit, self._total = limit, total
         self._held = 0
 
-    async def read(self, headers: list[tuple[bytes, bytes]], receive: Receive, body: bytearray) -> None:
-        """Fills `body` with that of a JSON request of ASGI; it counts as held until `release` is called.
+    async def read(
+        self,
+        headers: list[tuple[bytes, bytes]],
+        receive: Receive,
+        body: bytearray,
+        accepted: tuple[str, ...] = (JSON,),
+    ) -> str:
+        """Fills `body` with that of an ASGI request, and returns its content type without parameters.
+
+        The body counts as held until `release` is called. accepted: the content types that the caller can read;
+        among them "" for none.
 
         Raises `WrongContentType`, `TooLarge`, `Busy`, or Starlette's `ClientDisconnect`.
         """
-        content_type, length = b"", 0
+        content_type, length, from_a_page = "", 0, False
         for name, value in headers:
             if name == b"content-type":
-                content_type = value
+                content_type = value.decode("latin-1").partition(";")[0].strip().lower()
             elif name == b"content-length":
                 # The server has checked that it is a number. A chunked body has none.
                 length = int(value)
-        # A page in a browser can send any other type to 127.0.0.1 without its owner's consent.
-        if not content_type.lower().startswith(b"application/json"):
-            raise WrongContentType("send JSON, with the header Content-Type: application/json")
+            elif name == b"origin":
+                from_a_page = True
+        # A page in a browser can send text/plain, the types of forms and no type at all to 127.0.0.1 without its
+        # owner's consent. Its browser adds where it comes from.
+        if content_type not in accepted or (from_a_page and not content_type):
+            names = " or ".join(filter(None, accepted))
+            raise WrongContentType(f"send the body with the header Content-Type: {names}")
         self._check(length)
         more = True
         while more:
@@ -48,6 +65,7 @@ class Intake:
                 raise Busy("too many large requests at once; try again in a second")
             self._held += len(part)
             body += part
+        return content_type
 
     def release(self, body: bytearray) -> None:
         """Ends what `read` began, whether it raised or not."""
@@ -78,8 +96,20 @@ def parse(body: bytearray) -> Any:
         ) from None
 
 
-def rows_of(value: Any, limit: int) -> list[dict[str, Any]]:
-    """The rows in a parsed body: one object, or `{"rows": [...]}`. Raises `ContractError`, `TooLarge`."""
+def parse_with_nan(body: bytearray) -> Any:
+    """The same, and NaN may be a value, which is no JSON: clients in Python write it for a missing number."""
+    try:
+        return parse(body)
+    except BadBody:
+        if b"NaN" not in body:
+            raise
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(body)
+        raise
+
+
+def rows_of(value: Any) -> list[dict[str, Any]]:
+    """The rows in a parsed body: one object, or `{"rows": [...]}`. Raises `ContractError`."""
     if not isinstance(value, dict):
         raise problem("", "type", 'the body must be one row (an object) or {"rows": [...]}')
     if "rows" not in value:
@@ -90,8 +120,6 @@ def rows_of(value: Any, limit: int) -> list[dict[str, Any]]:
         raise problem(str(other)[:60], "unknown", 'is not expected beside "rows"')
     if not isinstance(rows, list) or not rows:
         raise problem("rows", "type", "must be a list of at least one row")
-    if len(rows) > limit:
-        raise TooLarge(f"{len(rows)} rows; at most {limit} are taken in one request, send several")
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
             raise problem("", "type", "a row must be an object", index)

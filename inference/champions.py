@@ -134,6 +134,17 @@ class Champions:
     def served(self) -> list[Champion]:
         return sorted(self._served.values(), key=lambda champion: champion.use_case)
 
+    def check_ready(self) -> dict[str, int]:
+        """Use case → served version. Raises `NoChampionError` when none is served, or when one may be missing."""
+        # A new replica that serves the first of three champions must not get requests for the others.
+        if not self.looked:
+            raise NoChampionError(f"{self.not_looked}; try again shortly")
+        if served := {champion.use_case: champion.version.version for champion in self.served()}:
+            return served
+        faults = [f"{status.use_case} {status.error}" for status in self.status() if status.error]
+        why = f" ({'; '.join(faults)})" if faults else ""
+        raise NoChampionError(f"no champion is served yet{why}; try again after a training")
+
     def status(self) -> list[Status]:
         """Every registered use case, by name."""
         names = sorted(self._known | self._served.keys() | self._failures.keys())

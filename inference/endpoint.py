@@ -14,8 +14,10 @@ from urllib.parse import parse_qs
 
 import orjson
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from inference.body import JSON
 from inference.champions import Champion
 from inference.errors import kind_of, refusal
 from inference.metrics import UNKNOWN
@@ -29,55 +31,82 @@ SMALL_BODY = 16 * 1024
 
 @dataclass
 class Call:
-    """One request to a model. `/feedback` names its use case in the body, and sets it again."""
+    """One request to a model. `/feedback` names its use case in the body, and sets it again.
+
+    path:         the values in the path, by name.
+    content_type: of the body, without parameters.
+    """
 
     use_case: str
-    query: bytes
+    scope: Scope
+    path: dict[str, str]
+    content_type: str = ""
     body: bytearray = field(default_factory=bytearray)
+
+    def header(self, name: str) -> str | None:
+        """A header's value. name: in lower case."""
+        wanted = name.encode()
+        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == wanted), None)
 
     def parameter(self, name: str) -> str | None:
         """The last value of a query parameter."""
-        found = parse_qs(self.query.decode("latin-1"), keep_blank_values=True).get(name)
+        query = self.scope["query_string"].decode("latin-1")
+        found = parse_qs(query, keep_blank_values=True).get(name)
         return found[-1] if found else None
 
 
 @dataclass(frozen=True)
 class Reply:
-    """The model's answer. `content` becomes the JSON body; the other fields are for the metrics."""
+    """The model's answer. `content` becomes the body; `rows` is for the metrics.
+
+    content: what becomes JSON, or the bytes of another content type.
+    """
 
     champion: Champion
-    content: dict[str, Any]
+    content: dict[str, Any] | bytes
     rows: int = 0
     status: int = 200
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Endpoint:
     """The ASGI application of one kind of request.
 
-    kind:    its label in the metrics.
-    respond: makes the reply; raises typed errors. It runs in a worker thread.
-    quick:   `respond` runs on the event loop when the body is small.
+    kind:     its label in the metrics.
+    respond:  makes the reply; raises typed errors. It runs in a worker thread.
+    quick:    `respond` runs on the event loop when the body is small.
+    accepted: the content types of the body.
+    refuse:   makes the reply for an error.
     """
 
     def __init__(
-        self, service: Service, kind: str, respond: Callable[[Service, Call], Reply], quick: bool = False
+        self,
+        service: Service,
+        kind: str,
+        respond: Callable[[Service, Call], Reply],
+        *,
+        quick: bool = False,
+        accepted: tuple[str, ...] = (JSON,),
+        refuse: Callable[[Exception], Response] = refusal,
     ):
-        self._service = service
         self.kind = kind
-        self._respond = respond
-        self._quick = quick
+        self._service, self._respond, self._refuse = service, respond, refuse
+        self._quick, self._accepted = quick, accepted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """For Starlette's router, which has matched the path and is inside of the middleware."""
-        await self.answer(scope, receive, send, scope["path_params"].get("use_case"))
+        await self.answer(scope, receive, send, scope["path_params"])
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send, use_case: str | None) -> None:
-        """Reads the request, makes the reply, counts it and sends it. use_case: None for the default one."""
+    async def answer(self, scope: Scope, receive: Receive, send: Send, path: dict[str, str]) -> None:
+        """Reads the request, makes the reply, counts it and sends it. path: the values in the path, by name."""
         started = time.perf_counter()
         service = self._service
-        call = Call(use_case or service.settings.default_use_case, scope["query_string"])
+        call = Call(path.get("use_case") or service.settings.default_use_case, scope, path)
         try:
-            await service.intake.read(scope["headers"], receive, call.body)
+            call.content_type = await service.intake.read(
+                scope["headers"], receive, call.body, self._accepted
+            )
             if self._quick and len(call.body) <= SMALL_BODY:
                 reply, body = self._made(call)
             else:
@@ -86,7 +115,7 @@ class Endpoint:
             # The client has closed the connection, so there is nobody to reply to.
             return
         except Exception as error:
-            response = refusal(error)
+            response = self._refuse(error)
             status, rows, headers, body = response.status_code, 0, response.raw_headers, response.body
             if status == 500:
                 logger.exception("%s %s failed", self.kind, call.use_case)
@@ -95,8 +124,9 @@ class Endpoint:
         else:
             champion, status, rows = reply.champion, reply.status, reply.rows
             headers = [
-                (b"content-type", b"application/json"),
+                (b"content-type", reply.content_type.encode()),
                 (b"content-length", str(len(body)).encode()),
+                *((name.encode(), value.encode()) for name, value in reply.headers),
             ]
             name, version = champion.use_case, champion.label
         finally:
@@ -108,7 +138,7 @@ class Endpoint:
 
     def _made(self, call: Call) -> tuple[Reply, bytes]:
         reply = self._respond(self._service, call)
-        return reply, orjson.dumps(reply.content)
+        return reply, reply.content if isinstance(reply.content, bytes) else orjson.dumps(reply.content)
 
     def _labels(self, use_case: str) -> tuple[str, str]:
         """(use case, served version) as labels. Text of a request must never become a label."""
@@ -130,6 +160,6 @@ class Shortcut:
         post = scope["type"] == "http" and scope["method"] == "POST"
         # A path that ends in a slash doesn't match; the router redirects it.
         if post and (found := self._path.fullmatch(scope["path"])):
-            await self._endpoint.answer(scope, receive, send, found[1])
+            await self._endpoint.answer(scope, receive, send, {"use_case": found[1]} if found[1] else {})
         else:
             await self._app(scope, receive, send)

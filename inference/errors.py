@@ -23,6 +23,12 @@ class UnknownUseCase(RequestError):
     status, kind = 404, "unknown_use_case"
 
 
+class UnknownVersion(RequestError):
+    """Another version of the model is served."""
+
+    status, kind = 404, "unknown_version"
+
+
 class UnknownFeature(RequestError):
     """The model has no such category."""
 

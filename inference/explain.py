@@ -14,7 +14,7 @@ def respond(service: Service, call: Call) -> Reply:
     """Base value and contributions of one row; they add up to what is explained."""
     champion = service.champions.get(call.use_case)
     contract, predictor = champion.contract, champion.predictor
-    rows = rows_of(parse(call.body), service.settings.inference_max_rows)
+    rows = rows_of(parse(call.body))
     if len(rows) > 1:
         raise problem("rows", "length", "one row is explained in a request")
     matrix = contract.encode(contract.read(rows))

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,43 +10,73 @@ import numpy as np
 from inference.body import check_values, parse, rows_of
 from inference.champions import Champion
 from inference.endpoint import Call, Reply
+from inference.errors import TooLarge
 from inference.log_entries import prediction_entries
 from inference.service import Service
 
 
-def respond(service: Service, call: Call) -> Reply:
-    """Predicts the rows of a body by the use case's champion, logs them, and counts them for drift.
+@dataclass(frozen=True)
+class Predictions:
+    """What was predicted and logged for n rows.
 
-    Raises `BadBody`, `TooLarge`, `ContractError`, `NoChampionError`, `UnknownUseCase`, `ModelError`.
+    probabilities: classifiers: for each row, by the class; else None.
     """
-    champion, rows, matrix = _read(service, call)
-    contract = champion.contract
-    result = champion.predictor.predict_encoded(matrix)
+
+    champion: Champion
+    ids: list[str]
+    values: list[Any]
+    probabilities: list[dict[str, float]] | None
+
+
+def respond(service: Service, call: Call) -> Reply:
+    """The reply to rows as JSON. Raises `BadBody`, `TooLarge`, `UnknownUseCase` and what `predict` raises."""
+    found = _predict_json(service, call)
+    champion = found.champion
+    content: dict[str, Any] = {
+        "predictions": found.values,
+        "model": champion.name,
+        "prediction_ids": found.ids,
+    }
+    if found.probabilities is not None:
+        content["probabilities"] = found.probabilities
+    if champion.contract.task == "binary":
+        content["threshold"] = champion.contract.threshold
+    return Reply(champion, content, len(found.ids))
+
+
+def predict(service: Service, champion: Champion, rows: list[dict[str, Any]]) -> Predictions:
+    """Predicts raw rows (JSON types) and logs them. Raises `TooLarge`, `ContractError`, `ModelError`."""
+    limit = service.settings.inference_max_rows
+    if len(rows) > limit:
+        raise TooLarge(f"{len(rows)} rows; at most {limit} are taken in one request, send several")
+    if decoded := champion.decoder.take(rows):
+        return _predict(service, champion, decoded.rows, decoded.matrix)
+    typed = champion.contract.read(rows)
+    return _predict(service, champion, typed, champion.contract.encode(typed))
+
+
+def _predict_json(service: Service, call: Call) -> Predictions:
+    check_values(call.body)
+    champion = service.champions.find(call.use_case)
+    decoded = champion.decoder.decode(call.body) if champion else None
+    if champion and decoded and len(decoded.rows) <= service.settings.inference_max_rows:
+        return _predict(service, champion, decoded.rows, decoded.matrix)
+    # What is wrong with the body comes before what is wrong with the use case.
+    rows = rows_of(parse(call.body))
+    return predict(service, service.champions.get(call.use_case), rows)
+
+
+def _predict(service: Service, champion: Champion, rows: list[Any], matrix: np.ndarray) -> Predictions:
+    """Predicts typed and encoded rows, logs them, and counts them for drift."""
+    found = champion.predictor.predict_encoded(matrix)
     champion.drift.add(matrix)
     probabilities = None
-    if result.probabilities is not None:
-        probabilities = [dict(zip(contract.classes, row, strict=True)) for row in result.probabilities]
+    if found.probabilities is not None:
+        classes = champion.contract.classes
+        probabilities = [dict(zip(classes, row, strict=True)) for row in found.probabilities]
     ids = _new_ids(len(rows))
-    service.log.add(prediction_entries(champion, ids, rows, result.values, probabilities))
-    content: dict[str, Any] = {"predictions": result.values, "model": champion.name, "prediction_ids": ids}
-    if probabilities is not None:
-        content["probabilities"] = probabilities
-    if contract.task == "binary":
-        content["threshold"] = contract.threshold
-    return Reply(champion, content, len(rows))
-
-
-def _read(service: Service, call: Call) -> tuple[Champion, list[Any], np.ndarray]:
-    """(champion, typed rows, encoded rows)."""
-    check_values(call.body)
-    limit = service.settings.inference_max_rows
-    champion = service.champions.find(call.use_case)
-    if champion and (decoded := champion.decoder.decode(call.body)) and len(decoded.rows) <= limit:
-        return champion, decoded.rows, decoded.matrix
-    rows = rows_of(parse(call.body), limit)
-    champion = service.champions.get(call.use_case)
-    typed = champion.contract.read(rows)
-    return champion, typed, champion.contract.encode(typed)
+    service.log.add(prediction_entries(champion, ids, rows, found.values, probabilities))
+    return Predictions(champion, ids, found.values, probabilities)
 
 
 def _new_ids(n: int) -> list[str]:

@@ -11,7 +11,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from inference.errors import ReloadDisabled, UnknownFeature, WrongToken
 from inference.openapi import refusals
 from inference.service import Service
-from mlops_lab.errors import NoChampionError
 from mlops_lab.features import SCHEMA_VALUES, TEXT_LIMIT, Category
 
 # Encoded training rows: no reply has them, for they may be rows of persons.
@@ -37,6 +36,10 @@ def router(service: Service) -> APIRouter:
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
+    @routes.get("/ping", summary="The same, for clients of MLflow's scoring server", tags=["service"])
+    async def ping() -> dict[str, str]:
+        return {"status": "ok"}
+
     @routes.get(
         "/ready",
         summary="Whether the champions are served; 503 when none is",
@@ -44,15 +47,7 @@ def router(service: Service) -> APIRouter:
         responses=refusals(503),
     )
     async def ready() -> dict[str, Any]:
-        # A new replica that serves the first of three champions must not get requests for the others.
-        if not champions.looked:
-            raise NoChampionError(f"{champions.not_looked}; try again shortly")
-        served = {champion.use_case: champion.version.version for champion in champions.served()}
-        if not served:
-            faults = [f"{status.use_case} {status.error}" for status in champions.status() if status.error]
-            why = f" ({'; '.join(faults)})" if faults else ""
-            raise NoChampionError(f"no champion is served yet{why}; try again after a training")
-        return {"status": "ready", "models": served}
+        return {"status": "ready", "models": champions.check_ready()}
 
     @routes.get("/metrics", summary="Prometheus metrics", tags=["service"], response_class=Response)
     def metrics() -> Response:

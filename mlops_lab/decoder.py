@@ -1,4 +1,4 @@
-"""Rows of JSON, decoded, checked and encoded by a schema that is compiled from the contract.
+"""Rows, decoded, checked and encoded by a schema that is compiled from the contract.
 
 It takes only rows that `Contract.read` leaves as they are: numbers as numbers, texts without spaces around them, days
 as `YYYY-MM-DD`. `Contract.read` does everything else, also every error, so that no rule stands here a second time.
@@ -52,6 +52,7 @@ class Decoder:
         )
         many: Any = msgspec.defstruct("Rows", [("rows", list[row])], forbid_unknown_fields=True)
         self._one, self._many = msgspec.json.Decoder(row), msgspec.json.Decoder(many)
+        self._rows: Any = list[row]
         self._codes = [
             (index, _Codes(feature, missing))
             for index, feature in enumerate(features)
@@ -60,19 +61,29 @@ class Decoder:
         self._numbers = [index for index, feature in enumerate(features) if isinstance(feature, Number)]
         self._missing_numbers = frozenset(_numbers(missing))
         words = missing & {"true", "false"} and any(isinstance(feature, Boolean) for feature in features)
+        self._off = bool(words)
         # A feature of the name `rows` can't be told from a list of rows.
-        self._off = bool(words) or any(feature.name == "rows" for feature in features)
+        self._ambiguous = any(feature.name == "rows" for feature in features)
 
     def decode(self, body: bytes | bytearray) -> Decoded | None:
         """The rows in a body of JSON: one object, or `{"rows": [...]}`.
 
         None when `Contract.read` has to read them: because they break a rule, or because it must change a value.
         """
-        if self._off:
+        if self._off or self._ambiguous:
             return None
         try:
             rows = self._many.decode(body).rows if _MANY.match(body) else [self._one.decode(body)]
             return self._encoded(rows, negative_zeros=b"-0" in body) if rows else None
+        except (_ToRead, msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+    def take(self, rows: list[dict[str, Any]]) -> Decoded | None:
+        """The same for raw rows that are no JSON any more; their values have JSON types."""
+        if self._off or not rows:
+            return None
+        try:
+            return self._encoded(msgspec.convert(rows, self._rows), negative_zeros=True)
         except (_ToRead, msgspec.MsgspecError, ValueError, RecursionError):
             return None
 
