@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from inference.champions import Champion, Champions
 from inference.feedback import MAX_KEYS
+from inference.tensors import TYPES, input_type
 from mlops_lab.contract import Contract
 from mlops_lab.features import TEXT_LIMIT, Boolean
 
@@ -46,6 +47,8 @@ class LiveOpenApi:
             schemas[f"{name}_explanation"] = _explanation(contract)
             paths[f"/predict/{name}"] = {"post": _predict(champion, f"predict_{name}")}
             paths[f"/explain/{name}"] = {"post": _explain(champion)}
+            paths[f"/v2/models/{name}/infer"] = {"post": _infer(champion)}
+            paths[f"/invocations/{name}"] = {"post": _invocations(champion)}
             if name == self._default:
                 paths["/predict"] = {"post": _predict(champion, "predict")}
         for path, operations in paths.items():
@@ -79,6 +82,59 @@ def _predict(champion: Champion, operation: str) -> dict[str, Any]:
         "requestBody": _body({"oneOf": [row, many]}, contract.example),
         "responses": {
             "200": _reply("Predictions, in the order of the rows", f"{name}_predictions"),
+            **_PREDICT_ERRORS,
+        },
+    }
+
+
+def _infer(champion: Champion) -> dict[str, Any]:
+    name, contract = champion.use_case, champion.contract
+    tensor = {
+        "type": "object",
+        "required": ["name", "datatype", "shape", "data"],
+        "properties": {
+            "name": {"type": "string", "enum": [feature.name for feature in contract.features]},
+            "datatype": {"type": "string", "enum": list(TYPES)},
+            "shape": {"type": "array", "items": {"type": "integer"}},
+            "data": {"type": "array"},
+        },
+    }
+    inputs = {"type": "array", "minItems": 1, "items": tensor}
+    schema = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {"inputs": inputs, "id": {"type": ["string", "null"]}},
+    }
+    example = [
+        {"name": f.name, "datatype": input_type(f), "shape": [1], "data": [f.example]}
+        for f in contract.features
+    ]
+    return {
+        "tags": ["Open Inference Protocol"],
+        "operationId": f"infer_{name}",
+        "summary": f"{contract.title} (version {champion.label})",
+        "description": "One input for each field. Tensors may also follow in binary form.",
+        "requestBody": _body(schema, {"inputs": example}),
+        "responses": {
+            "200": {"description": "Outputs", **_ANY_JSON},
+            **_INFER_ERRORS,
+        },
+    }
+
+
+def _invocations(champion: Champion) -> dict[str, Any]:
+    name, contract = champion.use_case, champion.contract
+    row = {"$ref": f"{_REF}{name}"}
+    rows = {"type": "array", "minItems": 1, "items": row}
+    schema = {"type": "object", "required": ["dataframe_records"], "properties": {"dataframe_records": rows}}
+    return {
+        "tags": ["predict"],
+        "operationId": f"invocations_{name}",
+        "summary": f"The same for clients of MLflow's scoring server: {contract.title}",
+        "description": "Also `dataframe_split`, `inputs`, `instances`, and CSV with a header.",
+        "requestBody": _body(schema, {"dataframe_records": [contract.example]}),
+        "responses": {
+            "200": {"description": "Predictions", **_ANY_JSON},
             **_PREDICT_ERRORS,
         },
     }
@@ -223,5 +279,10 @@ _ERRORS = {
         "No model yet, too busy, or the registry or database does not answer; try again after Retry-After seconds",
         "Refusal",
     ),
+}
+_ANY_JSON: dict[str, Any] = {"content": {"application/json": {}}}
+_INFER_ERRORS = {
+    status: {"description": _ERRORS[status]["description"], **_ANY_JSON}
+    for status in ("400", "404", "413", "415", "422", "503")
 }
 _PREDICT_ERRORS = {status: _ERRORS[status] for status in ("400", "404", "413", "415", "422", "503")}

@@ -8,6 +8,7 @@ import numpy as np
 from inference.body import MAX_VALUES, check_values, parse_with_nan
 from inference.errors import BadBody, TooLarge, problem
 from mlops_lab.errors import ContractError
+from mlops_lab.features import Boolean, Feature, Integer, Number
 
 # A body with tensors in binary form. This header then has the length of the JSON in front of them.
 BINARY = "application/octet-stream"
@@ -82,6 +83,19 @@ def read_request(
     return request, [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
+
+
+def input_type(feature: Feature) -> str:
+    """The datatype that a client should send; others are read as well."""
+    match feature:
+        case Integer():
+            # Only a float can say that a number is unknown.
+            return "INT64" if feature.required else "FP64"
+        case Number():
+            return "FP64"
+        case Boolean():
+            return "BOOL"
+    return "BYTES"
 
 
 def output_tensors(

@@ -19,10 +19,9 @@ from inference.endpoint import Call, Endpoint, Reply
 from inference.errors import UnknownVersion, refusal
 from inference.predict import predict
 from inference.service import Service
-from inference.tensors import BINARY, HEADER_LENGTH, output_tensors, read_request
+from inference.tensors import BINARY, HEADER_LENGTH, input_type, output_tensors, read_request
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError
-from mlops_lab.features import Boolean, Feature, Integer, Number
 
 PREFIX = "/v2"
 _MODELS = ("/v2/models/{use_case}", "/v2/models/{use_case}/versions/{version}")
@@ -135,22 +134,9 @@ def _metadata(champion: Champion) -> dict[str, Any]:
         "name": champion.use_case,
         "versions": [champion.label],
         "platform": "onnxruntime_onnx",
-        "inputs": [{"name": f.name, "datatype": _input_type(f), "shape": [-1]} for f in contract.features],
+        "inputs": [{"name": f.name, "datatype": input_type(f), "shape": [-1]} for f in contract.features],
         "outputs": outputs,
     }
-
-
-def _input_type(feature: Feature) -> str:
-    """The datatype that a client should send; others are read as well."""
-    match feature:
-        case Integer():
-            # Only a float can say that a number is unknown.
-            return "INT64" if feature.required else "FP64"
-        case Number():
-            return "FP64"
-        case Boolean():
-            return "BOOL"
-    return "BYTES"
 
 
 def _output_type(contract: Contract) -> str:

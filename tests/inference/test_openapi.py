@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 import schemathesis
-from schemathesis.checks import negative_data_rejection
+from schemathesis.checks import negative_data_rejection, positive_data_acceptance
 
 from tests.support import models, openapi
 
@@ -24,7 +24,11 @@ def test_every_reply_is_one_that_the_document_has(case):
     response = case.call()
     # The schema has the types, its description the texts that stand for them: both together are what is accepted.
     texts = response.status_code < 300 and _is_valid_by_its_texts(case.path, case.body)
-    case.validate_response(response, excluded_checks=[negative_data_rejection] if texts else [])
+    excluded = [negative_data_rejection] if texts else []
+    if case.path.endswith("/infer"):
+        # A schema can't say that the tensors of a request have as many values as their shapes say.
+        excluded.append(positive_data_acceptance)
+    case.validate_response(response, excluded_checks=excluded)
 
 
 def _is_valid_by_its_texts(path: str, body: Any) -> bool:
@@ -35,7 +39,7 @@ def _is_valid_by_its_texts(path: str, body: Any) -> bool:
     if path == "/feedback":
         target = models.TARGETS[use_case]
         return _reads(target, body.get("actual"))
-    rows = body.get("rows", [body])
+    rows = body.get("rows") or body.get("dataframe_records") or [body]
     return all(
         isinstance(row, dict)
         and {f.name for f in models.FEATURES} == row.keys()
