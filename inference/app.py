@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from starlette.routing import Route
 
 from inference import alert_notes, explain, feedback, invocations, predict, routes, v2
-from inference.body import Intake
+from inference.body import JSON, Intake
 from inference.champions import Champions
 from inference.endpoint import Endpoint, Shortcut
 from inference.errors import RequestError, refusal
@@ -44,7 +44,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     intake = Intake(settings.inference_max_body, settings.inference_max_bodies)
     service = Service(settings, champions, log, metrics, intake, Workers())
 
-    answer_predict = Endpoint(service, "predict", predict.respond, quick=True)
+    answer_predict = Endpoint(service, "predict", predict.respond, quick=(JSON,), accepted=predict.ACCEPTED)
     answer_explain = Endpoint(service, "explain", explain.respond)
     answer_feedback = Endpoint(service, "feedback", feedback.respond)
     answer_invocations = Endpoint(service, "invocations", invocations.respond, accepted=invocations.ACCEPTED)

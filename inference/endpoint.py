@@ -75,7 +75,7 @@ class Endpoint:
 
     kind:     its label in the metrics.
     respond:  makes the reply; raises typed errors. It runs in a worker thread.
-    quick:    `respond` runs on the event loop when the body is small.
+    quick:    `respond` runs on the event loop when the body is small and of one of these types.
     accepted: the content types of the body.
     refuse:   makes the reply for an error.
     """
@@ -86,7 +86,7 @@ class Endpoint:
         kind: str,
         respond: Callable[[Service, Call], Reply],
         *,
-        quick: bool = False,
+        quick: tuple[str, ...] = (),
         accepted: tuple[str, ...] = (JSON,),
         refuse: Callable[[Exception], Response] = refusal,
     ):
@@ -107,7 +107,7 @@ class Endpoint:
             call.content_type = await service.intake.read(
                 scope["headers"], receive, call.body, self._accepted
             )
-            if self._quick and len(call.body) <= SMALL_BODY:
+            if len(call.body) <= SMALL_BODY and call.content_type in self._quick:
                 reply, body = self._made(call)
             else:
                 reply, body = await service.workers.run(self._made, call)

@@ -4,13 +4,12 @@ https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/. Rows come as
 `inputs` or `instances` in JSON, or as CSV with a header. CSV has texts, which are read as `/predict` reads them.
 """
 
-import csv
-import io
 from typing import Any
 
-from inference.body import CSV, JSON, check_values, parse_with_nan
+from inference.body import CSV, JSON, parse_with_nan
+from inference.csv_rows import named, read_csv
 from inference.endpoint import Call, Reply
-from inference.errors import BadBody, problem
+from inference.errors import problem
 from inference.predict import predict
 from inference.service import Service
 
@@ -24,22 +23,6 @@ def respond(service: Service, call: Call) -> Reply:
     found = predict(service, service.champions.get(call.use_case), rows)
     content = {"predictions": found.values, "model": found.champion.name, "prediction_ids": found.ids}
     return Reply(found.champion, content, len(rows))
-
-
-def read_csv(body: bytearray) -> list[dict[str, Any]]:
-    """The rows of a CSV file with a header; every value is a text. Raises `BadBody`, `ContractError`, `TooLarge`."""
-    check_values(body)
-    try:
-        reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
-        header = next(reader, [])
-        lines = [line for line in reader if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadBody(f"the body is not CSV in UTF-8: {error}") from None
-    if len(set(header)) < len(header):
-        raise problem("", "unknown", "the header names a column twice")
-    if not lines:
-        raise problem("", "length", "there must be a header and at least one row")
-    return [_row(header, line, number) for number, line in enumerate(lines)]
 
 
 def _rows(value: Any) -> list[dict[str, Any]]:
@@ -64,7 +47,7 @@ def _split(content: Any) -> list[dict[str, Any]]:
         raise problem("dataframe_split", "unknown", "names a column twice")
     if not isinstance(data, list) or not data or not all(isinstance(row, list) for row in data):
         raise problem("dataframe_split", "type", "must have data, a list of at least one row, each a list")
-    return [_row(columns, row, number) for number, row in enumerate(data)]
+    return [named(columns, row, number) for number, row in enumerate(data)]
 
 
 def _columns(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -79,10 +62,3 @@ def _columns(content: dict[str, Any]) -> list[dict[str, Any]]:
     if len(lengths) != 1 or not lengths.pop():
         raise problem("inputs", "length", "must have the same number of values, at least one, for each field")
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def _row(columns: list[str], values: list[Any], number: int) -> dict[str, Any]:
-    if len(values) != len(columns):
-        message = f"has {len(values)} values, and there are {len(columns)} columns"
-        raise problem("", "length", message, number)
-    return dict(zip(columns, values, strict=True))

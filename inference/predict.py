@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from inference.body import check_values, parse, rows_of
+from inference.arrow import ARROW, PARQUET, read_arrow, read_parquet, write
+from inference.body import CSV, JSON, check_values, parse, rows_of
 from inference.champions import Champion
+from inference.csv_rows import read_csv, write_csv
 from inference.endpoint import Call, Reply
 from inference.errors import TooLarge
 from inference.log_entries import prediction_entries
 from inference.service import Service
+
+# The content types of a body, and of a reply.
+ACCEPTED = (JSON, CSV, ARROW, PARQUET)
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,15 @@ class Predictions:
 
 
 def respond(service: Service, call: Call) -> Reply:
-    """The reply to rows as JSON. Raises `BadBody`, `TooLarge`, `UnknownUseCase` and what `predict` raises."""
-    found = _predict_json(service, call)
+    """The reply to the rows of a body, of any type in `ACCEPTED`.
+
+    Raises `BadBody`, `TooLarge`, `UnknownUseCase`, and what `predict` raises.
+    """
+    found = _predict_json(service, call) if call.content_type == JSON else _predict_table(service, call)
     champion = found.champion
+    if wanted := _wanted(call.header("accept")):
+        table = write_csv(_columns(found)) if wanted == CSV else write(_columns(found), wanted)
+        return Reply(champion, table, len(found.ids), content_type=wanted)
     content: dict[str, Any] = {
         "predictions": found.values,
         "model": champion.name,
@@ -64,6 +75,29 @@ def _predict_json(service: Service, call: Call) -> Predictions:
     # What is wrong with the body comes before what is wrong with the use case.
     rows = rows_of(parse(call.body))
     return predict(service, service.champions.get(call.use_case), rows)
+
+
+def _predict_table(service: Service, call: Call) -> Predictions:
+    champion, limit = service.champions.get(call.use_case), service.settings.inference_max_rows
+    if call.content_type == CSV:
+        return predict(service, champion, read_csv(call.body))
+    read = read_parquet if call.content_type == PARQUET else read_arrow
+    return predict(service, champion, read(call.body, limit))
+
+
+def _wanted(accept: str | None) -> str | None:
+    """The first type of an Accept header that is written here; None for JSON."""
+    names = (part.partition(";")[0].strip().lower() for part in (accept or "").split(","))
+    found = next((name for name in names if name in ACCEPTED), JSON)
+    return None if found == JSON else found
+
+
+def _columns(found: Predictions) -> dict[str, list[Any]]:
+    """The predictions as a table: id, prediction and, for classifiers, a probability for each class."""
+    columns: dict[str, list[Any]] = {"prediction_id": found.ids, "prediction": found.values}
+    for name in found.champion.contract.classes:
+        columns[f"probability_{name}"] = [row[name] for row in found.probabilities or ()]
+    return columns
 
 
 def _predict(service: Service, champion: Champion, rows: list[Any], matrix: np.ndarray) -> Predictions:

@@ -30,7 +30,8 @@ _MODELS = ("/v2/models/{use_case}", "/v2/models/{use_case}/versions/{version}")
 def infer_routes(service: Service) -> list[Route]:
     """`POST …/infer`, which is counted as a request to a model."""
     # A common client sends no content type.
-    infer = Endpoint(service, "infer", respond, quick=True, accepted=(JSON, BINARY, ""), refuse=refuse)
+    types = (JSON, BINARY, "")
+    infer = Endpoint(service, "infer", respond, quick=types, accepted=types, refuse=refuse)
     return [Route(f"{path}/infer", infer, methods=["POST"]) for path in _MODELS]
 
 

@@ -1,0 +1,128 @@
+"""Rows as Arrow streams and Parquet files, in and out. pyarrow is loaded with the first such request.
+
+A column has numbers, booleans, texts (plain or as a dictionary), days or moments. NaN is null.
+"""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from inference.body import MAX_VALUES
+from inference.errors import BadBody, TooLarge, problem
+from inference.inflation import check_message, check_pages
+from mlops_lab.errors import LabError, first_line
+
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
+
+
+def read_arrow(body: bytearray, max_rows: int) -> list[dict[str, Any]]:
+    """The raw rows of a stream. Raises `BadBody`, `TooLarge`, `ContractError`."""
+    import pyarrow
+
+    whole = pyarrow.py_buffer(bytes(body))
+
+    def read() -> Any:
+        messages = pyarrow.ipc.MessageReader.open_stream(whole)
+        _check_rows(sum(check_message(message.metadata.to_pybytes()) for message in messages), max_rows)
+        return pyarrow.ipc.open_stream(whole).read_all()
+
+    return _checked(read, "Arrow stream", max_rows)
+
+
+def read_parquet(body: bytearray, max_rows: int) -> list[dict[str, Any]]:
+    """The raw rows of a file. Raises `BadBody`, `TooLarge`, `ContractError`."""
+    import pyarrow
+    from pyarrow import parquet
+
+    whole = bytes(body)
+    check_pages(whole)
+
+    def read() -> Any:
+        file = parquet.ParquetFile(pyarrow.BufferReader(whole))
+        _check_rows(file.metadata.num_rows, max_rows)
+        _check_values(file.metadata.num_rows, file.metadata.num_columns)
+        # As dictionaries, because a text that every row has would be copied for each of them.
+        texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+        return parquet.read_table(pyarrow.BufferReader(whole), read_dictionary=texts, use_threads=False)
+
+    return _checked(read, "Parquet file", max_rows)
+
+
+def write(columns: dict[str, list[Any]], content_type: str) -> bytes:
+    """The columns as a stream or a file."""
+    import pyarrow
+    from pyarrow import parquet
+
+    table, target = pyarrow.table(columns), io.BytesIO()
+    if content_type == PARQUET:
+        parquet.write_table(table, target)
+    else:
+        with pyarrow.ipc.new_stream(target, table.schema) as stream:
+            stream.write_table(table)
+    return target.getvalue()
+
+
+def _checked(read: Callable[[], Any], what: str, max_rows: int) -> list[dict[str, Any]]:
+    """The rows of the table that `read` reads. Raises `BadBody` when it can't be read."""
+    import pyarrow
+
+    try:
+        table = read()
+        # Offsets that point beyond the body would be read as they are.
+        table.validate(full=True)
+        return _rows(table, max_rows)
+    except LabError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
+        raise BadBody(f"the body is no {what}: {first_line(error)}") from None
+
+
+def _rows(table: Any, max_rows: int) -> list[dict[str, Any]]:
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise problem("", "unknown", "two columns have the same name")
+    _check_rows(len(table), max_rows)
+    _check_values(len(table), len(names))
+    if not len(table):
+        raise problem("", "length", "there must be at least one row")
+    columns = [_values(name, column) for name, column in zip(names, table.columns, strict=True)]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values(name: str, column: Any) -> list[Any]:
+    """A column's values, JSON types."""
+    from pyarrow import float64, string, types
+
+    kind = column.type
+    if types.is_dictionary(kind) and _is_text(kind.value_type):
+        # A text that many rows have stays one object.
+        found: list[Any] = []
+        for chunk in column.chunks:
+            texts = chunk.dictionary.to_pylist()
+            found += [None if index is None else texts[index] for index in chunk.indices.to_pylist()]
+        return found
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return column.cast(string()).to_pylist()
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return [None if value != value else value for value in column.cast(float64()).to_pylist()]
+    if _is_text(kind) or types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind):
+        return column.to_pylist()
+    raise problem(
+        name[:60], "type", f"must be numbers, booleans, texts, days or moments, not {str(kind)[:40]}"
+    )
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind)
+
+
+def _check_rows(rows: int, limit: int) -> None:
+    if rows > limit:
+        raise TooLarge(f"{rows} rows; at most {limit} are taken in one request, send several")
+
+
+def _check_values(rows: int, columns: int) -> None:
+    if rows * columns > MAX_VALUES:
+        raise TooLarge(f"the body has more than {MAX_VALUES} values; send several requests")
