@@ -13,6 +13,8 @@ PYTEST_ARGS ?=
 # Processes that share the tests: by default 3 for all tests, which wait for services, and 2 for the fast ones.
 WORKERS ?=
 ALERTS ?=
+# Some machines set it. Then each of the many processes would compile the lab's modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## lists the targets

@@ -6,7 +6,6 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from gradio_app.events import Events
 from mlops_lab.client import InferenceClient
 from mlops_lab.features import Integer
 from mlops_lab.local.processes import Process
@@ -143,6 +142,8 @@ def test_the_history_of_models_shows_scores_and_reasons(tab, page):
 
 
 def test_the_history_is_drawn_again_only_when_it_has_changed(inference):
+    from gradio_app.events import Events  # Gradio takes two seconds to load, in every worker
+
     events = Events(InferenceClient(inference.url, timeout=PATIENCE))
     *_, plot, _, shown = events.history(("housing", 1), None)
     assert plot.visible
