@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from inference.body import JSON
 from inference.champions import Champion
 from inference.errors import kind_of, refusal
+from inference.log_entries import request_entry
 from inference.metrics import UNKNOWN
 from inference.service import Service
 
@@ -42,6 +43,11 @@ class Call:
     path: dict[str, str]
     content_type: str = ""
     body: bytearray = field(default_factory=bytearray)
+    started: float = field(default_factory=time.perf_counter)
+
+    def milliseconds(self) -> float:
+        """Since the request's headers were read."""
+        return round((time.perf_counter() - self.started) * 1000, 3)
 
     def header(self, name: str) -> str | None:
         """A header's value. name: in lower case."""
@@ -100,7 +106,6 @@ class Endpoint:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, path: dict[str, str]) -> None:
         """Reads the request, makes the reply, counts it and sends it. path: the values in the path, by name."""
-        started = time.perf_counter()
         service = self._service
         call = Call(path.get("use_case") or service.settings.default_use_case, scope, path)
         try:
@@ -120,8 +125,10 @@ class Endpoint:
             if status == 500:
                 logger.exception("%s %s failed", self.kind, call.use_case)
             name, version = self._labels(call.use_case)
-            service.metrics.refused(name, kind_of(error))
+            fault = kind_of(error)
+            service.metrics.refused(name, fault)
         else:
+            fault = None
             champion, status, rows = reply.champion, reply.status, reply.rows
             headers = [
                 (b"content-type", reply.content_type.encode()),
@@ -131,8 +138,11 @@ class Endpoint:
             name, version = champion.use_case, champion.label
         finally:
             service.intake.release(call.body)
-        seconds = time.perf_counter() - started
-        service.metrics.answered(name, version, self.kind, status, seconds, rows)
+        milliseconds = call.milliseconds()
+        service.metrics.answered(name, version, self.kind, status, milliseconds / 1000, rows)
+        if name != UNKNOWN:
+            served = int(version) if version else None
+            service.log.add([request_entry(name, served, self.kind, status, fault, rows, milliseconds)])
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

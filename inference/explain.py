@@ -28,6 +28,7 @@ def respond(service: Service, call: Call) -> Reply:
         "values": dict(zip((f.name for f in contract.features), values[0].tolist(), strict=True)),
         "unit": contract.target.unit if name is None else "probability",
         "model": champion.name,
+        "processing_ms": call.milliseconds(),
     }
     if column is not None and result.probabilities is not None:
         content["class"] = name

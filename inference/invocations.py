@@ -21,7 +21,12 @@ def respond(service: Service, call: Call) -> Reply:
     """Predicts the rows in one of MLflow's forms. Raises as `/predict` does."""
     rows = read_csv(call.body) if call.content_type == CSV else _rows(parse_with_nan(call.body))
     found = predict(service, service.champions.get(call.use_case), rows)
-    content = {"predictions": found.values, "model": found.champion.name, "prediction_ids": found.ids}
+    content = {
+        "predictions": found.values,
+        "model": found.champion.name,
+        "prediction_ids": found.ids,
+        "processing_ms": call.milliseconds(),
+    }
     return Reply(found.champion, content, len(rows))
 
 

@@ -4,15 +4,17 @@ The spool has a line of JSON for each entry. On the way into the database the JS
 parsing and writing it again would cost more than all the rest.
 """
 
+import os
+import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import JSON, Connection, Insert, Text, column, insert, table
 
 from mlops_lab.data.database import now
-from mlops_lab.data.tables import Feedback, Prediction
+from mlops_lab.data.tables import Feedback, Prediction, Request
 from mlops_lab.logs import request_id
 
 if TYPE_CHECKING:
@@ -48,7 +50,22 @@ class FeedbackEntry(msgspec.Struct, tag_field="table", tag="feedback", gc=False)
     received_at: datetime
 
 
-Entry = PredictionEntry | FeedbackEntry
+class RequestEntry(msgspec.Struct, tag_field="table", tag="requests", gc=False):
+    """One request to a model, also a refused or failed one."""
+
+    id: str
+    request_id: str
+    use_case: str
+    version: int | None
+    kind: str
+    status: int
+    error: str | None
+    rows: int
+    milliseconds: float
+    received_at: datetime
+
+
+Entry = PredictionEntry | FeedbackEntry | RequestEntry
 
 
 def prediction_entries(
@@ -63,6 +80,29 @@ def prediction_entries(
     common = version.use_case, version.version, version.run_id, request_id.get(), now()
     found = probabilities or [None] * len(rows)
     return [PredictionEntry(*common, *parts) for parts in zip(ids, rows, values, found, strict=True)]
+
+
+def request_entry(
+    use_case: str,
+    version: int | None,
+    kind: str,
+    status: int,
+    error: str | None,
+    rows: int,
+    milliseconds: float,
+) -> RequestEntry:
+    """The entry of a request whose reply was made a moment ago."""
+    [one] = new_ids(1)
+    received = now() - timedelta(milliseconds=int(milliseconds))
+    facts = use_case, version, kind, status, error, rows, milliseconds, received
+    return RequestEntry(one, request_id.get(), *facts)
+
+
+def new_ids(n: int) -> list[str]:
+    """32 hexadecimal digits each: milliseconds first, so that the index grows at its end, then 80 random bits."""
+    moment = f"{time.time_ns() // 1_000_000:012x}"
+    random = os.urandom(10 * n).hex()
+    return [moment + random[i : i + 20] for i in range(0, 20 * n, 20)]
 
 
 def parse(line: bytes) -> Entry | None:
@@ -86,7 +126,7 @@ def _values(entry: Entry) -> dict[str, Any]:
     return dict(zip(entry.__struct_fields__, texts, strict=True))
 
 
-def _statement(entry: type[Entry], model: type[Prediction | Feedback]) -> Insert:
+def _statement(entry: type[Entry], model: type[Prediction | Feedback | Request]) -> Insert:
     # With the type of text, SQLAlchemy doesn't write JSON a second time.
     types = {c.name: Text() if isinstance(c.type, JSON) else c.type for c in model.__table__.columns}
     columns = (column(name, types[name]) for name in entry.__struct_fields__)
@@ -97,5 +137,6 @@ def _statement(entry: type[Entry], model: type[Prediction | Feedback]) -> Insert
 _STATEMENTS = {
     PredictionEntry: _statement(PredictionEntry, Prediction),
     FeedbackEntry: _statement(FeedbackEntry, Feedback),
+    RequestEntry: _statement(RequestEntry, Request),
 }
 _DECODER = msgspec.json.Decoder(Entry)

@@ -197,6 +197,7 @@ def _predictions(contract: Contract) -> dict[str, Any]:
         "predictions": {"type": "array", "items": _target(contract)},
         "model": {"$ref": f"{_REF}Model"},
         "prediction_ids": {"type": "array", "items": {"type": "string"}},
+        "processing_ms": {"type": "number", "description": "from the headers read to the reply made"},
     }
     if contract.classes:
         by_class = {"type": "object", "properties": dict.fromkeys(contract.classes, _PROBABILITY)}

@@ -1,7 +1,5 @@
 """`POST /predict/{use_case}`: rows in, predictions out, and an entry in the prediction log for each."""
 
-import os
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +11,7 @@ from inference.champions import Champion
 from inference.csv_rows import read_csv, write_csv
 from inference.endpoint import Call, Reply
 from inference.errors import TooLarge
-from inference.log_entries import prediction_entries
+from inference.log_entries import new_ids, prediction_entries
 from inference.service import Service
 
 # The content types of a body, and of a reply.
@@ -47,6 +45,7 @@ def respond(service: Service, call: Call) -> Reply:
         "predictions": found.values,
         "model": champion.name,
         "prediction_ids": found.ids,
+        "processing_ms": call.milliseconds(),
     }
     if found.probabilities is not None:
         content["probabilities"] = found.probabilities
@@ -108,13 +107,6 @@ def _predict(service: Service, champion: Champion, rows: list[Any], matrix: np.n
     if found.probabilities is not None:
         classes = champion.contract.classes
         probabilities = [dict(zip(classes, row, strict=True)) for row in found.probabilities]
-    ids = _new_ids(len(rows))
+    ids = new_ids(len(rows))
     service.log.add(prediction_entries(champion, ids, rows, found.values, probabilities))
     return Predictions(champion, ids, found.values, probabilities)
-
-
-def _new_ids(n: int) -> list[str]:
-    """32 hexadecimal digits each: milliseconds first, so that the index grows at its end, then 80 random bits."""
-    moment = f"{time.time_ns() // 1_000_000:012x}"
-    random = os.urandom(10 * n).hex()
-    return [moment + random[i : i + 20] for i in range(0, 20 * n, 20)]

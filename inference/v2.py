@@ -90,6 +90,7 @@ def respond(service: Service, call: Call) -> Reply:
         "model_version": champion.label,
         "outputs": outputs,
     }
+    content["parameters"] = {"processing_ms": call.milliseconds()}
     if request.id is not None:
         content["id"] = request.id
     if not binary:

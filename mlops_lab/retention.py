@@ -69,7 +69,7 @@ def clean(lab: Lab, dry_run: bool = False) -> list[Expired]:
 
 
 def _old_log(lab: Lab, moment: datetime) -> Iterator[Expired]:
-    """Predictions and feedback after `predictions_days`.
+    """Predictions, requests and feedback after `predictions_days`.
 
     Feedback that no monitoring check has seen is kept as long again, and each prediction as long as its feedback.
     """
@@ -87,6 +87,7 @@ def _old_log(lab: Lab, moment: datetime) -> Iterator[Expired]:
         # Feedback first: a prediction is kept while its feedback is.
         yield Expired("values of feedback", use_case, old.feedback(), days, setting, old.delete_feedback)
         yield Expired("predictions", use_case, old.predictions(), days, setting, old.delete_predictions)
+        yield Expired("requests", use_case, old.requests(), days, setting, old.delete_requests)
 
 
 def _old_payloads(lab: Lab, moment: datetime) -> Iterator[Expired]:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlops_lab import retention, trace
 from mlops_lab.data import old_log
 from mlops_lab.data.database import now
-from mlops_lab.data.tables import Check, Feedback, Prediction, Promotion
+from mlops_lab.data.tables import Check, Feedback, Prediction, Promotion, Request
 from mlops_lab.errors import LabError, foreign_errors_as_lines
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.retention import clean
@@ -106,6 +106,25 @@ def test_a_check_that_ran_before_the_feedback_came_has_not_seen_it(lab, logged):
     logged("flats", 140, feedback=125)
     clean(lab)
     assert left(lab) == (kept, kept)
+
+
+def test_old_requests_go(lab):
+    lab.store.create_tables()
+    ages = {"a": 91, "b": 89}
+    facts = {
+        "request_id": "q",
+        "use_case": "flats",
+        "kind": "predict",
+        "status": 422,
+        "rows": 0,
+        "milliseconds": 1.0,
+    }
+    entries = [facts | {"id": one, "received_at": now() - timedelta(days=days)} for one, days in ages.items()]
+    with lab.store.raw.begin() as db:
+        db.execute(insert(Request), entries)
+    assert [(expired.what, expired.found.count) for expired in clean(lab)] == [("requests", 1)]
+    with lab.store.raw.connect() as db:
+        assert list(db.scalars(select(Request.id))) == ["b"]
 
 
 def test_0_days_keeps_all(lab, logged):

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Engine, delete, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from mlops_lab.data.tables import Feedback, Prediction
+from mlops_lab.data.tables import Feedback, Prediction, Request
 
 # Rows in one transaction: the service goes on writing meanwhile, and waits for none of them long.
 CHUNK = 2000
@@ -23,7 +23,8 @@ class OldRows:
 class OldLog:
     """One use case's log before two moments, UTC.
 
-    before:          predictions are old when they were made before it, and no feedback that is kept belongs to them.
+    before:          predictions are old when they were made before it, and no feedback that is kept belongs to them;
+                     requests are old when they came before it.
     feedback_before: feedback is old when it came before it.
     """
 
@@ -33,10 +34,14 @@ class OldLog:
             Feedback.prediction_id == Prediction.id, Feedback.received_at >= feedback_before
         )
         self._predictions = (Prediction.use_case == use_case) & (Prediction.predicted_at < before) & ~kept
+        self._requests = (Request.use_case == use_case) & (Request.received_at < before)
         self._feedback = (Feedback.use_case == use_case) & (Feedback.received_at < feedback_before)
 
     def predictions(self) -> OldRows:
         return self._count(Prediction.predicted_at, self._predictions)
+
+    def requests(self) -> OldRows:
+        return self._count(Request.received_at, self._requests)
 
     def feedback(self) -> OldRows:
         return self._count(Feedback.received_at, self._feedback)
@@ -44,6 +49,10 @@ class OldLog:
     def delete_predictions(self) -> int:
         """Deletes them and returns how many there were."""
         return self._delete(Prediction, self._predictions)
+
+    def delete_requests(self) -> int:
+        """Deletes them and returns how many there were."""
+        return self._delete(Request, self._requests)
 
     def delete_feedback(self) -> int:
         """Deletes it and returns how many values there were."""
@@ -54,7 +63,7 @@ class OldLog:
             count, oldest = db.execute(select(func.count(), func.min(moment)).where(old)).one()
         return OldRows(count, oldest)
 
-    def _delete(self, table: type[Prediction] | type[Feedback], old: ColumnElement[bool]) -> int:
+    def _delete(self, table: type[Prediction | Feedback | Request], old: ColumnElement[bool]) -> int:
         deleted = 0
         while True:
             with self._raw.begin() as db:
@@ -66,11 +75,7 @@ class OldLog:
 
 
 def logged_use_cases(raw: Engine) -> list[str]:
-    """The use cases that have predictions or feedback, by name."""
+    """The use cases that have predictions, requests or feedback, by name."""
     with raw.connect() as db:
-        return sorted(
-            {
-                *db.scalars(select(Prediction.use_case).distinct()),
-                *db.scalars(select(Feedback.use_case).distinct()),
-            }
-        )
+        tables = (Prediction, Request, Feedback)
+        return sorted({name for table in tables for name in db.scalars(select(table.use_case).distinct())})

@@ -150,6 +150,25 @@ class Feedback(_Table):
     received_at: Mapped[datetime] = mapped_column()
 
 
+class Request(_Table):
+    """One request to a model, also a refused or failed one. The service writes it."""
+
+    __tablename__ = "requests"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    request_id: Mapped[str] = mapped_column(
+        String(64), index=True, comment="X-Request-ID; its predictions have it, too"
+    )
+    use_case: Mapped[str] = mapped_column(String(40), index=True)
+    version: Mapped[int | None] = mapped_column(comment="that was served; null when there was none")
+    kind: Mapped[str] = mapped_column(String(16), comment="predict, infer, invocations, explain or feedback")
+    status: Mapped[int] = mapped_column(comment="of the reply")
+    error: Mapped[str | None] = mapped_column(String(40), comment="the kind of error, as in the metrics")
+    rows: Mapped[int] = mapped_column(comment="rows that were predicted")
+    milliseconds: Mapped[float] = mapped_column(comment="from the request's headers read to its reply made")
+    received_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Check(_Table):
     """The result of one run of monitoring. Two columns keep the names that they had in earlier releases."""
 

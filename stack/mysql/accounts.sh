@@ -35,7 +35,7 @@ account() { # NAME: creates the account, or sets its current password
   echo "GRANT SELECT, SHOW VIEW ON CleanData.* TO 'reader'@'%';"
   # The pipeline creates these tables later. MySQL grants rights on a missing table only together with CREATE, which
   # is revoked at once.
-  for table in predictions feedback models alert_notes; do
+  for table in predictions feedback requests models alert_notes; do
     case $table in models) right=SELECT ;; alert_notes) right="INSERT, SELECT" ;; *) right=INSERT ;; esac
     echo "GRANT CREATE, $right ON RawData.$table TO 'predictions'@'%';"
     echo "REVOKE CREATE ON RawData.$table FROM 'predictions'@'%';"

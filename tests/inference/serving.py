@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from inference.app import create_app
 from inference.settings import InferenceSettings
 from mlops_lab.data.database import connect, create
-from mlops_lab.data.tables import RAW, Feedback, Model, Prediction
+from mlops_lab.data.tables import RAW, Feedback, Model, Prediction, Request
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model.registry import CHAMPION, Registry, Version
 from mlops_lab.model.signing import public_key
@@ -30,7 +30,7 @@ VERIFY_KEYS = public_key(models.SIGNING_KEY)
 # Seconds until something must have happened, on a busy machine.
 SLACK = 60
 # What the service writes to: without these tables it serves, but can log nothing.
-LOG_TABLES = [Prediction.__table__, Feedback.__table__]
+LOG_TABLES = [Prediction.__table__, Feedback.__table__, Request.__table__]
 EXAMPLE = {f.name: f.example for f in models.FEATURES}
 
 
@@ -147,6 +147,10 @@ class ServingLab:
     def predictions(self) -> list:
         with self.database.connect() as db:
             return list(db.execute(select(Prediction).order_by(Prediction.id)))
+
+    def requests(self) -> list:
+        with self.database.connect() as db:
+            return list(db.execute(select(Request).order_by(Request.id)))
 
     def feedback(self) -> list:
         with self.database.connect() as db:

@@ -45,7 +45,7 @@ def test_without_the_database_it_predicts_and_says_what_waits(lab: ServingLab, t
     ids = service.predict()["prediction_ids"]
     sent = service.http.post("/feedback", json={"prediction_id": ids[0], "actual": 5})
     assert sent.status_code == 202
-    service.wait(lambda: service.metric("inference_prediction_spool_rows") == 2)
+    service.wait(lambda: service.metric("inference_prediction_spool_rows") == 4)
     assert service.metric("inference_predictions_logged_total") == 0
     notes = service.http.get("/alerts/notes")
     assert (notes.status_code, notes.headers["retry-after"]) == (503, "10")

@@ -1,6 +1,7 @@
 """The prediction log: every prediction is in the database once, also after a kill or an outage."""
 
 import time
+from functools import partial
 
 import orjson
 import pytest
@@ -31,8 +32,38 @@ def test_predictions_reach_the_database_as_they_were_made(lab):
     assert first.request_id == "trace-me"
     assert logged[reply["prediction_ids"][1]].row["garden"] is None
     service.wait(lambda: service.metric("inference_prediction_spool_rows") == 0)
-    assert service.metric("inference_predictions_logged_total") == 2
+    # Two rows and one request.
+    assert service.metric("inference_predictions_logged_total") == 3
     assert service.metric("inference_prediction_spool_bytes") == 0
+
+
+def test_every_request_to_a_use_case_is_logged_also_a_refused_one(lab):
+    version = lab.publish("houses").version
+    service = lab.serve()
+    ask = partial(service.http.post, headers={"X-Request-ID": "mine"})
+    reply = ask("/predict", json={"rows": [EXAMPLE, EXAMPLE]})
+    assert 0 < reply.json()["processing_ms"] < 60_000
+    ask("/predict/houses", json={})
+    ask("/predict/houses", content=b"area")
+    ask("/invocations", json={"inputs": [EXAMPLE]})
+    ask("/v2/models/houses/infer", json={"inputs": []})
+    ask("/explain", json=EXAMPLE)
+    ask("/feedback", json={"prediction_id": "0" * 32, "actual": 5})
+    # No use case: neither is logged.
+    ask("/predict/castles", json=EXAMPLE)
+    service.http.get("/models")
+    logged = service.wait(lambda: len(lab.requests()) == 7 and lab.requests())
+    assert [(r.kind, r.status, r.error, r.rows) for r in logged] == [
+        ("predict", 200, None, 2),
+        ("predict", 422, "contract", 0),
+        ("predict", 415, "content_type", 0),
+        ("invocations", 200, None, 1),
+        ("infer", 422, "contract", 0),
+        ("explain", 200, None, 0),
+        ("feedback", 202, None, 0),
+    ]
+    assert {(r.use_case, r.version, r.request_id) for r in logged} == {("houses", version, "mine")}
+    assert all(0 < r.milliseconds < 60_000 for r in logged)
 
 
 def test_refused_rows_are_not_logged(lab):
@@ -54,7 +85,7 @@ def test_the_spool_survives_sigkill_and_an_unreachable_database(lab):
     feedback = service.http.post("/feedback", json={"prediction_id": "0" * 32, "actual": 5}).json()[
         "feedback_id"
     ]
-    service.wait(lambda: service.metric("inference_prediction_spool_rows") == 301)
+    service.wait(lambda: service.metric("inference_prediction_spool_rows") == 303)
     assert service.metric("inference_prediction_spool_bytes") > 0
     # It still predicts.
     assert service.predict()
@@ -84,7 +115,7 @@ def test_two_replicas_share_a_spool_folder_and_take_over_a_killed_ones_entries(l
     one, two = lab.start(), lab.start()
     made = {service.predict()["prediction_ids"][0] for service in (one, two)}
     for service in (one, two):
-        service.wait(lambda service=service: service.metric("inference_prediction_spool_rows") == 1)
+        service.wait(lambda service=service: service.metric("inference_prediction_spool_rows") == 2)
         service.kill()
     RAW.create_all(lab.database, LOG_TABLES)
     third = lab.serve()
