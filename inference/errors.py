@@ -65,6 +65,12 @@ class BadBody(RequestError):
     status, kind = 400, "bad_body"
 
 
+class BadKey(RequestError):
+    """An Idempotency-Key that can't be used."""
+
+    status, kind = 400, "bad_key"
+
+
 class WrongContentType(RequestError):
     """Another content type than JSON."""
 

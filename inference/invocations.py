@@ -20,7 +20,7 @@ _FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 def respond(service: Service, call: Call) -> Reply:
     """Predicts the rows in one of MLflow's forms. Raises as `/predict` does."""
     rows = read_csv(call.body) if call.content_type == CSV else _rows(parse_with_nan(call.body))
-    found = predict(service, service.champions.get(call.use_case), rows)
+    found = predict(service, service.champions.get(call.use_case), call, rows)
     content = {
         "predictions": found.values,
         "model": found.champion.name,

@@ -1,5 +1,6 @@
 """`POST /predict/{use_case}`: rows in, predictions out, and an entry in the prediction log for each."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ from inference.body import CSV, JSON, check_values, parse, rows_of
 from inference.champions import Champion
 from inference.csv_rows import read_csv, write_csv
 from inference.endpoint import Call, Reply
-from inference.errors import TooLarge
+from inference.errors import BadKey, TooLarge
 from inference.log_entries import new_ids, prediction_entries
 from inference.service import Service
 
+# Characters of an Idempotency-Key.
+MAX_KEY = 200
 # The content types of a body, and of a reply.
 ACCEPTED = (JSON, CSV, ARROW, PARQUET)
 
@@ -54,15 +57,18 @@ def respond(service: Service, call: Call) -> Reply:
     return Reply(champion, content, len(found.ids))
 
 
-def predict(service: Service, champion: Champion, rows: list[dict[str, Any]]) -> Predictions:
-    """Predicts raw rows (JSON types) and logs them. Raises `TooLarge`, `ContractError`, `ModelError`."""
+def predict(service: Service, champion: Champion, call: Call, rows: list[dict[str, Any]]) -> Predictions:
+    """Predicts a request's raw rows (JSON types) and logs them.
+
+    Raises `TooLarge`, `ContractError`, `ModelError`, `BadKey`.
+    """
     limit = service.settings.inference_max_rows
     if len(rows) > limit:
         raise TooLarge(f"{len(rows)} rows; at most {limit} are taken in one request, send several")
     if decoded := champion.decoder.take(rows):
-        return _predict(service, champion, decoded.rows, decoded.matrix)
+        return _predict(service, champion, call, decoded.rows, decoded.matrix)
     typed = champion.contract.read(rows)
-    return _predict(service, champion, typed, champion.contract.encode(typed))
+    return _predict(service, champion, call, typed, champion.contract.encode(typed))
 
 
 def _predict_json(service: Service, call: Call) -> Predictions:
@@ -70,18 +76,18 @@ def _predict_json(service: Service, call: Call) -> Predictions:
     champion = service.champions.find(call.use_case)
     decoded = champion.decoder.decode(call.body) if champion else None
     if champion and decoded and len(decoded.rows) <= service.settings.inference_max_rows:
-        return _predict(service, champion, decoded.rows, decoded.matrix)
+        return _predict(service, champion, call, decoded.rows, decoded.matrix)
     # What is wrong with the body comes before what is wrong with the use case.
     rows = rows_of(parse(call.body))
-    return predict(service, service.champions.get(call.use_case), rows)
+    return predict(service, service.champions.get(call.use_case), call, rows)
 
 
 def _predict_table(service: Service, call: Call) -> Predictions:
     champion, limit = service.champions.get(call.use_case), service.settings.inference_max_rows
     if call.content_type == CSV:
-        return predict(service, champion, read_csv(call.body))
+        return predict(service, champion, call, read_csv(call.body))
     read = read_parquet if call.content_type == PARQUET else read_arrow
-    return predict(service, champion, read(call.body, limit))
+    return predict(service, champion, call, read(call.body, limit))
 
 
 def _wanted(accept: str | None) -> str | None:
@@ -99,14 +105,30 @@ def _columns(found: Predictions) -> dict[str, list[Any]]:
     return columns
 
 
-def _predict(service: Service, champion: Champion, rows: list[Any], matrix: np.ndarray) -> Predictions:
+def _predict(
+    service: Service, champion: Champion, call: Call, rows: list[Any], matrix: np.ndarray
+) -> Predictions:
     """Predicts typed and encoded rows, logs them, and counts them for drift."""
+    ids = _ids(call, len(rows))
     found = champion.predictor.predict_encoded(matrix)
     champion.drift.add(matrix)
     probabilities = None
     if found.probabilities is not None:
         classes = champion.contract.classes
         probabilities = [dict(zip(classes, row, strict=True)) for row in found.probabilities]
-    ids = new_ids(len(rows))
     service.log.add(prediction_entries(champion, ids, rows, found.values, probabilities))
     return Predictions(champion, ids, found.values, probabilities)
+
+
+def _ids(call: Call, n: int) -> list[str]:
+    """New ids; with an Idempotency-Key, the same ones for the same key and body.
+
+    The log keeps the first entry of each id, so a retry isn't logged again. Raises `BadKey`.
+    """
+    key = call.header("idempotency-key")
+    if key is None:
+        return new_ids(n)
+    if not 0 < len(key) <= MAX_KEY:
+        raise BadKey(f"Idempotency-Key must have 1 to {MAX_KEY} characters")
+    seed = hashlib.sha256(b"\0".join((call.use_case.encode(), key.encode(), call.body))).digest()
+    return [hashlib.sha256(seed + index.to_bytes(4)).hexdigest()[:32] for index in range(n)]

@@ -75,7 +75,7 @@ def respond(service: Service, call: Call) -> Reply:
     """Predicts the rows of a request's tensors. Raises as `/predict` does, and `UnknownVersion`."""
     limit = service.settings.inference_max_rows
     request, rows = read_request(call.body, call.header(HEADER_LENGTH), limit)
-    found = predict(service, _served(service, call.use_case, call.path.get("version")), rows)
+    found = predict(service, _served(service, call.use_case, call.path.get("version")), call, rows)
     champion, contract = found.champion, found.champion.contract
     values: dict[str, tuple[str, np.ndarray]] = {
         "prediction": (_output_type(contract), np.array(found.values)),

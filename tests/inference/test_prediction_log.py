@@ -66,6 +66,52 @@ def test_every_request_to_a_use_case_is_logged_also_a_refused_one(lab):
     assert all(0 < r.milliseconds < 60_000 for r in logged)
 
 
+@pytest.mark.parametrize("path", ["/predict/houses", "/invocations/houses", "/v2/models/houses/infer"])
+def test_a_retry_with_the_same_key_is_logged_once_and_gets_the_same_ids(lab, path):
+    lab.publish("houses")
+    service = lab.serve()
+    inputs = [
+        {"name": f.name, "datatype": "BYTES", "shape": [1], "data": [str(f.example)]} for f in models.FEATURES
+    ]
+    body = {"/predict/houses": {"rows": [EXAMPLE]}, "/invocations/houses": {"inputs": [EXAMPLE]}}.get(path)
+
+    def ask(key: str | None, **changes) -> str:
+        content = {"inputs": inputs} if body is None else body
+        reply = service.http.post(
+            path, json=content | changes, headers={"Idempotency-Key": key} if key else {}
+        )
+        assert reply.status_code == 200, reply.text
+        found = reply.json()
+        ids = found.get("prediction_ids") or next(
+            o["data"] for o in found["outputs"] if o["name"] == "prediction_id"
+        )
+        return ids[0]
+
+    first = ask("order-7")
+    assert ask("order-7") == first
+    others = {ask("order-8"), ask(None), ask(None)}
+    assert len(others | {first}) == 4
+    service.wait(lambda: len(lab.requests()) == 5)
+    assert {p.id for p in lab.predictions()} == others | {first}
+    assert (
+        service.http.post(
+            path, json=body or {"inputs": inputs}, headers={"Idempotency-Key": "x" * 201}
+        ).status_code
+        == 400
+    )
+
+
+def test_the_same_key_with_another_body_is_another_request(service):
+    headers = {"Idempotency-Key": "order-7"}
+    ids = {
+        service.http.post("/predict/houses", json=EXAMPLE | {"rooms": rooms}, headers=headers).json()[
+            "prediction_ids"
+        ][0]
+        for rooms in (1, 2, 1)
+    }
+    assert len(ids) == 2
+
+
 def test_refused_rows_are_not_logged(lab):
     lab.publish("houses")
     service = lab.serve()
