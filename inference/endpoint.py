@@ -7,8 +7,9 @@ than a tenth of it (docs/architecture.md has the figures). OpenAPI describes the
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,9 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from inference.body import JSON
 from inference.champions import Champion
 from inference.errors import kind_of, refusal
-from inference.log_entries import request_entry
+from inference.log_entries import Entry, request_entry
 from inference.metrics import UNKNOWN
 from inference.service import Service
+from mlops_lab.data.database import now
 
 logger = logging.getLogger("inference")
 
@@ -35,6 +37,8 @@ class Call:
     """One request to a model. `/feedback` names its use case in the body, and sets it again.
 
     path:         the values in the path, by name.
+    started:      by the clock for intervals.
+    moment:       the same by the clock of the wall, UTC.
     content_type: of the body, without parameters.
     """
 
@@ -44,6 +48,8 @@ class Call:
     content_type: str = ""
     body: bytearray = field(default_factory=bytearray)
     started: float = field(default_factory=time.perf_counter)
+    moment: datetime = field(default_factory=now)
+    _headers: dict[bytes, bytes] | None = None
 
     def milliseconds(self) -> float:
         """Since the request's headers were read."""
@@ -51,8 +57,10 @@ class Call:
 
     def header(self, name: str) -> str | None:
         """A header's value. name: in lower case."""
-        wanted = name.encode()
-        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == wanted), None)
+        if self._headers is None:
+            self._headers = dict(self.scope["headers"])
+        value = self._headers.get(name.encode())
+        return None if value is None else value.decode("latin-1")
 
     def parameter(self, name: str) -> str | None:
         """The last value of a query parameter."""
@@ -66,6 +74,7 @@ class Reply:
     """The model's answer. `content` becomes the body; `rows` is for the metrics.
 
     content: what becomes JSON, or the bytes of another content type.
+    entries: what is logged with the request.
     """
 
     champion: Champion
@@ -74,6 +83,7 @@ class Reply:
     status: int = 200
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    entries: Sequence[Entry] = ()
 
 
 class Endpoint:
@@ -120,6 +130,7 @@ class Endpoint:
             # The client has closed the connection, so there is nobody to reply to.
             return
         except Exception as error:
+            entries: Sequence[Entry] = ()
             response = self._refuse(error)
             status, rows, headers, body = response.status_code, 0, response.raw_headers, response.body
             if status == 500:
@@ -129,7 +140,7 @@ class Endpoint:
             service.metrics.refused(name, fault)
         else:
             fault = None
-            champion, status, rows = reply.champion, reply.status, reply.rows
+            champion, status, rows, entries = reply.champion, reply.status, reply.rows, reply.entries
             headers = [
                 (b"content-type", reply.content_type.encode()),
                 (b"content-length", str(len(body)).encode()),
@@ -142,7 +153,8 @@ class Endpoint:
         service.metrics.answered(name, version, self.kind, status, milliseconds / 1000, rows)
         if name != UNKNOWN:
             served = int(version) if version else None
-            service.log.add([request_entry(name, served, self.kind, status, fault, rows, milliseconds)])
+            facts = served, self.kind, status, fault, rows, milliseconds
+            service.log.add([*entries, request_entry(call.moment, name, *facts)])
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

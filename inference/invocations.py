@@ -27,7 +27,7 @@ def respond(service: Service, call: Call) -> Reply:
         "prediction_ids": found.ids,
         "processing_ms": call.milliseconds(),
     }
-    return Reply(found.champion, content, len(rows))
+    return Reply(found.champion, content, len(rows), entries=found.entries)
 
 
 def _rows(value: Any) -> list[dict[str, Any]]:

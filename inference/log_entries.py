@@ -4,17 +4,16 @@ The spool has a line of JSON for each entry. On the way into the database the JS
 parsing and writing it again would cost more than all the rest.
 """
 
-import os
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import JSON, Connection, Insert, Text, column, insert, table
 
-from mlops_lab.data.database import now
 from mlops_lab.data.tables import Feedback, Prediction, Request
+from mlops_lab.ids import random_hex
 from mlops_lab.logs import request_id
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ Entry = PredictionEntry | FeedbackEntry | RequestEntry
 
 def prediction_entries(
     champion: "Champion",
+    moment: datetime,
     ids: list[str],
     rows: Sequence[Any],
     values: Sequence[Any],
@@ -77,12 +77,13 @@ def prediction_entries(
 ) -> list[PredictionEntry]:
     """The entry of each predicted row. It also names the model's version and the request."""
     version = champion.version
-    common = version.use_case, version.version, version.run_id, request_id.get(), now()
+    common = version.use_case, version.version, version.run_id, request_id.get(), moment
     found = probabilities or [None] * len(rows)
     return [PredictionEntry(*common, *parts) for parts in zip(ids, rows, values, found, strict=True)]
 
 
 def request_entry(
+    moment: datetime,
     use_case: str,
     version: int | None,
     kind: str,
@@ -91,17 +92,16 @@ def request_entry(
     rows: int,
     milliseconds: float,
 ) -> RequestEntry:
-    """The entry of a request whose reply was made a moment ago."""
+    """The entry of a request that came at this moment, UTC."""
     [one] = new_ids(1)
-    received = now() - timedelta(milliseconds=int(milliseconds))
-    facts = use_case, version, kind, status, error, rows, milliseconds, received
+    facts = use_case, version, kind, status, error, rows, milliseconds, moment
     return RequestEntry(one, request_id.get(), *facts)
 
 
 def new_ids(n: int) -> list[str]:
     """32 hexadecimal digits each: milliseconds first, so that the index grows at its end, then 80 random bits."""
     moment = f"{time.time_ns() // 1_000_000:012x}"
-    random = os.urandom(10 * n).hex()
+    random = random_hex(10 * n)
     return [moment + random[i : i + 20] for i in range(0, 20 * n, 20)]
 
 

@@ -12,7 +12,7 @@ from inference.champions import Champion
 from inference.csv_rows import read_csv, write_csv
 from inference.endpoint import Call, Reply
 from inference.errors import BadKey, TooLarge
-from inference.log_entries import new_ids, prediction_entries
+from inference.log_entries import PredictionEntry, new_ids, prediction_entries
 from inference.service import Service
 
 # Characters of an Idempotency-Key.
@@ -23,7 +23,7 @@ ACCEPTED = (JSON, CSV, ARROW, PARQUET)
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted and logged for n rows.
+    """The predictions for n rows, and what is logged of them.
 
     probabilities: classifiers: for each row, by the class; else None.
     """
@@ -32,6 +32,7 @@ class Predictions:
     ids: list[str]
     values: list[Any]
     probabilities: list[dict[str, float]] | None
+    entries: list[PredictionEntry]
 
 
 def respond(service: Service, call: Call) -> Reply:
@@ -43,7 +44,7 @@ def respond(service: Service, call: Call) -> Reply:
     champion = found.champion
     if wanted := _wanted(call.header("accept")):
         table = write_csv(_columns(found)) if wanted == CSV else write(_columns(found), wanted)
-        return Reply(champion, table, len(found.ids), content_type=wanted)
+        return Reply(champion, table, len(found.ids), content_type=wanted, entries=found.entries)
     content: dict[str, Any] = {
         "predictions": found.values,
         "model": champion.name,
@@ -54,11 +55,11 @@ def respond(service: Service, call: Call) -> Reply:
         content["probabilities"] = found.probabilities
     if champion.contract.task == "binary":
         content["threshold"] = champion.contract.threshold
-    return Reply(champion, content, len(found.ids))
+    return Reply(champion, content, len(found.ids), entries=found.entries)
 
 
 def predict(service: Service, champion: Champion, call: Call, rows: list[dict[str, Any]]) -> Predictions:
-    """Predicts a request's raw rows (JSON types) and logs them.
+    """Predicts a request's raw rows (JSON types); the reply has to have the entries of the log.
 
     Raises `TooLarge`, `ContractError`, `ModelError`, `BadKey`.
     """
@@ -108,7 +109,7 @@ def _columns(found: Predictions) -> dict[str, list[Any]]:
 def _predict(
     service: Service, champion: Champion, call: Call, rows: list[Any], matrix: np.ndarray
 ) -> Predictions:
-    """Predicts typed and encoded rows, logs them, and counts them for drift."""
+    """Predicts typed and encoded rows, and counts them for drift."""
     ids = _ids(call, len(rows))
     found = champion.predictor.predict_encoded(matrix)
     champion.drift.add(matrix)
@@ -116,8 +117,8 @@ def _predict(
     if found.probabilities is not None:
         classes = champion.contract.classes
         probabilities = [dict(zip(classes, row, strict=True)) for row in found.probabilities]
-    service.log.add(prediction_entries(champion, ids, rows, found.values, probabilities))
-    return Predictions(champion, ids, found.values, probabilities)
+    entries = prediction_entries(champion, call.moment, ids, rows, found.values, probabilities)
+    return Predictions(champion, ids, found.values, probabilities, entries)
 
 
 def _ids(call: Call, n: int) -> list[str]:

@@ -94,10 +94,11 @@ def respond(service: Service, call: Call) -> Reply:
     if request.id is not None:
         content["id"] = request.id
     if not binary:
-        return Reply(champion, content, len(rows))
+        return Reply(champion, content, len(rows), entries=found.entries)
     head = orjson.dumps(content)
     length = ((HEADER_LENGTH, str(len(head))),)
-    return Reply(champion, head + binary, len(rows), content_type=BINARY, headers=length)
+    body = head + binary
+    return Reply(champion, body, len(rows), content_type=BINARY, headers=length, entries=found.entries)
 
 
 def refuse(error: Exception) -> Response:

@@ -8,11 +8,12 @@ import logging
 import re
 import sys
 import traceback
-import uuid
 from collections.abc import MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
+
+from mlops_lab.ids import random_hex
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -73,4 +74,4 @@ def request_id_of(scope: MutableMapping[str, Any]) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _PLAIN_WORD.fullmatch(value):
             return value.decode()
-    return uuid.uuid4().hex
+    return random_hex(16)
