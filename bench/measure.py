@@ -46,7 +46,8 @@ class Cost:
     @property
     def spread(self) -> float:
         """Half of the range of the CPU time, as a fraction of its median."""
-        return (max(self.cpu) - min(self.cpu)) / 2 / self.median_cpu
+        # The system counts CPU time in steps of 10 ms.
+        return (max(self.cpu) - min(self.cpu)) / 2 / self.median_cpu if self.median_cpu else 0.0
 
 
 def in_turns(asks: list[Ask], rounds: int) -> list[Cost]:

@@ -13,7 +13,7 @@ import pandas
 from lightgbm import LGBMClassifier
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from mlops_lab.contract import Contract, Lineage
 from mlops_lab.data.database import connect, create
@@ -30,7 +30,7 @@ from mlops_lab.settings import Settings
 NUMBERS = 8
 # The number of values of each category: three diagnoses, 21 drugs, and thirteen others.
 CATEGORIES = [700] * 3 + [4] * 21 + [6, 3, 10, 9, 8, 26, 17, 18, 70, 4, 4, 2, 2]
-TRAINING_ROWS = 20_000
+TRAINING_ROWS, TREES = 20_000, 200
 
 
 def fields() -> list[Integer | Category]:
@@ -59,28 +59,29 @@ def rows(n: int, seed: int) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def fit() -> tuple[Contract, Fitted]:
-    """The trees, and their contract."""
-    features = fields()
-    contract = Contract(
+def _contract() -> Contract:
+    return Contract(
         use_case="bench",
         title="Bench",
         task="binary",
         target=Boolean("back"),
-        features=features,
+        features=fields(),
         classes=["false", "true"],
         threshold=0.5,
         metric="roc_auc",
         greater_is_better=True,
         lineage=Lineage(run_id="", candidate="lightgbm", batches=[], rows={}, created_at=datetime.now(UTC)),
     )
+
+
+def fit() -> tuple[Contract, Fitted]:
+    """The trees, and their contract."""
+    contract = _contract()
     matrix = contract.encode(contract.read(rows(TRAINING_ROWS, seed=0)))
-    signal = matrix[:, 0] + matrix[:, NUMBERS] - matrix[:, NUMBERS + 4]
-    truth = signal + np.random.default_rng(1).normal(size=len(matrix)) > 7
-    trees = LGBMClassifier(n_estimators=200, n_jobs=1, verbose=-1).fit(matrix, truth)
+    trees = LGBMClassifier(n_estimators=TREES, n_jobs=1, verbose=-1).fit(matrix, _truth(matrix))
     kept = {
         feature.name: reference(matrix[:, index], isinstance(feature, Category))
-        for index, feature in enumerate(features)
+        for index, feature in enumerate(contract.features)
     }
     fitted = Fitted(Pipeline([("trees", trees)]), class_weights=np.eye(2))
     return contract.model_copy(update={"reference": kept}), fitted
@@ -113,6 +114,24 @@ def pipeline(contract: Contract, fitted: Fitted) -> Pipeline:
     columns = ColumnTransformer(blocks)
     columns.fit(pandas.DataFrame(rows(10, seed=2)))
     return Pipeline([("columns", columns), ("trees", trees)])
+
+
+def one_hot_pipeline() -> Pipeline:
+    """What people write: one-hot categories and LightGBM with as many trees, fitted on the same rows."""
+    training = rows(TRAINING_ROWS, seed=0)
+    contract = _contract()
+    matrix = contract.encode(contract.read(training))
+    names = [feature.name for feature in contract.features]
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    blocks = [("numbers", "passthrough", names[:NUMBERS]), ("categories", encoder, names[NUMBERS:])]
+    trees = LGBMClassifier(n_estimators=TREES, n_jobs=1, verbose=-1)
+    columns = Pipeline([("columns", ColumnTransformer(blocks)), ("trees", trees)])
+    return columns.fit(pandas.DataFrame(training), _truth(matrix))
+
+
+def _truth(matrix: np.ndarray) -> np.ndarray:
+    signal = matrix[:, 0] + matrix[:, NUMBERS] - matrix[:, NUMBERS + 4]
+    return signal + np.random.default_rng(1).normal(size=len(matrix)) > 7
 
 
 def _values(category: int, n: int) -> list[str]:

@@ -5,6 +5,7 @@
 - asgi:     a bare ASGI application that answers a constant.
 - pandas:   what people write: FastAPI, a pydantic model, a DataFrame, a pickled pipeline.
 - mlflow:   `mlflow models serve` of the same pipeline.
+- one_hot:  the same of a pipeline with one-hot categories and trees of its own.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import Any
 import cloudpickle
 import orjson
 
+from inference.arrow import ARROW, write
 from mlops_lab.contract import Contract
 from mlops_lab.local.processes import Process, free_ports
 
@@ -65,6 +67,9 @@ class Peer:
 
     request: the body for raw rows.
     answer:  the probabilities in a reply's body, one a row; None when it answers a constant.
+    same:    whether they must equal the lab's.
+    label:   its name where a server is asked in two ways.
+    only_many: it isn't asked for one row.
     """
 
     process: Process
@@ -72,43 +77,33 @@ class Peer:
     request: Callable[[list[dict[str, Any]]], bytes]
     answer: Callable[[bytes], list[float]] | None
     content_type: str = "application/json"
+    same: bool = True
+    label: str = ""
+    only_many: bool = False
 
     @property
     def name(self) -> str:
-        return self.process.name
+        return self.label or self.process.name
 
 
-def peers(contract: Contract, pipeline: Any, home: Path) -> list[Peer]:
-    """Every server of the comparison. `home` has the lab's champion; the pickled pipeline is written there."""
+def peers(contract: Contract, pipeline: Any, one_hot: Any, home: Path) -> list[Peer]:
+    """Every server of the comparison. `home` has the lab's champion; the other models are written there.
+
+    pipeline: the lab's trees, for a DataFrame. one_hot: a pipeline of its own trees.
+    """
     pickled = home / "pipeline.pickle"
     pickled.write_bytes(cloudpickle.dumps(pipeline))
     types = orjson.dumps({feature.name: feature.type for feature in contract.features}).decode()
-    model = _mlflow_model(pipeline, home)
-    lab, constant, asgi, pandas, mlflow = free_ports(5)
-    serve = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "--env-manager",
-        "local",
-        "--model-uri",
-        model,
-    ]
-    # It starts uvicorn by name.
-    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    lab, constant, asgi, pandas, mlflow, other = free_ports(6)
+    shipped = lab_process("lab", home, lab)
     return [
-        Peer(lab_process("lab", home, lab), "/predict", _lab_rows, _lab_answer),
+        Peer(shipped, "/predict", _lab_rows, _lab_answer),
+        Peer(shipped, "/predict", _arrow_rows, _lab_answer, ARROW, label="arrow", only_many=True),
         Peer(_python("constant", _CONSTANT, constant), "/", _lab_rows, None),
         Peer(_python("asgi", _ASGI, asgi), "/", _lab_rows, None),
         Peer(_python("pandas", _PANDAS, pandas, pickled, types), "/", _all_rows, _pandas_answer),
-        Peer(
-            Process("mlflow", [*serve, "--port", str(mlflow)], path, _url(mlflow)),
-            "/invocations",
-            _split_rows,
-            _mlflow_answer,
-        ),
+        _mlflow("mlflow", pipeline, home, mlflow, same=True),
+        _mlflow("one_hot", one_hot, home, other, same=False),
     ]
 
 
@@ -133,18 +128,27 @@ def _url(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def _mlflow_model(pipeline: Any, home: Path) -> str:
+def _mlflow(name: str, pipeline: Any, home: Path, port: int, same: bool) -> Peer:
     import mlflow.sklearn
 
-    folder = str(home / "mlflow-model")
+    model = str(home / name)
     mlflow.sklearn.save_model(
-        pipeline, folder, pyfunc_predict_fn="predict_proba", serialization_format="cloudpickle"
+        pipeline, model, pyfunc_predict_fn="predict_proba", serialization_format="cloudpickle"
     )
-    return folder
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    command += ["--model-uri", model, "--port", str(port)]
+    # It starts uvicorn by name.
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    process = Process(name, command, path, _url(port))
+    return Peer(process, "/invocations", _split_rows, _mlflow_answer, same=same)
 
 
 def _lab_rows(rows: list[dict[str, Any]]) -> bytes:
     return orjson.dumps(rows[0]) if len(rows) == 1 else _all_rows(rows)
+
+
+def _arrow_rows(rows: list[dict[str, Any]]) -> bytes:
+    return write({name: [row[name] for row in rows] for name in rows[0]}, ARROW)
 
 
 def _all_rows(rows: list[dict[str, Any]]) -> bytes:

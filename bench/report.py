@@ -16,10 +16,12 @@ PLOT = REPOSITORY / "docs" / "images" / "performance.png"
 BEGIN, END = "<!-- written by make bench -->", "<!-- end of what make bench writes -->"
 NAMES = {
     "lab": "the lab, as shipped",
+    "arrow": "the lab, rows as an Arrow stream",
     "constant": "FastAPI route that parses the body and answers a constant",
     "asgi": "bare ASGI, answers a constant",
     "pandas": "FastAPI, pydantic, DataFrame, pickle",
-    "mlflow": "`mlflow models serve`",
+    "mlflow": "`mlflow models serve`, the same trees",
+    "one_hot": "`mlflow models serve`, one-hot categories",
 }
 
 
@@ -56,7 +58,13 @@ def _lines(result: Result) -> list[str]:
             for name, cost in costs.items()
         ]
         lines += [f"| the model's own run | {model:,.0f} | {result.own[n].spread:.0%} | | |"]
-        lines += ["", f"Beyond the model's own run, the lab needs {(lab - model) / n:,.0f} µs a row."]
+        ways = {"as JSON": "lab", "as Arrow": "arrow"}
+        beyond = [
+            f"{(costs[name].median_cpu - model) / n:,.0f} {way}"
+            for way, name in ways.items()
+            if name in costs
+        ]
+        lines += ["", f"Beyond the model's own run, the lab needs for each row, in µs: {', '.join(beyond)}."]
     found = result.parts
     counting = f"Of one request, counting takes {found.metrics:.1f} µs and drift {found.drift:.1f} µs."
     lines += ["", f"{counting} With FastAPI's own routes it needs {found.routes:.2f} times the CPU."]

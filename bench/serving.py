@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from measure import Ask, Cost, in_turns, reply
-from model import fit, pipeline, publish, rows
+from model import fit, one_hot_pipeline, pipeline, publish, rows
 from parts import parts
 from peers import Peer, peers
 from report import Result, write
@@ -22,8 +22,8 @@ from mlops_lab.model.onnx_graph import OnnxGraph
 
 ROUNDS = 7
 # Rows in a request, and requests in a round: (of a quick server, of a slow one).
-SIZES = {1: (1000, 60), 1000: (12, 12)}
-SLOW = ("pandas", "mlflow")
+SIZES = {1: (3000, 60), 1000: (40, 12)}
+SLOW = ("pandas", "mlflow", "one_hot")
 
 
 def main() -> None:
@@ -33,20 +33,27 @@ def main() -> None:
         print("training the model, starting the servers", flush=True)
         contract, fitted = fit()
         publish(contract, fitted, home)
-        found = peers(contract, pipeline(contract, fitted), home)
-        pids = {peer.name: supervisor.start(peer.process).pid for peer in found}
-        for peer in found:
-            supervisor.wait(peer.process)
+        found = peers(contract, pipeline(contract, fitted), one_hot_pipeline(), home)
+        processes = {peer.process.name: peer.process for peer in found}
+        pids = {name: supervisor.start(process).pid for name, process in processes.items()}
+        for process in processes.values():
+            supervisor.wait(process)
         sent = {n: rows(n, seed=3) for n in SIZES}
-        asks = {n: [_ask(peer, pids[peer.name], n, sent[n], home) for peer in found] for n in SIZES}
+        asked = {n: [peer for peer in found if n > 1 or not peer.only_many] for n in SIZES}
+        asks = {
+            n: [_ask(peer, pids[peer.process.name], n, sent[n], home) for peer in asked[n]] for n in SIZES
+        }
         for n in SIZES:
-            _compare(found, asks[n], n)
+            _compare(asked[n], asks[n], n)
         print(f"the same predictions everywhere; {ROUNDS} rounds in turns", flush=True)
-        costs = {n: dict(zip(pids, in_turns(asks[n], ROUNDS), strict=True)) for n in SIZES}
+        costs = {
+            n: dict(zip((peer.name for peer in asked[n]), in_turns(asks[n], ROUNDS), strict=True))
+            for n in SIZES
+        }
         matrix = contract.encode(contract.read(sent[1000]))
         graph = OnnxGraph(home / "model" / MODEL_FILE)
         own = {n: _own(graph, matrix[:n]) for n in SIZES}
-        supervisor.stop(*(peer.process for peer in found if peer.name != "lab"))
+        supervisor.stop(*(process for name, process in processes.items() if name != "lab"))
         write(Result(costs, own, parts(home, supervisor, asks[1][0])))
 
 
@@ -60,7 +67,7 @@ def _ask(peer: Peer, pid: int, n: int, sent: list[dict], home: Path) -> Ask:
         body=peer.request(sent),
         headers={"Content-Type": peer.content_type},
         requests=SIZES[n][peer.name in SLOW],
-        settle=(lambda: settled(home)) if peer.name == "lab" else None,
+        settle=(lambda: settled(home)) if peer.process.name == "lab" else None,
     )
 
 
@@ -74,14 +81,15 @@ def settled(home: Path) -> None:
 
 def _compare(found: list[Peer], asks: list[Ask], n: int) -> None:
     """Raises `SystemExit` when two servers differ in a prediction for the same rows."""
-    answers = {
-        peer.name: np.array(peer.answer(reply(ask)))
-        for peer, ask in zip(found, asks, strict=True)
-        if peer.answer
-    }
-    for name, answer in answers.items():
-        if answer.shape != (n,) or not np.allclose(answer, answers["lab"], atol=1e-5):
-            raise SystemExit(f"{name} predicts something else for {n} rows than the lab")
+    expected: np.ndarray | None = None
+    for peer, ask in zip(found, asks, strict=True):
+        if peer.answer is None:
+            continue
+        answer = np.array(peer.answer(reply(ask)))
+        expected = answer if expected is None else expected
+        # Trees of their own differ a little.
+        if answer.shape != (n,) or np.abs(answer - expected).mean() > (1e-5 if peer.same else 0.05):
+            raise SystemExit(f"{peer.name} predicts something else for {n} rows than the lab")
 
 
 def _own(graph: OnnxGraph, matrix: np.ndarray) -> Cost:
