@@ -1,4 +1,4 @@
-"""The base of `/predict`, `/explain` and `/feedback`: JSON in, JSON out, and every reply is counted.
+"""The base of the routes to a model: each reads a body, makes a reply, counts it and logs it.
 
 They speak ASGI themselves, and a prediction passes neither FastAPI's middleware nor its router, because these cost more
 than a tenth of it (docs/architecture.md has the figures). OpenAPI describes them from the contracts.
@@ -24,6 +24,7 @@ from inference.errors import kind_of, refusal
 from inference.log_entries import Entry, request_entry
 from inference.metrics import UNKNOWN
 from inference.service import Service
+from inference.spool import lines
 from mlops_lab.data.database import now
 
 logger = logging.getLogger("inference")
@@ -123,14 +124,14 @@ class Endpoint:
                 scope["headers"], receive, call.body, self._accepted
             )
             if len(call.body) <= SMALL_BODY and call.content_type in self._quick:
-                reply, body = self._made(call)
+                reply, body, logged = self._made(call)
             else:
-                reply, body = await service.workers.run(self._made, call)
+                reply, body, logged = await service.workers.run(self._made, call)
         except ClientDisconnect:
             # The client has closed the connection, so there is nobody to reply to.
             return
         except Exception as error:
-            entries: Sequence[Entry] = ()
+            entries, logged = 0, b""
             response = self._refuse(error)
             status, rows, headers, body = response.status_code, 0, response.raw_headers, response.body
             if status == 500:
@@ -140,7 +141,7 @@ class Endpoint:
             service.metrics.refused(name, fault)
         else:
             fault = None
-            champion, status, rows, entries = reply.champion, reply.status, reply.rows, reply.entries
+            champion, status, rows, entries = reply.champion, reply.status, reply.rows, len(reply.entries)
             headers = [
                 (b"content-type", reply.content_type.encode()),
                 (b"content-length", str(len(body)).encode()),
@@ -154,13 +155,16 @@ class Endpoint:
         if name != UNKNOWN:
             served = int(version) if version else None
             facts = served, self.kind, status, fault, rows, milliseconds
-            service.log.add([*entries, request_entry(call.moment, name, *facts)])
+            block = logged + lines([request_entry(call.moment, name, *facts)])
+            service.log.add_lines(block, entries + 1)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _made(self, call: Call) -> tuple[Reply, bytes]:
+    def _made(self, call: Call) -> tuple[Reply, bytes, bytes]:
+        """(reply, its body, the lines of its entries in the log)."""
         reply = self._respond(self._service, call)
-        return reply, reply.content if isinstance(reply.content, bytes) else orjson.dumps(reply.content)
+        body = reply.content if isinstance(reply.content, bytes) else orjson.dumps(reply.content)
+        return reply, body, lines(reply.entries)
 
     def _labels(self, use_case: str) -> tuple[str, str]:
         """(use case, served version) as labels. Text of a request must never become a label."""

@@ -62,12 +62,15 @@ class PredictionLog:
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Queues entries."""
+        self.add_lines(lines(entries), len(entries))
+
+    def add_lines(self, block: bytes, entries: int) -> None:
+        """Queues the lines of so many entries."""
         if self._waiting_bytes >= MAX_WAITING:
-            self._drop(len(entries), "the disk can't be written")
+            self._drop(entries, "the disk can't be written")
             return
-        block = lines(entries)
         with self._counting:
-            self._waiting.append((block, len(entries)))
+            self._waiting.append((block, entries))
             self._waiting_bytes += len(block)
         if self._waiting_bytes >= FLUSH_BYTES:
             self._wake.set()
