@@ -46,7 +46,7 @@ def test_an_hour_of_batches_and_predictions_with_faults(stack, loop, tmp_path, r
             away("postgres"),
             killed("airflow-dag-processor"),
             away("data-api"),
-            ("worker out of memory", partial(short_of_memory, stack, "airflow-worker", 32)),
+            ("worker out of memory", partial(short_of_memory, stack, "airflow-worker")),
         ]
     )
     samples, callers = Samples(stack), Callers(stack, pause=0.1)
