@@ -23,8 +23,9 @@ pytest_plugins = ["tests.support.marks", "tests.support.pages"]
 
 def pytest_terminal_summary(terminalreporter):
     """Prints the values of `record_property`. docs/stack.md, docs/cluster.md and the runbooks quote them."""
-    passed = terminalreporter.stats.get("passed", [])
-    figures = [(report.location[2], *figure) for report in passed for figure in report.user_properties]
+    # A test that fails at its end has measured, too.
+    ended = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    figures = [(report.location[2], *figure) for report in ended for figure in report.user_properties]
     if figures:
         terminalreporter.section("measured")
     for test, name, value in figures:
