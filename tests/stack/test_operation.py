@@ -108,8 +108,8 @@ def test_the_monitoring_dag_deletes_what_is_past_its_time(stack):
     assert stack.sql(deleted)[0][0] > 0
     [runs] = stack.root_sql("SELECT COUNT(*) FROM mlflow.runs WHERE lifecycle_stage = 'deleted'")
     assert int(runs) > 0
-    # Airflow keeps the newest scheduled run.
-    assert len(old & {run["dag_run_id"] for run in airflow.runs("housing_training")}) <= 1 < len(old)
+    # Airflow keeps the newest scheduled run. Without the tests of alerts before it, that may be the only one.
+    assert len(old & {run["dag_run_id"] for run in airflow.runs("housing_training")}) <= 1 <= len(old)
     assert (stack.champion(), stack.predict()["predictions"]) == (champion, answer)
 
 
