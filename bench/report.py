@@ -91,8 +91,11 @@ def _plot(result: Result) -> None:
         names = [NAMES[name].replace("`", "") for name in costs]
         values = [cost.median_cpu / n for cost in costs.values()]
         bars = panel.barh(names, values, color=["tab:blue"] + ["tab:gray"] * (len(names) - 1))
-        panel.bar_label(bars, [f"{value:,.3g}" for value in values], padding=3)
+        panel.bar_label(
+            bars, [f"{value:,.0f}" if value >= 1 else f"{value:.1f}" for value in values], padding=3
+        )
         panel.set(xscale="log", title=f"{n:,} row{'s' * (n > 1)} in a request", xlabel="µs of CPU a row")
-        panel.margins(x=0.2)
-        panel.invert_yaxis()
+        panel.margins(x=0.3)
+    # Shared by the panels.
+    axes[0].invert_yaxis()
     figure.savefig(PLOT, dpi=110)
