@@ -1,9 +1,5 @@
-"""What parts of the service cost: counting, and FastAPI's own routes in place of Starlette's.
+"""What counting costs, measured inside of the service: two starts of one server differ by more."""
 
-The cost of counting is less than the difference between two starts of one server, so it is measured inside the service.
-"""
-
-import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +9,6 @@ from peers import lab_process
 from mlops_lab.local.processes import Supervisor, free_ports
 
 ROUNDS = 7
-_ROUTES = """
-import inference.app
-from fastapi.routing import APIRoute
-from inference.__main__ import main
-inference.app.Route = APIRoute
-main()
-"""
 _TIMED = """
 from time import thread_time_ns
 from inference.__main__ import main
@@ -41,30 +30,24 @@ main()
 
 @dataclass(frozen=True)
 class Parts:
-    """metrics, drift: microseconds of CPU a request. routes: the CPU time with FastAPI's routes, of that as shipped."""
+    """Microseconds of CPU a request."""
 
     metrics: float
     drift: float
-    routes: float
 
 
 def parts(home: Path, supervisor: Supervisor, ask: Ask) -> Parts:
     """ask: one row for the service as shipped, which runs."""
-    variants = []
-    for name, code in (("routes", _ROUTES), ("timed", _TIMED)):
-        process = lab_process(name, home, free_ports(1)[0], code)
-        pid = supervisor.start(process).pid
-        supervisor.wait(process)
-        variants.append(replace(ask, server=name, pid=pid, url=process.url))
-    routes, timed = variants
-    shipped, other = in_turns([ask, routes], ROUNDS)
+    process = lab_process("timed", home, free_ports(1)[0], _TIMED)
+    pid = supervisor.start(process).pid
+    supervisor.wait(process)
+    timed = replace(ask, server="timed", pid=pid, url=process.url)
     counts = replace(timed, method="GET", path="/metrics", body=None, headers={})
     before = _spent(counts)
     in_turns([timed], ROUNDS)
     total = (ROUNDS + 1) * (timed.requests + 1)
     metrics, drift = ((after - b) / total / 1000 for after, b in zip(_spent(counts), before, strict=True))
-    ratios = [o / s for o, s in zip(other.cpu, shipped.cpu, strict=True)]
-    return Parts(metrics, drift, statistics.median(ratios))
+    return Parts(metrics, drift)
 
 
 def _spent(ask: Ask) -> list[int]:

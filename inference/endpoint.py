@@ -1,7 +1,7 @@
 """The base of the routes to a model: each reads a body, makes a reply, counts it and logs it.
 
-They speak ASGI themselves, and a prediction passes neither FastAPI's middleware nor its router, because these cost more
-than a tenth of it (docs/architecture.md has the figures). OpenAPI describes them from the contracts.
+They speak ASGI themselves, and a prediction passes neither FastAPI's middleware nor its router, because these cost
+about a tenth of it (docs/architecture.md has the figures). OpenAPI describes them from the contracts.
 """
 
 import logging
