@@ -108,10 +108,8 @@ def pipeline(contract: Contract, fitted: Fitted) -> Pipeline:
     # The codes of the contract: 0 is missing, 1 is unknown, the vocabulary follows.
     known = [["", "unknown", *feature.vocabulary] for feature in categories]
     encoder = OrdinalEncoder(categories=known, handle_unknown="use_encoded_value", unknown_value=-1)
-    names = [feature.name for feature in contract.features]
     trees = fitted.pipeline.named_steps["trees"]
-    blocks = [("numbers", "passthrough", names[:NUMBERS]), ("categories", encoder, names[NUMBERS:])]
-    columns = ColumnTransformer(blocks)
+    columns = _columns(contract, encoder)
     columns.fit(pandas.DataFrame(rows(10, seed=2)))
     return Pipeline([("columns", columns), ("trees", trees)])
 
@@ -121,12 +119,17 @@ def one_hot_pipeline() -> Pipeline:
     training = rows(TRAINING_ROWS, seed=0)
     contract = _contract()
     matrix = contract.encode(contract.read(training))
-    names = [feature.name for feature in contract.features]
     encoder = OneHotEncoder(handle_unknown="ignore")
-    blocks = [("numbers", "passthrough", names[:NUMBERS]), ("categories", encoder, names[NUMBERS:])]
     trees = LGBMClassifier(n_estimators=TREES, n_jobs=1, verbose=-1)
-    columns = Pipeline([("columns", ColumnTransformer(blocks)), ("trees", trees)])
-    return columns.fit(pandas.DataFrame(training), _truth(matrix))
+    whole = Pipeline([("columns", _columns(contract, encoder)), ("trees", trees)])
+    return whole.fit(pandas.DataFrame(training), _truth(matrix))
+
+
+def _columns(contract: Contract, encoder: Any) -> ColumnTransformer:
+    names = [feature.name for feature in contract.features]
+    return ColumnTransformer(
+        [("numbers", "passthrough", names[:NUMBERS]), ("categories", encoder, names[NUMBERS:])]
+    )
 
 
 def _truth(matrix: np.ndarray) -> np.ndarray:

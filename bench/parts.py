@@ -8,7 +8,6 @@ from peers import lab_process
 
 from mlops_lab.local.processes import Supervisor, free_ports
 
-ROUNDS = 7
 _TIMED = """
 from time import thread_time_ns
 from inference.__main__ import main
@@ -36,7 +35,7 @@ class Parts:
     drift: float
 
 
-def parts(home: Path, supervisor: Supervisor, ask: Ask) -> Parts:
+def parts(home: Path, supervisor: Supervisor, ask: Ask, rounds: int) -> Parts:
     """ask: one row for the service as shipped, which runs."""
     process = lab_process("timed", home, free_ports(1)[0], _TIMED)
     pid = supervisor.start(process).pid
@@ -44,8 +43,8 @@ def parts(home: Path, supervisor: Supervisor, ask: Ask) -> Parts:
     timed = replace(ask, server="timed", pid=pid, url=process.url)
     counts = replace(timed, method="GET", path="/metrics", body=None, headers={})
     before = _spent(counts)
-    in_turns([timed], ROUNDS)
-    total = (ROUNDS + 1) * (timed.requests + 1)
+    in_turns([timed], rounds)
+    total = (rounds + 1) * (timed.requests + 1)
     metrics, drift = ((after - b) / total / 1000 for after, b in zip(_spent(counts), before, strict=True))
     return Parts(metrics, drift)
 

@@ -54,7 +54,7 @@ def main() -> None:
         graph = OnnxGraph(home / "model" / MODEL_FILE)
         own = {n: _own(graph, matrix[:n]) for n in SIZES}
         supervisor.stop(*(process for name, process in processes.items() if name != "lab"))
-        write(Result(costs, own, parts(home, supervisor, asks[1][0])))
+        write(Result(costs, own, parts(home, supervisor, asks[1][0], ROUNDS)))
 
 
 def _ask(peer: Peer, pid: int, n: int, sent: list[dict], home: Path) -> Ask:

@@ -7,8 +7,8 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from inference.body import MAX_VALUES
-from inference.errors import BadBody, TooLarge, problem
+from inference.body import check_number, check_rows, rows_of_columns
+from inference.errors import BadBody, problem
 from inference.inflation import check_message, check_pages
 from mlops_lab.errors import LabError, first_line
 
@@ -23,7 +23,7 @@ def read_arrow(body: bytearray, max_rows: int) -> list[dict[str, Any]]:
 
     def read() -> Any:
         messages = pyarrow.ipc.MessageReader.open_stream(whole)
-        _check_rows(sum(check_message(message.metadata.to_pybytes()) for message in messages), max_rows)
+        check_rows(sum(check_message(message.metadata.to_pybytes()) for message in messages), max_rows)
         return pyarrow.ipc.open_stream(whole).read_all()
 
     return _checked(read, "Arrow stream", max_rows)
@@ -39,8 +39,8 @@ def read_parquet(body: bytearray, max_rows: int) -> list[dict[str, Any]]:
 
     def read() -> Any:
         file = parquet.ParquetFile(pyarrow.BufferReader(whole))
-        _check_rows(file.metadata.num_rows, max_rows)
-        _check_values(file.metadata.num_rows, file.metadata.num_columns)
+        check_rows(file.metadata.num_rows, max_rows)
+        check_number(file.metadata.num_rows * file.metadata.num_columns)
         # As dictionaries, because a text that every row has would be copied for each of them.
         texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
         return parquet.read_table(pyarrow.BufferReader(whole), read_dictionary=texts, use_threads=False)
@@ -81,12 +81,12 @@ def _rows(table: Any, max_rows: int) -> list[dict[str, Any]]:
     names = table.column_names
     if len(set(names)) < len(names):
         raise problem("", "unknown", "two columns have the same name")
-    _check_rows(len(table), max_rows)
-    _check_values(len(table), len(names))
+    check_rows(len(table), max_rows)
+    check_number(len(table) * len(names))
     if not len(table):
         raise problem("", "length", "there must be at least one row")
-    columns = [_values(name, column) for name, column in zip(names, table.columns, strict=True)]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    columns = zip(names, table.columns, strict=True)
+    return rows_of_columns({name: _values(name, column) for name, column in columns})
 
 
 def _values(name: str, column: Any) -> list[Any]:
@@ -116,13 +116,3 @@ def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
     return types.is_string(kind) or types.is_large_string(kind)
-
-
-def _check_rows(rows: int, limit: int) -> None:
-    if rows > limit:
-        raise TooLarge(f"{rows} rows; at most {limit} are taken in one request, send several")
-
-
-def _check_values(rows: int, columns: int) -> None:
-    if rows * columns > MAX_VALUES:
-        raise TooLarge(f"the body has more than {MAX_VALUES} values; send several requests")

@@ -81,8 +81,25 @@ class Intake:
 def check_values(body: bytearray) -> None:
     """Raises `TooLarge` when the body has more values of JSON than may be held in memory."""
     # A value begins the body, or follows one of these. They may be part of a text as well, so this is an upper bound.
-    if len(body) > MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+    if len(body) > MAX_VALUES:
+        check_number(sum(map(body.count, (b",", b"[", b"{"))))
+
+
+def check_number(values: int) -> None:
+    """Raises `TooLarge` when these are more values than may be held in memory."""
+    if values > MAX_VALUES:
         raise TooLarge(f"the body has more than {MAX_VALUES} values; send several requests")
+
+
+def check_rows(rows: int, limit: int) -> None:
+    """Raises `TooLarge` when these are more rows than a request may have."""
+    if rows > limit:
+        raise TooLarge(f"{rows} rows; at most {limit} are taken in one request, send several")
+
+
+def rows_of_columns(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """The rows of columns that have the same length."""
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def parse(body: bytearray) -> Any:

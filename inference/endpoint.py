@@ -156,7 +156,7 @@ class Endpoint:
             served = int(version) if version else None
             facts = served, self.kind, status, fault, rows, milliseconds
             block = logged + lines([request_entry(call.moment, name, *facts)])
-            service.log.add_lines(block, entries + 1)
+            service.log.add(block, entries + 1)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -72,7 +72,7 @@ class BadKey(RequestError):
 
 
 class WrongContentType(RequestError):
-    """Another content type than JSON."""
+    """A content type that the route doesn't take."""
 
     status, kind = 415, "content_type"
 
@@ -103,16 +103,16 @@ def problem(field: str, rule: str, message: str, row: int = 0) -> ContractError:
 
 def kind_of(error: Exception) -> str:
     """The error's label in `inference_errors_total`."""
-    return _describe(error)[1]
+    return describe(error)[1]
 
 
 def refusal(error: Exception) -> Response:
     """The reply to a request that raised this error. For an unexpected error it has no details."""
-    status, _, headers, content = _describe(error)
+    status, _, headers, content = describe(error)
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
-def _describe(error: Exception) -> tuple[int, str, dict[str, str], dict[str, Any]]:
+def describe(error: Exception) -> tuple[int, str, dict[str, str], dict[str, Any]]:
     """(status, kind, headers, JSON body)."""
     match error:
         case ContractError():

@@ -6,7 +6,7 @@ https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/. Rows come as
 
 from typing import Any
 
-from inference.body import CSV, JSON, parse_with_nan
+from inference.body import CSV, JSON, parse_with_nan, rows_of_columns
 from inference.csv_rows import named, read_csv
 from inference.endpoint import Call, Reply
 from inference.errors import problem
@@ -66,4 +66,4 @@ def _columns(content: dict[str, Any]) -> list[dict[str, Any]]:
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1 or not lengths.pop():
         raise problem("inputs", "length", "must have the same number of values, at least one, for each field")
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return rows_of_columns(columns)

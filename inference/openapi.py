@@ -274,7 +274,7 @@ _ERRORS = {
     "403": _reply("No token is set", "Refusal"),
     "404": _reply("No such use case or category", "Refusal"),
     "413": _reply("Too many rows or bytes", "Refusal"),
-    "415": _reply("Another content type than JSON", "Refusal"),
+    "415": _reply("A content type that the route doesn't take", "Refusal"),
     "422": _reply("A row or a parameter breaks its rule: field, rule and message of each fault", "Problems"),
     "503": _reply(
         "No model yet, too busy, or the registry or database does not answer; try again after Retry-After seconds",

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from inference.arrow import ARROW, PARQUET, read_arrow, read_parquet, write
-from inference.body import CSV, JSON, check_values, parse, rows_of
+from inference.body import CSV, JSON, check_rows, check_values, parse, rows_of
 from inference.champions import Champion
 from inference.csv_rows import read_csv, write_csv
 from inference.endpoint import Call, Reply
-from inference.errors import BadKey, TooLarge
+from inference.errors import BadKey
 from inference.log_entries import PredictionEntry, new_ids, prediction_entries
 from inference.service import Service
 
@@ -63,9 +63,7 @@ def predict(service: Service, champion: Champion, call: Call, rows: list[dict[st
 
     Raises `TooLarge`, `ContractError`, `ModelError`, `BadKey`.
     """
-    limit = service.settings.inference_max_rows
-    if len(rows) > limit:
-        raise TooLarge(f"{len(rows)} rows; at most {limit} are taken in one request, send several")
+    check_rows(len(rows), service.settings.inference_max_rows)
     if decoded := champion.decoder.take(rows):
         return _predict(service, champion, call, decoded.rows, decoded.matrix)
     typed = champion.contract.read(rows)
@@ -76,7 +74,8 @@ def _predict_json(service: Service, call: Call) -> Predictions:
     check_values(call.body)
     champion = service.champions.find(call.use_case)
     decoded = champion.decoder.decode(call.body) if champion else None
-    if champion and decoded and len(decoded.rows) <= service.settings.inference_max_rows:
+    if champion and decoded:
+        check_rows(len(decoded.rows), service.settings.inference_max_rows)
         return _predict(service, champion, call, decoded.rows, decoded.matrix)
     # What is wrong with the body comes before what is wrong with the use case.
     rows = rows_of(parse(call.body))

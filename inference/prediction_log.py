@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -60,11 +59,7 @@ class PredictionLog:
         self._writer.start()
         self._mover.start()
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Queues entries."""
-        self.add_lines(lines(entries), len(entries))
-
-    def add_lines(self, block: bytes, entries: int) -> None:
+    def add(self, block: bytes, entries: int) -> None:
         """Queues the lines of so many entries."""
         if self._waiting_bytes >= MAX_WAITING:
             self._drop(entries, "the disk can't be written")

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from inference.body import MAX_VALUES, check_values, parse_with_nan
-from inference.errors import BadBody, TooLarge, problem
+from inference.body import check_number, check_rows, check_values, parse_with_nan, rows_of_columns
+from inference.errors import BadBody, problem
 from mlops_lab.errors import ContractError
 from mlops_lab.features import Boolean, Feature, Integer, Number
 
@@ -76,13 +76,10 @@ def read_request(
             raise _problem(tensor, "unknown", "is given twice")
         if _rows(tensor, max_rows) != rows:
             raise _problem(tensor, "shape", f"must have {rows} rows, as {request.inputs[0].name[:60]} has")
-        if len(columns) * rows > MAX_VALUES:
-            raise TooLarge(f"the body has more than {MAX_VALUES} values; send several requests")
+        check_number(len(columns) * rows)
         columns[tensor.name] = _column(tensor, rows, blocks)
     blocks.check_end()
-    return request, [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    return request, rows_of_columns(columns)
 
 
 def input_type(feature: Feature) -> str:
@@ -157,8 +154,7 @@ class _Blocks:
 def _rows(tensor: Tensor, limit: int) -> int:
     match tensor.shape:
         case [int(n)] | [int(n), 1] if n > 0:
-            if n > limit:
-                raise TooLarge(f"{n} rows; at most {limit} are taken in one request, send several")
+            check_rows(n, limit)
             return n
     raise _problem(tensor, "shape", f"must have the shape [n] or [n, 1] with n > 0, not {tensor.shape[:5]}")
 

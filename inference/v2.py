@@ -16,12 +16,11 @@ from starlette.routing import Route
 from inference.body import JSON
 from inference.champions import Champion
 from inference.endpoint import Call, Endpoint, Reply
-from inference.errors import UnknownVersion, refusal
+from inference.errors import UnknownVersion, describe
 from inference.predict import predict
 from inference.service import Service
 from inference.tensors import BINARY, HEADER_LENGTH, input_type, output_tensors, read_request
 from mlops_lab.contract import Contract
-from mlops_lab.errors import ContractError
 
 PREFIX = "/v2"
 _MODELS = ("/v2/models/{use_case}", "/v2/models/{use_case}/versions/{version}")
@@ -89,8 +88,8 @@ def respond(service: Service, call: Call) -> Reply:
         "model_name": champion.use_case,
         "model_version": champion.label,
         "outputs": outputs,
+        "parameters": {"processing_ms": call.milliseconds()},
     }
-    content["parameters"] = {"processing_ms": call.milliseconds()}
     if request.id is not None:
         content["id"] = request.id
     if not binary:
@@ -103,14 +102,12 @@ def respond(service: Service, call: Call) -> Reply:
 
 def refuse(error: Exception) -> Response:
     """The reply to a request that raised this error, in the protocol's form: one text."""
-    response = refusal(error)
-    detail = orjson.loads(response.body)["detail"]
-    if isinstance(error, ContractError):
-        texts = [f"row {p['row']}, {p['field'] or 'the row'}: {p['message']}" for p in error.problems]
-        detail = "; ".join(texts) + ("; there may be more" if error.more else "")
-    response.body = orjson.dumps({"error": detail})
-    response.headers["content-length"] = str(len(response.body))
-    return response
+    status, _, headers, content = describe(error)
+    detail = content["detail"]
+    if isinstance(detail, list):
+        texts = [f"row {p['row']}, {p['field'] or 'the row'}: {p['message']}" for p in detail]
+        detail = "; ".join(texts) + ("; there may be more" if "more" in content else "")
+    return Response(orjson.dumps({"error": detail}), status, headers, "application/json")
 
 
 def _served(service: Service, use_case: str, version: str | None) -> Champion:

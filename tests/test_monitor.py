@@ -10,6 +10,7 @@ import pytest
 
 from inference.log_entries import FeedbackEntry, PredictionEntry
 from inference.prediction_log import PredictionLog
+from inference.spool import lines
 from mlops_lab.contract import RetrainPolicy
 from mlops_lab.data.database import connect, now
 from mlops_lab.errors import NoChampionError
@@ -42,19 +43,22 @@ class Service:
         for row, clean, value in zip(rows, typed, found.values, strict=True):
             one = f"{now().timestamp() * 1000:012.0f}"[:12] + uuid.uuid4().hex[:20]
             log.add(
-                [
-                    PredictionEntry(
-                        id=one,
-                        use_case="flats",
-                        version=self.champion.version,
-                        run_id=self.champion.run_id,
-                        request_id="r",
-                        predicted_at=now(),
-                        row=clean,
-                        prediction=value,
-                        probabilities=None,
-                    )
-                ]
+                lines(
+                    [
+                        PredictionEntry(
+                            id=one,
+                            use_case="flats",
+                            version=self.champion.version,
+                            run_id=self.champion.run_id,
+                            request_id="r",
+                            predicted_at=now(),
+                            row=clean,
+                            prediction=value,
+                            probabilities=None,
+                        )
+                    ]
+                ),
+                1,
             )
             if actual:
                 log.put(

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from inference.log_entries import PredictionEntry
 from inference.prediction_log import PredictionLog
+from inference.spool import lines
 from mlops_lab import trace
 from mlops_lab.cli import app
 from mlops_lab.data.database import connect, now
@@ -32,19 +33,22 @@ def served(trained, use_case, course, tmp_path):
     log = PredictionLog(tmp_path / "spool", connect(lab.settings.raw_url), 10**6)
     log.start()
     log.add(
-        [
-            PredictionEntry(
-                id=PREDICTION,
-                use_case="flats",
-                version=champion.version,
-                run_id=champion.run_id,
-                request_id="request-7",
-                predicted_at=now(),
-                row=ROW,
-                prediction=640.5,
-                probabilities=None,
-            )
-        ]
+        lines(
+            [
+                PredictionEntry(
+                    id=PREDICTION,
+                    use_case="flats",
+                    version=champion.version,
+                    run_id=champion.run_id,
+                    request_id="request-7",
+                    predicted_at=now(),
+                    row=ROW,
+                    prediction=640.5,
+                    probabilities=None,
+                )
+            ]
+        ),
+        1,
     )
     log.stop()
     with lab.store.raw.begin() as db:

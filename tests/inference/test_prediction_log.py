@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from inference import prediction_log
 from inference.log_entries import PredictionEntry, parse
 from inference.prediction_log import PredictionLog
-from inference.spool import SpoolError
+from inference.spool import SpoolError, lines
 from mlops_lab.data.database import connect
 from mlops_lab.data.tables import RAW, Prediction
 from tests.inference.serving import EXAMPLE, LOG_TABLES, SLACK
@@ -253,7 +253,7 @@ def test_a_full_spool_drops_and_counts_but_takes_no_more_disk(tmp_path, database
     log = PredictionLog(tmp_path / "spool", database, limit)
     log.start()
     for number in range(200):
-        log.add([_made(number)])
+        log.add(lines([_made(number)]), 1)
         log.flush()
     size, rows = log.spooled()
     assert limit < size < limit + 1000
@@ -273,7 +273,7 @@ def test_entries_in_memory_are_bounded_in_bytes_while_the_disk_cannot_be_written
     log = PredictionLog(tmp_path / "spool", database, 2**20)
     # Without its threads nothing reaches the disk.
     for number in range(200):
-        log.add([_made(number)])
+        log.add(lines([_made(number)]), 1)
     assert 100 < log.dropped < 150
     log.start()
     log.stop(SLACK)
@@ -317,7 +317,7 @@ def test_large_logs_are_stored_completely(tmp_path, database):
     log = PredictionLog(tmp_path / "spool", database, 2**26)
     log.start()
     for start in range(0, 12_000, 3000):
-        log.add([_made(n) for n in range(start, start + 3000)])
+        log.add(lines([_made(n) for n in range(start, start + 3000)]), 3000)
         time.sleep(0.01)
     log.stop(SLACK)
     assert _ids(database) == list(range(12_000))
