@@ -196,17 +196,17 @@ class Caller(threading.Thread):
 
 
 def spooled(folder: Path) -> set[str]:
-    """The ids of the predictions that a killed service left on disk; its last line may be cut short."""
+    """The ids of the entries that a killed service left on disk; its last line may be cut short."""
     lines = [line for file in folder.rglob("*.jsonl") for line in file.read_bytes().splitlines(keepends=True)]
     return {json.loads(line)["id"] for line in lines if line.endswith(b"\n")}
 
 
 def wait_for_the_log(store: Store, ids: set[str]) -> set[str]:
-    """Waits until the predictions are in the log; returns all ids in it."""
+    """Waits until these predictions and requests are in the log; returns all ids in it."""
     end = time.monotonic() + PATIENCE
     while True:
         with store.raw.connect() as db:
-            logged = list(db.scalars(text("SELECT id FROM predictions")))
+            logged = list(db.scalars(text("SELECT id FROM predictions UNION ALL SELECT id FROM requests")))
         assert len(logged) == len(set(logged))
         if ids <= set(logged):
             return set(logged)
