@@ -1,6 +1,7 @@
 """Measures a stack while it works for long: memory, open files, disk, queues. Says what grows, and draws it."""
 
 import csv
+import re
 import statistics
 import subprocess
 import threading
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pymysql
 from matplotlib.figure import Figure
 
 from tests.stack.stack import Stack
@@ -20,8 +22,13 @@ QUEUES = {
     "predictions in the spool": "sum(inference_prediction_spool_rows)",
     "oldest batch, s": "max(lab_unfinished_batch_seconds)",
 }
+# Prints the number of open files of the container's processes, then facts on their memory. The user of the command is
+# that of the service, so it may look.
+LOOK = "ls /proc/[0-9]*/fd 2>/dev/null | wc -l; cat /proc/[0-9]*/smaps_rollup 2>/dev/null"
+# Their own memory in KiB: pages that they share are counted once, and the kernel's page cache isn't counted.
+OWN_MEMORY = re.compile(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)
 KINDS = {
-    "memory": "Memory of each container, MiB",
+    "memory": "Memory of each container's processes, MiB; MySQL without its buffer pool",
     "files": "Open files of each container",
     "disk": "Volumes, MiB",
     "queue": "Waiting tasks and rows, seconds",
@@ -33,8 +40,8 @@ NAMED = 7
 class Samples:
     """Figures of the stack over time: (kind, name) → [(seconds since the start, value)].
 
-    The kinds are `memory` (MiB of each container), `files` (open ones of each container's processes), `disk` (MiB of
-    each volume) and `queue`. A container that is down at a moment has no value then.
+    The kinds are `memory` (MiB of each container's processes), `files` (their open ones), `disk` (MiB of each volume)
+    and `queue`. A container that is down at a moment has no value then.
     """
 
     def __init__(self, stack: Stack):
@@ -62,35 +69,38 @@ class Samples:
 
     def take(self) -> None:
         at = time.monotonic() - self._began
-        for kind, read in (("memory", self._stack.memory), ("files", self._files), ("disk", self._disk)):
+        for read in (self._processes, self._disk, self._queues):
             try:
                 found = read()
             except (AssertionError, subprocess.SubprocessError):
                 # The engine or a container is on its way down or up.
                 continue
-            for name, value in found.items():
-                self.series.setdefault((kind, name), []).append((at, value))
-        for name, value in self._queues().items():
-            self.series.setdefault(("queue", name), []).append((at, value))
+            for key, value in found.items():
+                self.series.setdefault(key, []).append((at, value))
 
     def fault(self, what: str) -> None:
         self.faults.append((time.monotonic() - self._began, what))
 
-    def _files(self) -> dict[str, float]:
+    def _processes(self) -> dict[tuple[str, str], float]:
         found = {}
         for service in self._stack.running():
-            # The user of the command is that of the service, so it may look.
-            count = self._stack.run_in(
-                service, "sh", "-c", "ls /proc/[0-9]*/fd 2>/dev/null | wc -l", check=False
-            )
-            if count.strip().isdigit():
-                found[service] = float(count)
+            printed = self._stack.run_in(service, "sh", "-c", LOOK, check=False)
+            if parts := OWN_MEMORY.findall(printed):
+                found["files", service] = float(printed.split()[0])
+                found["memory", service] = sum(map(int, parts)) / 1024
+        if ("memory", "mysql") in found:
+            try:
+                # Its size is a setting, and it fills anew after each start.
+                [(_, pool)] = self._stack.sql("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_bytes_data'")
+                found["memory", "mysql"] -= int(pool) / 2**20
+            except pymysql.MySQLError:
+                del found["memory", "mysql"]
         return found
 
-    def _disk(self) -> dict[str, float]:
-        return {volume["name"]: volume["size"] for volume in self._stack.volumes()}
+    def _disk(self) -> dict[tuple[str, str], float]:
+        return {("disk", volume["name"]): volume["size"] for volume in self._stack.volumes()}
 
-    def _queues(self) -> dict[str, float]:
+    def _queues(self) -> dict[tuple[str, str], float]:
         found = {}
         for name, query in QUEUES.items():
             try:
@@ -98,7 +108,7 @@ class Samples:
                     f"{self._stack.url('prometheus')}/api/v1/query", params={"query": query}, timeout=10
                 )
                 for sample in reply.raise_for_status().json()["data"]["result"]:
-                    found[name] = float(sample["value"][1])
+                    found["queue", name] = float(sample["value"][1])
             except httpx.HTTPError:
                 continue
         return found

@@ -80,7 +80,7 @@ def test_an_hour_of_batches_and_predictions_with_faults(stack, loop, tmp_path, r
     growing = []
     for kind, more in MORE.items():
         ends = samples.ends(kind)
-        assert ends.keys() >= set(stack.running()) if kind == "files" else len(ends) >= len(stack.running())
+        assert ends.keys() >= set(stack.running())
         for name, (early, late) in ends.items():
             record_property(
                 f"{kind} of {name}, second and last sixth of the time", f"{early:.0f}, {late:.0f}"
