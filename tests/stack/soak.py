@@ -22,11 +22,15 @@ QUEUES = {
     "predictions in the spool": "sum(inference_prediction_spool_rows)",
     "oldest batch, s": "max(lab_unfinished_batch_seconds)",
 }
-# Prints the number of open files of the container's processes, then facts on their memory. The user of the command is
-# that of the service, so it may look.
-LOOK = "ls /proc/[0-9]*/fd 2>/dev/null | wc -l; cat /proc/[0-9]*/smaps_rollup 2>/dev/null"
-# Their own memory in KiB: pages that they share are counted once, and the kernel's page cache isn't counted.
-OWN_MEMORY = re.compile(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)
+# Prints the number of open files of the container's processes, then the facts on memory of its control group, which has
+# two versions. The user of the command is that of the service, so it may look.
+LOOK = """
+ls /proc/[0-9]*/fd 2>/dev/null | wc -l
+cat /sys/fs/cgroup/memory.stat 2>/dev/null || cat /sys/fs/cgroup/memory/memory.stat
+"""
+# Bytes that the processes hold: `rss` in the first version, `anon` in the second. The page cache isn't counted, since
+# the kernel gives it back.
+OWN_MEMORY = re.compile(r"^(?:rss|anon|shmem) (\d+)$", re.MULTILINE)
 KINDS = {
     "memory": "Memory of each container's processes, MiB; MySQL without its buffer pool",
     "files": "Open files of each container",
@@ -87,7 +91,7 @@ class Samples:
             printed = self._stack.run_in(service, "sh", "-c", LOOK, check=False)
             if parts := OWN_MEMORY.findall(printed):
                 found["files", service] = float(printed.split()[0])
-                found["memory", service] = sum(map(int, parts)) / 1024
+                found["memory", service] = sum(map(int, parts)) / 2**20
         if ("memory", "mysql") in found:
             try:
                 # Its size is a setting, and it fills anew after each start.
