@@ -12,8 +12,8 @@ from mlops_lab.settings import REPOSITORY
 from tests.k8s.export import FOLDERS, rendered, rendered_text, tag
 from tests.test_docs import block
 
-# One worker builds kompose for this file's checks and for those of test_base.py: Go keeps what was built once.
-pytestmark = [pytest.mark.process, pytest.mark.xdist_group("kompose")]
+# They share a checkout that is made once.
+pytestmark = pytest.mark.process
 
 TAG = "0123abc"
 

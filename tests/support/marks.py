@@ -11,7 +11,6 @@ import pytest
 LONGEST = (
     "test_demo.py",
     "pages",
-    "kompose",
     "dags",
     "test_real_data.py",
     "notebooks",
