@@ -1,16 +1,14 @@
-"""Rows as Arrow streams and Parquet files, in and out. pyarrow is loaded with the first such request.
-
-A column has numbers, booleans, texts (plain or as a dictionary), days or moments. NaN is null.
-"""
+"""Rows as Arrow streams and Parquet files, in and out. pyarrow is loaded with the first such request."""
 
 import io
 from collections.abc import Callable
 from typing import Any
 
-from inference.body import check_number, check_rows, rows_of_columns
+from inference.body import check_number, check_rows
 from inference.errors import BadBody, problem
 from inference.inflation import check_message, check_pages
 from mlops_lab.errors import LabError, first_line
+from mlops_lab.tabular import arrow_columns, rows_of_columns, texts_of
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 
@@ -41,8 +39,7 @@ def read_parquet(body: bytearray, max_rows: int) -> list[dict[str, Any]]:
         file = parquet.ParquetFile(pyarrow.BufferReader(whole))
         check_rows(file.metadata.num_rows, max_rows)
         check_number(file.metadata.num_rows * file.metadata.num_columns)
-        # As dictionaries, because a text that every row has would be copied for each of them.
-        texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+        texts = texts_of(file.schema_arrow)
         return parquet.read_table(pyarrow.BufferReader(whole), read_dictionary=texts, use_threads=False)
 
     return _checked(read, "Parquet file", max_rows)
@@ -85,34 +82,4 @@ def _rows(table: Any, max_rows: int) -> list[dict[str, Any]]:
     check_number(len(table) * len(names))
     if not len(table):
         raise problem("", "length", "there must be at least one row")
-    columns = zip(names, table.columns, strict=True)
-    return rows_of_columns({name: _values(name, column) for name, column in columns})
-
-
-def _values(name: str, column: Any) -> list[Any]:
-    """A column's values, JSON types."""
-    from pyarrow import float64, string, types
-
-    kind = column.type
-    if types.is_dictionary(kind) and _is_text(kind.value_type):
-        # A text that many rows have stays one object.
-        found: list[Any] = []
-        for chunk in column.chunks:
-            texts = chunk.dictionary.to_pylist()
-            found += [None if index is None else texts[index] for index in chunk.indices.to_pylist()]
-        return found
-    if types.is_date(kind) or types.is_timestamp(kind):
-        return column.cast(string()).to_pylist()
-    if types.is_floating(kind) or types.is_decimal(kind):
-        return [None if value != value else value for value in column.cast(float64()).to_pylist()]
-    if _is_text(kind) or types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind):
-        return column.to_pylist()
-    raise problem(
-        name[:60], "type", f"must be numbers, booleans, texts, days or moments, not {str(kind)[:40]}"
-    )
-
-
-def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
-    return types.is_string(kind) or types.is_large_string(kind)
+    return rows_of_columns(arrow_columns(table))

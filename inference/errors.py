@@ -7,6 +7,7 @@ from fastapi import Response
 from fastapi.exceptions import RequestValidationError
 
 from mlops_lab.errors import ContractError, LabError, NoChampionError
+from mlops_lab.tabular import problem as problem
 
 
 class RequestError(LabError):
@@ -94,11 +95,6 @@ class WrongToken(RequestError):
     """The reload token is missing or wrong."""
 
     status, kind, headers = 401, "unauthorized", {"www-authenticate": "Bearer"}
-
-
-def problem(field: str, rule: str, message: str, row: int = 0) -> ContractError:
-    """One fault of the request's shape, in the form of a fault in a row."""
-    return ContractError([{"row": row, "field": field, "rule": rule, "message": message}])
 
 
 def kind_of(error: Exception) -> str:

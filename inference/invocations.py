@@ -6,12 +6,13 @@ https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/. Rows come as
 
 from typing import Any
 
-from inference.body import CSV, JSON, parse_with_nan, rows_of_columns
-from inference.csv_rows import named, read_csv
+from inference.body import CSV, JSON, parse_with_nan
+from inference.csv_rows import read_csv
 from inference.endpoint import Call, Reply
 from inference.errors import problem
 from inference.predict import predict
 from inference.service import Service
+from mlops_lab.tabular import named, rows_of_columns
 
 ACCEPTED = (JSON, CSV)
 _FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")

@@ -9,11 +9,12 @@ import numpy as np
 from inference.arrow import ARROW, PARQUET, read_arrow, read_parquet, write
 from inference.body import CSV, JSON, check_rows, check_values, parse, rows_of
 from inference.champions import Champion
-from inference.csv_rows import read_csv, write_csv
+from inference.csv_rows import read_csv
 from inference.endpoint import Call, Reply
 from inference.errors import BadKey
 from inference.log_entries import PredictionEntry, new_ids, prediction_entries
 from inference.service import Service
+from mlops_lab.tabular import csv_lines, prediction_columns
 
 # Characters of an Idempotency-Key.
 MAX_KEY = 200
@@ -43,7 +44,7 @@ def respond(service: Service, call: Call) -> Reply:
     found = _predict_json(service, call) if call.content_type == JSON else _predict_table(service, call)
     champion = found.champion
     if wanted := _wanted(call.header("accept")):
-        table = write_csv(_columns(found)) if wanted == CSV else write(_columns(found), wanted)
+        table = csv_lines(_columns(found)) if wanted == CSV else write(_columns(found), wanted)
         return Reply(champion, table, len(found.ids), content_type=wanted, entries=found.entries)
     content: dict[str, Any] = {
         "predictions": found.values,
@@ -98,11 +99,10 @@ def _wanted(accept: str | None) -> str | None:
 
 
 def _columns(found: Predictions) -> dict[str, list[Any]]:
-    """The predictions as a table: id, prediction and, for classifiers, a probability for each class."""
-    columns: dict[str, list[Any]] = {"prediction_id": found.ids, "prediction": found.values}
-    for name in found.champion.contract.classes:
-        columns[f"probability_{name}"] = [row[name] for row in found.probabilities or ()]
-    return columns
+    probabilities = None
+    if found.probabilities is not None:
+        probabilities = [row.values() for row in found.probabilities]
+    return prediction_columns(found.ids, found.values, found.champion.contract.classes, probabilities)
 
 
 def _predict(

@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from inference.body import check_number, check_rows, check_values, parse_with_nan, rows_of_columns
+from inference.body import check_number, check_rows, check_values, parse_with_nan
 from inference.errors import BadBody, problem
 from mlops_lab.errors import ContractError
 from mlops_lab.features import Boolean, Feature, Integer, Number
+from mlops_lab.tabular import rows_of_columns
 
 # A body with tensors in binary form. This header then has the length of the JSON in front of them.
 BINARY = "application/octet-stream"
