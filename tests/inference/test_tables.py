@@ -13,6 +13,8 @@ from pyarrow import parquet
 
 from inference.arrow import ARROW, PARQUET
 from inference.inflation import MAX_INFLATED
+from mlops_lab.model.predictor import Predictor
+from mlops_lab.scoring.scorer import score
 from tests.inference.serving import EXAMPLE
 from tests.support import models
 
@@ -112,6 +114,20 @@ def test_the_reply_is_a_table_where_that_is_accepted(service, expected, use_case
     assert found["prediction_id"].nunique() == len(ROWS)
     for name in same.get("probabilities", [{}])[0]:
         assert np.allclose(found[f"probability_{name}"], [row[name] for row in same["probabilities"]])
+
+
+@pytest.mark.parametrize("use_case", models.TASKS)
+def test_batch_scoring_answers_as_the_service_does(service, shared, tmp_path, use_case):
+    body = FRAME.to_csv(index=False).encode()
+    (tmp_path / "rows.csv").write_bytes(body)
+    version = shared.registry.by_alias(use_case, "champion")
+    predictor = Predictor.load(shared.built / f"{use_case}-1.0")
+    score(predictor, version, tmp_path / "rows.csv", tmp_path / "scored.csv")
+    found = pd.read_csv(tmp_path / "scored.csv")
+    served = pd.read_csv(io.BytesIO(send(service, CSV, body, accept=CSV, use_case=use_case).content))
+    assert found.columns.tolist() == ["row", *served.columns, "model_version"]
+    same = served.columns.drop("prediction_id")
+    pd.testing.assert_frame_equal(found[same], served[same])
 
 
 @pytest.mark.parametrize("accept", ["", "text/html", "*/*", JSON, f"{JSON}, {CSV}"])
