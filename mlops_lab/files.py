@@ -32,6 +32,19 @@ def write_whole(path: Path, content: str, mode: int = 0o644) -> None:
         raise
 
 
+@contextmanager
+def write_file(path: Path) -> Iterator[Path]:
+    """A path beside `path`, which the block writes; then the file is renamed, so that it is whole or absent."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def kept_secret(path: Path, make: Callable[[], str]) -> str:
     """A secret that is made once and kept in the file, readable by its owner alone."""
     with locked(path.with_name("secrets.lock"), 30, "making secrets"):

@@ -78,15 +78,16 @@ class Lab:
 
     @cached_property
     def incoming(self) -> Incoming:
-        return Incoming(self._incoming_folder)
+        return Incoming(self.incoming_folder)
 
     @cached_property
     def turns(self) -> Turns:
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        return Turns(self._incoming_folder)
+        return Turns(self.incoming_folder)
 
     @property
-    def _incoming_folder(self) -> Path:
+    def incoming_folder(self) -> Path:
+        """A folder on disk, with one folder for each use case, for what is on its way."""
         return self.settings.incoming or self.settings.home / "incoming"
 
     @cached_property

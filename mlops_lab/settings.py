@@ -91,6 +91,9 @@ class Settings(LabSettings):
     prediction_db_url: SecretStr | None = Field(
         None, description="URL of RawData for the account of the inference service"
     )
+    reader_db_url: SecretStr | None = Field(
+        None, description="URL of MySQL for the account that may only read; it runs the queries of a scoring"
+    )
     predictions_days: int = Field(
         90, ge=0, description="days that predictions and their feedback are kept; 0 keeps all"
     )

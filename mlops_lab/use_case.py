@@ -93,6 +93,11 @@ class UseCase:
         return f"{self.name}_training"
 
     @property
+    def scoring_dag(self) -> str:
+        """The id of its scoring DAG in Airflow."""
+        return f"{self.name}_scoring"
+
+    @property
     def task(self) -> Task:
         if isinstance(self.target, Category):
             return "multiclass"

@@ -3,10 +3,11 @@
 import math
 import os
 from contextlib import suppress
+from pathlib import Path
 
 from pyarrow import fs
 
-from mlops_lab.errors import ServiceError, first_line
+from mlops_lab.errors import LabError, ServiceError, first_line
 
 # The end of the name of an object that isn't complete.
 PART = ".part"
@@ -103,6 +104,31 @@ class Artifacts:
                 return stream.read()
         except OSError as error:
             raise ArtifactError(f"the object store can't read {path}: {first_line(error)}") from error
+
+    def download(self, path: str, file: Path) -> None:
+        """Copies an object of any size into a file. Raises `LabError` when there is no such object."""
+        try:
+            if self._files.get_file_info(path).type != fs.FileType.File:
+                raise LabError(f"there is no object {path} in the bucket")
+            with self._files.open_input_stream(path) as stream, file.open("wb") as target:
+                while block := stream.read(BLOCK):
+                    target.write(block)
+        except OSError as error:
+            raise ArtifactError(f"the object {path} can't be copied: {first_line(error)}") from error
+
+    def upload(self, file: Path, path: str) -> str:
+        """Stores a file of any size as an object; returns the path. An earlier object is replaced in one step."""
+        try:
+            if self._moves:
+                self._files.create_dir(path.rpartition("/")[0], recursive=True)
+            # Elsewhere in S3, too: a stream that is closed by an error ends as an object of what was written.
+            with file.open("rb") as source, self._files.open_output_stream(path + PART) as stream:
+                while block := source.read(BLOCK):
+                    stream.write(block)
+            self._files.move(path + PART, path)
+        except OSError as error:
+            raise ArtifactError(f"the object store can't store {path}: {first_line(error)}") from error
+        return path
 
     def list(self, folder: str) -> list[str]:
         """Paths of the complete objects in the folder."""

@@ -39,6 +39,10 @@ def test_readers_and_servers_hold_the_same_passwords(volumes):
     assert f":{files['postgres-init/airflow-password']}@postgres" in files["airflow-worker/db-url"]
     broker = re.search(r":([^:@]+)@redis", files["airflow-worker/broker-url"])[1]
     assert f"user airflow on #{hashlib.sha256(broker.encode()).hexdigest()} " in files["redis/users.acl"]
+    # A scoring's query is run by the account that can only read.
+    assert (
+        f"//reader:{files['mysql-init/reader-password']}@mysql" in files["airflow-worker/lab_reader_db_url"]
+    )
     assert files["minio/root-password"] == files["minio-init/root-password"]
     assert files["inference/lab_reload_token"] == files["airflow-worker/lab_reload_token"]
     assert len(base64.urlsafe_b64decode(files["airflow-worker/fernet-key"])) == 32
