@@ -81,7 +81,8 @@ class Intake:
 def check_values(body: bytearray) -> None:
     """Raises `TooLarge` when the body has more values of JSON than may be held in memory."""
     # A value begins the body, or follows one of these. They may be part of a text as well, so this is an upper bound.
-    if len(body) > MAX_VALUES:
+    # A value takes two bytes at least: with a comma after it, or with the bracket that closes it.
+    if len(body) > 2 * MAX_VALUES:
         check_number(sum(map(body.count, (b",", b"[", b"{"))))
 
 

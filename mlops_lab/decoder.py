@@ -22,6 +22,11 @@ EXACT_INTEGER = 2**53
 # For each feature, the number and the length of texts whose codes are remembered. Clients may send endless new ones.
 REMEMBERED_TEXTS, REMEMBERED_LENGTH = 4096, 64
 
+# From so many rows on, encoding column by column takes less time than row by row.
+BY_COLUMN = 32
+# Rows that are encoded at once: their texts are still in the processor's cache then.
+CHUNK = 128
+
 _MANY = re.compile(rb'\s*\{\s*"rows"\s*:')
 
 
@@ -92,19 +97,37 @@ class Decoder:
         return sum(len(codes) for _, codes in self._codes)
 
     def _encoded(self, rows: list[msgspec.Struct], negative_zeros: bool) -> Decoded:
-        cells = [list(msgspec.structs.astuple(row)) for row in rows]
-        if self._missing_numbers and any(
-            row[i] in self._missing_numbers for row in cells for i in self._numbers
-        ):
+        if len(rows) < BY_COLUMN:
+            numbers = self._by_row(rows)
+        else:
+            chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+            numbers = np.concatenate([self._by_column(chunk) for chunk in chunks])
+        if negative_zeros and np.signbit(numbers[numbers == 0]).any():
             raise _ToRead
+        return Decoded(rows, numbers.astype(np.float32, order="C"))
+
+    def _by_row(self, rows: list[msgspec.Struct]) -> np.ndarray:
+        cells = [list(msgspec.structs.astuple(row)) for row in rows]
         for row in cells:
+            if self._missing_numbers and any(row[i] in self._missing_numbers for i in self._numbers):
+                raise _ToRead
             for index, codes in self._codes:
                 row[index] = codes[row[index]]
         # None becomes NaN.
-        numbers = np.array(cells, dtype=np.float64)
-        if negative_zeros and np.signbit(numbers[numbers == 0]).any():
+        return np.array(cells, dtype=np.float64)
+
+    def _by_column(self, rows: list[msgspec.Struct]) -> np.ndarray:
+        columns: list[Any] = list(zip(*map(msgspec.structs.astuple, rows), strict=True))
+        if self._missing_numbers and not all(
+            self._missing_numbers.isdisjoint(columns[index]) for index in self._numbers
+        ):
             raise _ToRead
-        return Decoded(rows, numbers.astype(np.float32))
+        for index, codes in self._codes:
+            columns[index] = np.fromiter(map(codes.__getitem__, columns[index]), np.float64, len(rows))
+        matrix = np.empty((len(columns), len(rows)))
+        for index, column in enumerate(columns):
+            matrix[index] = column
+        return matrix.T
 
 
 class _ToRead(Exception):

@@ -1,6 +1,7 @@
 """The compiled schema against `Contract.read`: for any body both must give the same rows and the same matrix."""
 
 import json
+from collections.abc import Iterator
 from datetime import date
 
 import msgspec
@@ -83,9 +84,14 @@ def contract() -> Contract:
     return made(FEATURES, ["?", "-999", "None"])
 
 
-@pytest.fixture(scope="module")
-def decoder(contract) -> Decoder:
-    return Decoder(contract)
+@pytest.fixture(scope="module", params=["row by row", "column by column"])
+def decoder(contract, request) -> Iterator[Decoder]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "column by column":
+            # Batches of the tests have up to three rows.
+            patch.setattr("mlops_lab.decoder.BY_COLUMN", 0)
+            patch.setattr("mlops_lab.decoder.CHUNK", 2)
+        yield Decoder(contract)
 
 
 def same(contract: Contract, decoder: Decoder, body: bytes, rows: list[dict]) -> bool:
@@ -116,14 +122,14 @@ def test_every_kind_of_value_in_every_feature(contract, decoder, name):
     assert taken
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(rows=st.lists(ROWS, min_size=1, max_size=3))
 def test_it_takes_no_row_that_the_contract_refuses_or_reads_otherwise(contract, decoder, rows):
     same(contract, decoder, json.dumps(rows[0]).encode(), rows[:1])
     same(contract, decoder, json.dumps({"rows": rows}).encode(), rows)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(rows=st.lists(ROWS, min_size=1, max_size=3))
 def test_it_takes_every_typed_row(contract, decoder, rows):
     # Larger integers are rare: they may be read the slow way. -999 is a word for missing.
