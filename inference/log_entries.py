@@ -7,10 +7,11 @@ parsing and writing it again would cost more than all the rest.
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import JSON, Connection, Insert, Text, column, insert, table
+from sqlalchemy import Connection, Dialect, column, insert, table
 
 from mlops_lab.data.tables import Feedback, Prediction, Request
 from mlops_lab.ids import random_hex
@@ -115,28 +116,34 @@ def parse(line: bytes) -> Entry | None:
 
 def store(db: Connection, entries: Sequence[Entry]) -> None:
     """Inserts the entries that the database doesn't have yet. Raises SQLAlchemy's errors, or those of a driver."""
-    for kind, statement in _STATEMENTS.items():
-        if rows := [_values(entry) for entry in entries if type(entry) is kind]:
-            db.execute(statement, rows)
+    for kind in _TABLES:
+        if rows := [_cells(entry) for entry in entries if type(entry) is kind]:
+            # By the driver: SQLAlchemy would look at each cell again, which takes a third of the time of an insert.
+            db.exec_driver_sql(_insert(kind, db.dialect), rows)
 
 
-def _values(entry: Entry) -> dict[str, Any]:
+def _cells(entry: Entry) -> tuple[Any, ...]:
+    """The values of an entry's row, in the order of its fields."""
     cells = msgspec.structs.astuple(entry)
-    texts = (str(cell, "utf-8") if type(cell) is msgspec.Raw else cell for cell in cells)
-    return dict(zip(entry.__struct_fields__, texts, strict=True))
+    return tuple([_written(cell) if type(cell) in (msgspec.Raw, datetime) else cell for cell in cells])
 
 
-def _statement(entry: type[Entry], model: type[Prediction | Feedback | Request]) -> Insert:
-    # With the type of text, SQLAlchemy doesn't write JSON a second time.
-    types = {c.name: Text() if isinstance(c.type, JSON) else c.type for c in model.__table__.columns}
-    columns = (column(name, types[name]) for name in entry.__struct_fields__)
-    statement = insert(table(model.__tablename__, *columns))
-    return statement.prefix_with("IGNORE", dialect="mysql").prefix_with("OR IGNORE", dialect="sqlite")
+def _written(cell: msgspec.Raw | datetime) -> str:
+    return str(cell, "utf-8") if isinstance(cell, msgspec.Raw) else cell.isoformat(" ", "microseconds")
 
 
-_STATEMENTS = {
-    PredictionEntry: _statement(PredictionEntry, Prediction),
-    FeedbackEntry: _statement(FeedbackEntry, Feedback),
-    RequestEntry: _statement(RequestEntry, Request),
+@cache
+def _insert(kind: type[Entry], dialect: Dialect) -> str:
+    """The statement, with a place for each field in their order."""
+    columns = (column(name) for name in kind.__struct_fields__)
+    statement = insert(table(_TABLES[kind].__tablename__, *columns))
+    statement = statement.prefix_with("IGNORE", dialect="mysql").prefix_with("OR IGNORE", dialect="sqlite")
+    return str(statement.compile(dialect=dialect))
+
+
+_TABLES: dict[type[Entry], type[Prediction | Feedback | Request]] = {
+    PredictionEntry: Prediction,
+    FeedbackEntry: Feedback,
+    RequestEntry: Request,
 }
 _DECODER = msgspec.json.Decoder(Entry)

@@ -45,8 +45,8 @@ class PredictionReader:
         """The rows of the newest predictions, of all versions, newest first."""
         found = select(Prediction.row).where(Prediction.use_case == use_case)
         with self._session() as db:
-            # An id begins with its time and is the primary key, so the log needs no sorting, however long it is.
-            return list(db.scalars(found.order_by(Prediction.id.desc()).limit(limit)))
+            # By the index, so the log needs no sorting, however long it is.
+            return list(db.scalars(found.order_by(Prediction.predicted_at.desc()).limit(limit)))
 
     def labelled(self, use_case: str, version: int, run_id: str, limit: int) -> list[Labelled]:
         """A version's newest predictions whose ground truth came.
@@ -77,7 +77,7 @@ class PredictionReader:
             )
         )
         with self._session() as db:
-            rows = db.execute(found.order_by(Prediction.id.desc()).limit(limit)).all()
+            rows = db.execute(found.order_by(Prediction.predicted_at.desc()).limit(limit)).all()
         # Two values in the same millisecond count once.
         return list({row.id: _labelled(row) for row in rows}.values())
 

@@ -6,7 +6,7 @@ Each class is a table, the type of its rows and their constructor at once. All t
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Float, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Float, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.dialects.mysql import DATETIME, DOUBLE
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
@@ -123,13 +123,15 @@ class Prediction(_Table):
     """One predicted row. The table is the prediction log; the service writes it."""
 
     __tablename__ = "predictions"
+    # Each index costs the log time, so there is one for all reads.
+    __table_args__ = (Index("ix_predictions_use_case_predicted_at", "use_case", "predicted_at"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    use_case: Mapped[str] = mapped_column(String(40), index=True)
+    use_case: Mapped[str] = mapped_column(String(40))
     version: Mapped[int] = mapped_column()
     run_id: Mapped[str] = mapped_column(String(32))
     request_id: Mapped[str] = mapped_column(String(64))
-    predicted_at: Mapped[datetime] = mapped_column(index=True)
+    predicted_at: Mapped[datetime] = mapped_column()
     row: Mapped[dict[str, Any]] = mapped_column(JSON, comment="the typed row as it was sent")
     prediction: Mapped[float | str | bool] = mapped_column(JSON, comment="a number, or a class")
     probabilities: Mapped[dict[str, float] | None] = mapped_column(JSON, default=None)
@@ -154,19 +156,20 @@ class Request(_Table):
     """One request to a model, also a refused or failed one. The service writes it."""
 
     __tablename__ = "requests"
+    __table_args__ = (Index("ix_requests_use_case_received_at", "use_case", "received_at"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     request_id: Mapped[str] = mapped_column(
         String(64), index=True, comment="X-Request-ID; its predictions have it, too"
     )
-    use_case: Mapped[str] = mapped_column(String(40), index=True)
+    use_case: Mapped[str] = mapped_column(String(40))
     version: Mapped[int | None] = mapped_column(comment="that was served; null when there was none")
     kind: Mapped[str] = mapped_column(String(16), comment="predict, infer, invocations, explain or feedback")
     status: Mapped[int] = mapped_column(comment="of the reply")
     error: Mapped[str | None] = mapped_column(String(40), comment="the kind of error, as in the metrics")
     rows: Mapped[int] = mapped_column(comment="rows that were predicted")
     milliseconds: Mapped[float] = mapped_column(comment="from the request's headers read to its reply made")
-    received_at: Mapped[datetime] = mapped_column(index=True)
+    received_at: Mapped[datetime] = mapped_column()
 
 
 class Check(_Table):
