@@ -78,11 +78,13 @@ class Intake:
             )
 
 
-def check_values(body: bytearray) -> None:
-    """Raises `TooLarge` when the body has more values of JSON than may be held in memory."""
+def check_values(body: bytearray, least: int = 2) -> None:
+    """Raises `TooLarge` when the body has more values than may be held in memory.
+
+    least: bytes that a value takes at least. In JSON it has a comma after it, or a bracket that closes it.
+    """
     # A value begins the body, or follows one of these. They may be part of a text as well, so this is an upper bound.
-    # A value takes two bytes at least: with a comma after it, or with the bracket that closes it.
-    if len(body) > 2 * MAX_VALUES:
+    if len(body) > least * MAX_VALUES:
         check_number(sum(map(body.count, (b",", b"[", b"{"))))
 
 
