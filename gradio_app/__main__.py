@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: PageSettings, listener: socket.socket) -> None:
-    page = build(InferenceClient(settings.inference_url, timeout=30), settings.page_refresh)
+    page = build(
+        InferenceClient(settings.inference_url, timeout=30, key=settings.api_key), settings.page_refresh
+    )
     page.queue(default_concurrency_limit=CONCURRENCY, api_open=False)
     # Gradio takes an address, not a socket.
     listener.close()

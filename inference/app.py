@@ -11,8 +11,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import Engine
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from inference import alert_notes, explain, feedback, invocations, predict, routes, v2
+from inference import alert_notes, explain, feedback, invocations, logged, predict, routes, v2
+from inference.access import Guard
 from inference.body import JSON, Intake
 from inference.champions import Champions
 from inference.endpoint import Endpoint, Shortcut
@@ -31,8 +33,9 @@ from mlops_lab.errors import ContractError, NoChampionError
 def create_app(settings: InferenceSettings) -> FastAPI:
     """The application. Its lifespan starts the threads of the prediction log and follows the registry.
 
-    Raises `SpoolError` when the spool's folder can't be used.
+    Raises `SpoolError` when the spool's folder can't be used, and `SettingsError` for a wrong list of API keys.
     """
+    keys = settings.keys()
     metrics = Metrics()
     # Short limits: entries wait in the spool, not in a connection; pages wait 30 s for notes on alerts.
     database = connect(
@@ -70,12 +73,14 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     app.include_router(routes.router(service))
     app.include_router(v2.router(service))
     app.include_router(alert_notes.router(intake, database))
+    app.include_router(logged.router(database, settings.default_use_case, opened=keys is not None))
     # FastAPI's own way to replace the document is to replace this method.
-    app.openapi = LiveOpenApi(app, champions, settings.default_use_case)  # pyrefly: ignore[method-assign]
+    app.openapi = LiveOpenApi(app, champions, settings.default_use_case, keys is not None)  # pyrefly: ignore[method-assign]
     for kind in (RequestError, ContractError, NoChampionError, RequestValidationError):
         app.add_exception_handler(kind, _refuse)
     app.add_exception_handler(Exception, _fail)
-    app.middleware_stack = logs.RequestId(Shortcut(app.build_middleware_stack(), answer_predict))
+    inner: ASGIApp = Shortcut(app.build_middleware_stack(), answer_predict)
+    app.middleware_stack = logs.RequestId(Guard(inner, keys, metrics) if keys else inner)
     return app
 
 
@@ -109,7 +114,7 @@ def _json(value: Any) -> str:
 
 
 def _refuse(request: Request, error: Exception) -> Response:
-    return v2.refuse(error) if request.url.path.startswith(f"{v2.PREFIX}/") else refusal(error)
+    return v2.refusal_at(request.url.path, error)
 
 
 def _fail(_request: Request, error: Exception) -> Response:

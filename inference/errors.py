@@ -85,6 +85,30 @@ class TooLarge(RequestError):
     status, kind = 413, "too_large"
 
 
+class NoKey(RequestError):
+    """The API key is missing or unknown."""
+
+    status, kind, headers = 401, "unauthorized", {"www-authenticate": "Bearer"}
+
+
+class NoRight(RequestError):
+    """The API key lacks the right that the route requires."""
+
+    status, kind = 403, "forbidden"
+
+
+class UnknownPrediction(RequestError):
+    """The prediction log has no such entry."""
+
+    status, kind = 404, "unknown_prediction"
+
+
+class LogClosed(RequestError):
+    """The prediction log is read with a key, and no keys are set."""
+
+    status, kind = 403, "forbidden"
+
+
 class ReloadDisabled(RequestError):
     """No reload token is set."""
 

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from inference.access import right_for
 from inference.champions import Champion, Champions
 from inference.feedback import MAX_KEYS
 from inference.tensors import TYPES, input_type
@@ -17,10 +18,12 @@ _REF = "#/components/schemas/"
 class LiveOpenApi:
     """Called for `/openapi.json`. Each champion has its own paths, `/predict/{name}` and `/explain/{name}`."""
 
-    def __init__(self, app: FastAPI, champions: Champions, default: str):
+    def __init__(self, app: FastAPI, champions: Champions, default: str, keys: bool):
+        """keys: whether the service requires API keys."""
         self._app = app
         self._champions = champions
         self._default = default
+        self._keys = keys
         self._built: tuple[int, dict[str, Any]] | None = None
 
     def __call__(self) -> dict[str, Any]:
@@ -57,12 +60,29 @@ class LiveOpenApi:
                     if parameter["name"] == "use_case" and served:
                         parameter["schema"]["examples"] = [champion.use_case for champion in served]
         paths["/feedback"] = {"post": _feedback([c.contract for c in served], self._default)}
+        if self._keys:
+            _require_keys(document)
         return document
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The replies with these statuses, for a route of FastAPI."""
     return {status: _ERRORS[str(status)] for status in statuses}
+
+
+def _require_keys(document: dict[str, Any]) -> None:
+    """Says at each route that requires an API key that it does, and with which right."""
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    errors = {"401": "The API key is missing or unknown", "403": "The API key has no right to {right}"}
+    for path, operations in document["paths"].items():
+        if (right := right_for(path)) is None:
+            continue
+        for operation in operations.values():
+            operation["security"] = [{"key": []}]
+            refused = {
+                s: {"description": text.format(right=right), **_ANY_JSON} for s, text in errors.items()
+            }
+            operation["responses"] = operation["responses"] | refused
 
 
 def _predict(champion: Champion, operation: str) -> dict[str, Any]:
@@ -271,8 +291,8 @@ _PROBLEMS = {
 _ERRORS = {
     "400": _reply("The body is not JSON", "Refusal"),
     "401": _reply("The token is missing or wrong", "Refusal"),
-    "403": _reply("No token is set", "Refusal"),
-    "404": _reply("No such use case or category", "Refusal"),
+    "403": _reply("It is off, because no token or key is set", "Refusal"),
+    "404": _reply("No such use case, category or prediction", "Refusal"),
     "413": _reply("Too many rows or bytes", "Refusal"),
     "415": _reply("A content type that the route doesn't take", "Refusal"),
     "422": _reply("A row or a parameter breaks its rule: field, rule and message of each fault", "Problems"),

@@ -1,11 +1,15 @@
 """The service's own settings `LAB_INFERENCE_*`, in addition to those of the lab."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from mlops_lab.settings import Settings
+from mlops_lab.api_keys import ApiKey, ApiKeys, read_keys
+from mlops_lab.asgi import RECEIVE_SECONDS
+from mlops_lab.errors import LabError
+from mlops_lab.settings import Settings, SettingsError
 
 
 class InferenceSettings(Settings):
@@ -36,6 +40,23 @@ class InferenceSettings(Settings):
         64 * 2**20, ge=1024, description="bytes of all requests that are held at once"
     )
 
+    inference_max_seconds: float = Field(
+        RECEIVE_SECONDS, gt=0, description="seconds until a request must have arrived whole"
+    )
+    api_keys: SecretStr | None = Field(
+        None, description="hashes of the API keys, one key a line: `name predict,read sha256`; default: off"
+    )
+    api_keys_file: Path | None = Field(None, description="file of such lines; default: off")
+
+    def keys(self) -> ApiKeys | None:
+        """The API keys that are accepted; None while no key is required. Raises `SettingsError` for a wrong list."""
+        found = []
+        if self.api_keys and self.api_keys.get_secret_value().strip():
+            found += self._listed("api_keys", self.api_keys.get_secret_value)
+        if self.api_keys_file:
+            found += self._listed("api_keys_file", self.api_keys_file.read_text)
+        return ApiKeys(found) if found else None
+
     @property
     def spool(self) -> Path:
         return self.inference_spool or self.home.resolve() / "spool"
@@ -43,3 +64,14 @@ class InferenceSettings(Settings):
     @property
     def models(self) -> Path:
         return self.inference_models or self.home.resolve() / "serving"
+
+    def _listed(self, field: str, text: Callable[[], str]) -> list[ApiKey]:
+        try:
+            return read_keys(text())
+        except OSError as error:
+            cause = error.strerror
+        except UnicodeDecodeError:
+            cause = "it is no text"
+        except LabError as error:
+            cause = str(error)
+        raise SettingsError(f"setting {self.variable(field)}: {cause}")

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from inference.body import JSON
 from inference.champions import Champion
 from inference.endpoint import Call, Endpoint, Reply
-from inference.errors import UnknownVersion, describe
+from inference.errors import UnknownVersion, describe, refusal
 from inference.predict import predict
 from inference.service import Service
 from inference.tensors import BINARY, HEADER_LENGTH, input_type, output_tensors, read_request
@@ -108,6 +108,11 @@ def refuse(error: Exception) -> Response:
         texts = [f"row {p['row']}, {p['field'] or 'the row'}: {p['message']}" for p in detail]
         detail = "; ".join(texts) + ("; there may be more" if "more" in content else "")
     return Response(orjson.dumps({"error": detail}), status, headers, "application/json")
+
+
+def refusal_at(path: str, error: Exception) -> Response:
+    """The reply to a request of this path that raised this error."""
+    return refuse(error) if path.startswith(f"{PREFIX}/") else refusal(error)
 
 
 def _served(service: Service, use_case: str, version: str | None) -> Champion:

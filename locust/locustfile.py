@@ -11,12 +11,14 @@ from locust.contrib.fasthttp import FastHttpUser
 from locust.exception import StopUser
 
 from locust import between, events, task
+from mlops_lab.api_keys import key_header
 from mlops_lab.client import InferenceClient
 from mlops_lab.contract import Contract
 from mlops_lab.errors import LabError, NoChampionError
 from mlops_lab.settings import INFERENCE_PORT, Settings, local_url
 
-URL = (Settings().inference_url or local_url(INFERENCE_PORT)).rstrip("/")
+SETTINGS = Settings()
+URL = (SETTINGS.inference_url or local_url(INFERENCE_PORT)).rstrip("/")
 
 # The smallest and the largest number of rows of a small batch.
 BATCH = (2, 20)
@@ -33,7 +35,7 @@ def learn() -> list[Contract]:
 
     Raises `NoChampionError` when no model is served, and `LabError` when the API can't be used.
     """
-    client = InferenceClient(URL)
+    client = InferenceClient(URL, key=SETTINGS.api_key)
     _served[:] = [client.contract(model.use_case) for model in client.models().models if model.version]
     if not _served:
         raise NoChampionError("no model is served yet; train one first (`make demo`, or `lab run`)")
@@ -81,7 +83,8 @@ class LabUser(FastHttpUser):
 
     def _predict(self, contract: Contract, body: dict, n: int, name: str) -> None:
         path = f"/predict/{contract.use_case}"
-        with self.client.post(path, json=body, name=name, catch_response=True) as reply:
+        headers = key_header(SETTINGS.api_key)
+        with self.client.post(path, json=body, headers=headers, name=name, catch_response=True) as reply:
             if reply.status_code != 200:
                 reply.failure(f"{reply.status_code}: {(reply.text or 'no answer')[:200]}")
             elif len(reply.json()["predictions"]) != n:

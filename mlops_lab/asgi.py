@@ -1,5 +1,6 @@
 """Runs an ASGI app on uvicorn, with limits for requests that arrive slowly or have no end."""
 
+import json
 import signal
 import socket
 import sys
@@ -16,16 +17,18 @@ RECEIVE_SECONDS = 30
 MAX_HEAD = 64 * 2**10
 
 
-def serve_asgi(app: Any, listener: socket.socket, access_log: bool = False) -> None:
+def serve_asgi(
+    app: Any, listener: socket.socket, access_log: bool = False, receive_seconds: float = RECEIVE_SECONDS
+) -> None:
     """Runs an ASGI app in this process until a signal; requests under way are finished at a stop."""
     # uvicorn raises the signal again after its shutdown. A requested stop is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    server(app, access_log).run(sockets=[listener])
+    server(app, access_log, receive_seconds).run(sockets=[listener])
 
 
-def server(app: Any, access_log: bool = False) -> uvicorn.Server:
-    """The server of an ASGI app. It closes a connection whose request takes too long to arrive."""
+def server(app: Any, access_log: bool = False, receive_seconds: float = RECEIVE_SECONDS) -> uvicorn.Server:
+    """The server of an ASGI app. It ends a connection whose request takes too long to arrive."""
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -36,7 +39,7 @@ def server(app: Any, access_log: bool = False) -> uvicorn.Server:
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
-    return _Server(config)
+    return _Server(config, receive_seconds)
 
 
 class _Protocol(HttpToolsProtocol):
@@ -45,6 +48,9 @@ class _Protocol(HttpToolsProtocol):
     # By the loop's clock; None between two requests.
     receiving_since: float | None = None
     _without_body = 0
+    # Whether a part of a request has arrived; what was answered before it began.
+    _begun = False
+    _before: Any = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -59,6 +65,7 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.receiving_since = self.loop.time()
+        self._begun, self._before = True, self.cycle
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
@@ -67,14 +74,36 @@ class _Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.receiving_since, self._without_body = None, 0
+        self._begun = False
+
+    def give_up(self, seconds: float) -> None:
+        """Ends the connection of a request that hasn't arrived whole within these seconds, with 408 where it can."""
+        if self._begun and self._waits_for_a_reply():
+            body = json.dumps({"detail": f"the request did not arrive whole within {seconds:g} s"}).encode()
+            self.transport.write(
+                b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
+                b"content-length: %d\r\n\r\n%s" % (len(body), body)
+            )
+        self.transport.close()
+
+    def _waits_for_a_reply(self) -> bool:
+        """Whether the request that arrives is the next one to be answered, and nothing of its reply was sent."""
+        if self.cycle is not self._before:  # its head is here
+            return not self.pipeline and not self.cycle.response_started
+        return self.cycle is None or self.cycle.response_complete
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, receive_seconds: float):
+        super().__init__(config)
+        self._receive_seconds = receive_seconds
+
     async def on_tick(self, counter: int) -> bool:
         # uvicorn calls this ten times a second.
         if counter % 10 == 0:
             for connection in list(self.server_state.connections):
-                since = getattr(connection, "receiving_since", None)
-                if since is not None and connection.loop.time() - since > RECEIVE_SECONDS:
-                    connection.transport.close()
+                if not isinstance(connection, _Protocol) or (since := connection.receiving_since) is None:
+                    continue
+                if connection.loop.time() - since > self._receive_seconds:
+                    connection.give_up(self._receive_seconds)
         return await super().on_tick(counter)

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from mlops_lab.api_keys import key_header
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
 from mlops_lab.model.tags import VersionTags
@@ -135,11 +136,20 @@ class InferenceClient:
 
     url:     `http://127.0.0.1:8085`.
     timeout: seconds a request may take.
+    key:     its API key, where the service requires one.
     """
 
-    def __init__(self, url: str, timeout: float = 10.0, transport: httpx.BaseTransport | None = None):
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+        key: SecretStr | None = None,
+    ):
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout, transport=transport)
+        self._http = httpx.Client(
+            base_url=self.url, timeout=timeout, transport=transport, headers=key_header(key)
+        )
         self._quick = min(QUICK, timeout)
 
     def health(self) -> dict[str, Any]:

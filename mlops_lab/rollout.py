@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+from pydantic import SecretStr
 
+from mlops_lab.api_keys import key_header
 from mlops_lab.errors import LabError
 from mlops_lab.model.predictor import Predictor
 
@@ -17,11 +19,18 @@ class RolloutError(LabError):
 
 
 def check_replicas(
-    url: str, token: str, timeout: float, use_case: str, version: int, predictor: Predictor
+    url: str,
+    token: str,
+    timeout: float,
+    use_case: str,
+    version: int,
+    predictor: Predictor,
+    key: SecretStr | None = None,
 ) -> int:
     """Waits until every replica reloads, reports the version and predicts the contract's example as the model does.
 
     url: the service's address; its host name may stand for many replicas. token: allows a reload. timeout: seconds.
+    key: the API key, where the service requires one.
     Returns the number of replicas. Raises `RolloutError` with the replica and its answer.
     """
     deadline = time.monotonic() + timeout
@@ -32,7 +41,7 @@ def check_replicas(
         faults = [
             f"replica {replica}: {fault}"
             for replica in replicas
-            if (fault := _fault(replica, use_case, version, expected, token))
+            if (fault := _fault(replica, use_case, version, expected, token, key))
         ]
         if replicas and not faults:
             return len(replicas)
@@ -56,13 +65,15 @@ def _replicas(url: str) -> list[str]:
     ]
 
 
-def _fault(replica: str, use_case: str, version: int, expected: Any, token: str) -> str | None:
+def _fault(
+    replica: str, use_case: str, version: int, expected: Any, token: str, key: SecretStr | None
+) -> str | None:
     """The fault of a replica; None when it serves the version and predicts as the model does."""
     try:
         with httpx.Client(base_url=replica, timeout=10) as http:
             http.post("/reload", headers={"Authorization": f"Bearer {token}"})
             # Not by /predict: these predictions must not count in the log and in the drift.
-            reply = http.get(f"/models/{use_case}/check")
+            reply = http.get(f"/models/{use_case}/check", headers=key_header(key))
     except httpx.HTTPError as error:
         return f"can't be reached ({type(error).__name__})"
     if reply.status_code != 200:

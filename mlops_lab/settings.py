@@ -28,6 +28,10 @@ INFERENCE_PORT, STREAMLIT_PORT, GRADIO_PORT = 8085, 8086, 8087
 MLFLOW_ARTIFACTS = "mlflow-artifacts"
 
 
+# What a client of the prediction API sends where the API requires keys.
+API_KEY = Field(None, description="API key of the prediction API, where it requires one")
+
+
 def local_url(port: int) -> str:
     """The address of a service on this machine."""
     return f"http://127.0.0.1:{port}"
@@ -136,6 +140,7 @@ class Settings(LabSettings):
         None, description="the service that must follow a promotion; every address of its name is one replica"
     )
     reload_token: SecretStr | None = Field(None, description="token of `POST /reload`")
+    api_key: SecretStr | None = API_KEY
     rollout_timeout: float = Field(
         60.0, description="seconds until every replica must serve the promoted version"
     )

@@ -49,7 +49,7 @@ INFERENCE_SECONDS, MLFLOW_SECONDS = 30.0, 10.0
 
 @st.cache_resource
 def inference() -> InferenceClient:
-    return InferenceClient(settings().inference_url, INFERENCE_SECONDS)
+    return InferenceClient(settings().inference_url, INFERENCE_SECONDS, key=settings().api_key)
 
 
 @st.cache_resource

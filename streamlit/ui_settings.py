@@ -4,13 +4,14 @@ from functools import cache
 
 from pydantic import Field, SecretStr
 
-from mlops_lab.settings import INFERENCE_PORT, MLFLOW_PORT, LabSettings, local_url
+from mlops_lab.settings import API_KEY, INFERENCE_PORT, MLFLOW_PORT, LabSettings, local_url
 
 
 class PageSettings(LabSettings):
     """Addresses as this process reaches them; the public ones are what the user's browser opens."""
 
     inference_url: str = local_url(INFERENCE_PORT)
+    api_key: SecretStr | None = API_KEY
     mlflow_url: str = local_url(MLFLOW_PORT)
     mlflow_username: str | None = None
     mlflow_password: SecretStr | None = None

@@ -1,10 +1,12 @@
 """The start of each service: flags, settings and ports, with one line and one exit status for each fault."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+from itertools import product
 
 import pytest
 
@@ -51,6 +53,8 @@ def taken():
         ("inference", "LAB_INFERENCE_POLL", "0"),
         ("inference", "LAB_INFERENCE_MAX_ROWS", "-1"),
         ("inference", "LAB_MLFLOW_PORT", "70000"),
+        ("inference", "LAB_API_KEYS", "caller predict"),
+        ("inference", "LAB_API_KEYS_FILE", "/nowhere/keys"),
         ("datos", "LAB_DATOS_SCALE", "9"),
         ("datos", "LAB_DATOS_INTERVAL", "soon"),
         ("gradio_app", "LAB_PAGE_REFRESH", "soon"),
@@ -132,19 +136,21 @@ def test_a_real_process_ends_with_the_same_line_and_status(tmp_path, taken):
 
 @pytest.fixture(scope="module")
 def address():
-    """A server whose app answers with the number of bytes of the body; a request must arrive within a second."""
+    """A server whose app answers with the number of bytes of the body, and at `/unread` before the body is there.
+
+    A request must arrive within a second.
+    """
 
     async def app(scope, receive, send):
-        size, more = 0, True
+        size, more = 0, scope["path"] != "/unread"
         while more:
             message = await receive()
             size, more = size + len(message.get("body", b"")), message.get("more_body", False)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"7")]})
         await send({"type": "http.response.body", "body": f"{size:7}".encode()})
 
-    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listener:
-        patch.setattr(asgi, "RECEIVE_SECONDS", 1)
-        server = asgi.server(_no_lifespan(app))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = asgi.server(_no_lifespan(app), receive_seconds=1)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         yield listener.getsockname()
@@ -164,15 +170,38 @@ def _all(connection: socket.socket) -> bytes:
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-@pytest.mark.parametrize("part", [b"", b"POST / HTT", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"])
-def test_a_request_that_never_arrives_whole_is_ended(address, part):
+SLOW = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"
+
+
+@pytest.mark.parametrize(
+    ("first", "part"),
+    [
+        (False, b""),
+        *product((False, True), (b"POST / HTT", SLOW, SLOW.replace(b"/", b"/unread", 1))),
+    ],
+)
+def test_a_request_that_never_arrives_whole_is_ended_with_one_reply(address, first, part):
     with socket.create_connection(address, timeout=60) as connection:
-        whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
-        if part:
-            connection.sendall(whole)
+        if first:
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
             assert connection.recv(65536).endswith(b"      4")
         connection.sendall(part)
-        assert _all(connection) == b""
+        said = _all(connection)
+    assert said.count(b"HTTP/1.1 ") == (1 if part else 0)
+    if b"unread" in part:
+        assert said.endswith(b"      0")
+    elif part:
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert f"content-length: {len(body)}".encode() in head
+        assert json.loads(body) == {"detail": "the request did not arrive whole within 1 s"}
+
+
+def test_of_two_requests_in_one_packet_the_slow_one_is_refused_after_the_reply_to_the_other(address):
+    with socket.create_connection(address, timeout=60) as connection:
+        connection.sendall(SLOW + b"-more" + SLOW)
+        said = _all(connection)
+    assert [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]] == [b"200", b"408"]
 
 
 def test_a_head_without_an_end_is_refused_while_a_long_body_is_not(address):

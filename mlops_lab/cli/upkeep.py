@@ -8,6 +8,7 @@ import typer
 from rich.status import Status
 from rich.table import Table
 
+from mlops_lab.api_keys import PREDICT, add_line, line_of, make_key
 from mlops_lab.cli.app import UseCaseName, app, open_lab, print_line
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import err, out
@@ -16,6 +17,8 @@ from mlops_lab.use_case import get_use_case, read_use_cases
 
 data = typer.Typer(no_args_is_help=True, help="The public data sets.")
 app.add_typer(data, name="data")
+keys = typer.Typer(no_args_is_help=True, help="API keys of the prediction service.")
+app.add_typer(keys, name="keys")
 
 
 @app.command()
@@ -127,6 +130,25 @@ def download(
         with err.status(f"{name} …") as shown:
             path = download(name, target, partial(_show, shown, name))
         out.print(f"{name}: {path}", soft_wrap=True)
+
+
+@keys.command("new")
+def new_key(
+    name: Annotated[str, typer.Argument(help="whose key it is")],
+    may: Annotated[
+        str, typer.Option(help="rights, with commas between them: predict, read (the prediction log)")
+    ] = PREDICT,
+    file: Annotated[
+        Path | None, typer.Option(help="adds the line to this file, for LAB_API_KEYS_FILE")
+    ] = None,
+) -> None:
+    """Makes an API key and shows it once; the service gets a line with its hash. It reads its keys when it starts."""
+    key = make_key()
+    line = line_of(name, may.split(","), key)
+    if file:
+        add_line(file, line)
+    print(key)
+    err.print(f"the line is in {file}" if file else f"the line for LAB_API_KEYS: {line}", soft_wrap=True)
 
 
 def _show(status: Status, name: str, done: int, total: int | None) -> None:

@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, select
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy import Engine, Row, func, or_, select
+from sqlalchemy.orm import Session, aliased, sessionmaker
 
 from mlops_lab.data.tables import Feedback, Prediction
+
+# Ground truths of one prediction that are shown.
+FEEDBACK = 10
+# Not by id alone: those of requests with an Idempotency-Key don't begin with their time. An index has this order.
+_NEWEST = (Prediction.predicted_at.desc(), Prediction.id.desc())
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,14 @@ class Labelled:
     prediction: float | str | bool
     probabilities: dict[str, float] | None
     actual: float | str | bool
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A logged prediction. feedback: every ground truth that came for it, at most `FEEDBACK`, oldest first."""
+
+    prediction: Prediction
+    feedback: list[Feedback]
 
 
 class PredictionReader:
@@ -41,12 +54,36 @@ class PredictionReader:
         with self._session() as db:
             return list(db.scalars(found.order_by(Feedback.received_at)))
 
+    def logged(self, prediction_id: str) -> Logged | None:
+        """One prediction with its newest feedback."""
+        with self._session() as db:
+            found = db.get(Prediction, prediction_id)
+            return _with_feedback(db, [found])[0] if found else None
+
+    def newest(self, use_case: str, limit: int, before: str | None = None) -> list[Logged] | None:
+        """The newest predictions of all versions, newest first, with their newest feedback.
+
+        before: only older ones than this prediction; None is returned when it isn't logged.
+        """
+        found = select(Prediction).where(Prediction.use_case == use_case).order_by(*_NEWEST).limit(limit)
+        with self._session() as db:
+            if before is not None:
+                last = db.get(Prediction, before)
+                if last is None:
+                    return None
+                at = last.predicted_at
+                # The second condition alone would do. With the first one, an index is read from the right place on.
+                found = found.where(
+                    Prediction.predicted_at <= at,
+                    or_(Prediction.predicted_at < at, Prediction.id < before),
+                )
+            return _with_feedback(db, list(db.scalars(found)))
+
     def latest(self, use_case: str, limit: int) -> list[dict[str, Any]]:
         """The rows of the newest predictions, of all versions, newest first."""
         found = select(Prediction.row).where(Prediction.use_case == use_case)
         with self._session() as db:
-            # By the index, so the log needs no sorting, however long it is.
-            return list(db.scalars(found.order_by(Prediction.predicted_at.desc()).limit(limit)))
+            return list(db.scalars(found.order_by(*_NEWEST).limit(limit)))
 
     def labelled(self, use_case: str, version: int, run_id: str, limit: int) -> list[Labelled]:
         """A version's newest predictions whose ground truth came.
@@ -77,7 +114,7 @@ class PredictionReader:
             )
         )
         with self._session() as db:
-            rows = db.execute(found.order_by(Prediction.predicted_at.desc()).limit(limit)).all()
+            rows = db.execute(found.order_by(*_NEWEST).limit(limit)).all()
         # Two values in the same millisecond count once.
         return list({row.id: _labelled(row) for row in rows}.values())
 
@@ -89,6 +126,21 @@ class PredictionReader:
         labelled = select(Feedback.id).where(Feedback.use_case == use_case, Feedback.received_at > moment)
         with self._session() as db:
             return any(db.scalar(found.limit(1)) is not None for found in (predicted, labelled))
+
+
+def _with_feedback(db: Session, predictions: list[Prediction]) -> list[Logged]:
+    """The predictions, each with its newest feedback."""
+    newest = func.row_number().over(
+        partition_by=Feedback.prediction_id, order_by=(Feedback.received_at.desc(), Feedback.id.desc())
+    )
+    asked = Feedback.prediction_id.in_([prediction.id for prediction in predictions])
+    numbered = select(Feedback, newest.label("number")).where(asked).subquery()
+    kept = aliased(Feedback, numbered)
+    came: dict[str, list[Feedback]] = {prediction.id: [] for prediction in predictions}
+    found = select(kept).where(numbered.c.number <= FEEDBACK).order_by(kept.received_at, kept.id)
+    for feedback in db.scalars(found):
+        came[feedback.prediction_id].append(feedback)
+    return [Logged(prediction, came[prediction.id]) for prediction in predictions]
 
 
 def _labelled(row: Row[*tuple[Any, ...]]) -> Labelled:

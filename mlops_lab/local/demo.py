@@ -51,7 +51,7 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
             lab=lab,
             use_case=use_case,
             airflow=AirflowClient(airflow[0].url, "admin", password, supervisor.check),
-            inference=InferenceClient(inference.url),
+            inference=InferenceClient(inference.url, key=settings.api_key),
             progress=progress,
             check=supervisor.check,
         )

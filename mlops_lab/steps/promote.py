@@ -131,7 +131,13 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
             token = lab.settings.reload_token.get_secret_value() if lab.settings.reload_token else ""
             timeout = lab.settings.rollout_timeout
             replicas = check_replicas(
-                lab.settings.inference_url, token, timeout, use_case.name, version, predictor
+                lab.settings.inference_url,
+                token,
+                timeout,
+                use_case.name,
+                version,
+                predictor,
+                lab.settings.api_key,
             )
             lab.progress(f"version {version} is served by {counted(replicas, 'replica')}")
         else:

@@ -36,7 +36,7 @@ account() { # NAME: creates the account, or sets its current password
   # The pipeline creates these tables later. MySQL grants rights on a missing table only together with CREATE, which
   # is revoked at once.
   for table in predictions feedback requests models alert_notes; do
-    case $table in models) right=SELECT ;; alert_notes) right="INSERT, SELECT" ;; *) right=INSERT ;; esac
+    case $table in models) right=SELECT ;; requests) right=INSERT ;; *) right="INSERT, SELECT" ;; esac
     echo "GRANT CREATE, $right ON RawData.$table TO 'predictions'@'%';"
     echo "REVOKE CREATE ON RawData.$table FROM 'predictions'@'%';"
   done

@@ -5,12 +5,13 @@ import re
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
+from pydantic import SecretStr
 
 from mlops_lab.client import InferenceClient
 from mlops_lab.features import Integer
 from mlops_lab.local.processes import Process
 from tests.support import contracts, processes
-from tests.support.processes import PATIENCE
+from tests.support.processes import KEY, PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pages")]
 expect.set_options(timeout=PATIENCE * 1000)
@@ -55,7 +56,8 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, page, infer
     fill(tab, "Lot size (acre)", "")  # empty means unknown
     shown = predict(tab)
     row = contracts.housing().example | {"bed": 5, "acre_lot": None}
-    reply = httpx.post(f"{inference.url}/predict/housing", json=row, timeout=30).json()
+    headers = {"Authorization": f"Bearer {KEY}"}
+    reply = httpx.post(f"{inference.url}/predict/housing", json=row, headers=headers, timeout=30).json()
     assert shown == f"{reply['predictions'][0]:,.0f} USD"
     expect(tab.get_by_text("By version 1 of housing.")).to_be_visible()
     picture = tab.locator("#moved img")
@@ -144,7 +146,7 @@ def test_the_history_of_models_shows_scores_and_reasons(tab, page):
 def test_the_history_is_drawn_again_only_when_it_has_changed(inference):
     from gradio_app.events import Events  # Gradio takes two seconds to load, in every worker
 
-    events = Events(InferenceClient(inference.url, timeout=PATIENCE))
+    events = Events(InferenceClient(inference.url, timeout=PATIENCE, key=SecretStr(KEY)))
     *_, plot, _, shown = events.history(("housing", 1), None)
     assert plot.visible
     assert all(update == {"__type__": "update"} for update in events.history(("housing", 1), shown))

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from inference.app import create_app
 from inference.settings import InferenceSettings
+from mlops_lab.api_keys import line_of
 from mlops_lab.data.database import connect, create
 from mlops_lab.data.tables import RAW, Feedback, Model, Prediction, Request
 from mlops_lab.local.processes import Process, Supervisor, free_ports
@@ -26,6 +27,8 @@ from mlops_lab.model.signing import public_key
 from tests.support import models
 
 TOKEN = "a-token-for-tests"
+# Name → API key. Their rights: `keys_list`.
+KEYS = {name: f"an-api-key-for-tests-of-{name}" for name in ("caller", "auditor", "both")}
 VERIFY_KEYS = public_key(models.SIGNING_KEY)
 # Seconds until something must have happened, on a busy machine.
 SLACK = 60
@@ -187,6 +190,17 @@ class ServingLab:
             "reload_token": TOKEN,
             "verify_keys": VERIFY_KEYS,
         } | changes
+
+
+def keys_list() -> str:
+    """The list of `KEYS` that a service gets."""
+    rights = {"caller": ["predict"], "auditor": ["read"], "both": ["predict", "read"]}
+    return "\n".join(line_of(name, rights[name], key) for name, key in KEYS.items())
+
+
+def bearer(name: str) -> dict[str, str]:
+    """The header with the API key of this name."""
+    return {"Authorization": f"Bearer {KEYS[name]}"}
 
 
 def served_version(service: Served) -> int:

@@ -9,12 +9,14 @@ import pytest
 import schemathesis
 from schemathesis.checks import negative_data_rejection, positive_data_acceptance
 
+from tests.inference.serving import bearer, keys_list
 from tests.support import models, openapi
 
 
 @pytest.fixture(scope="session")
-def document(service):
-    return openapi.load(service.http.app)
+def document(shared):
+    """With API keys, so that each route is described and reached."""
+    return openapi.load(shared.serve(api_keys=keys_list()).http.app)
 
 
 # Routes that differ from use case to use case in their example alone; those of `clinic` stay.
@@ -25,7 +27,7 @@ OTHERS = "/(v2/models|invocations)/(houses|forest)"
 @schemathesis.pytest.from_fixture("document").exclude(path_regex=OTHERS).parametrize()
 @openapi.few
 def test_every_reply_is_one_that_the_document_has(case):
-    response = case.call()
+    response = case.call(headers=bearer("both"))
     # The schema has the types, its description the texts that stand for them: both together are what is accepted.
     texts = response.status_code < 300 and _is_valid_by_its_texts(case.path, case.body)
     excluded = [negative_data_rejection] if texts else []

@@ -25,7 +25,7 @@ SHORT = ("--most", "8", "--hold", "1", "--minutes", "1")
 
 def load_test(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(FOLDER / "load_test.py"), *arguments]
-    environment = processes.environment() | variables
+    environment = processes.keyed() | variables
     return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
 
 
@@ -73,7 +73,7 @@ def test_without_a_running_lab_a_small_one_is_booted_and_removed(tmp_path):
     own["LAB_USE_CASES"] = str(tmp_path / "use_cases")
     (tmp_path / "tmp").mkdir()
     rules = f"LOAD_ARGS=--use-cases housing {' '.join(SHORT)} --bound 5000 --out {tmp_path / 'out'}"
-    environment = processes.environment() | own
+    environment = processes.keyed() | own
     done = subprocess.run(
         ["make", "-s", "load-test", rules],
         cwd=REPOSITORY,
@@ -93,7 +93,7 @@ def test_without_a_running_lab_a_small_one_is_booted_and_removed(tmp_path):
 def test_a_sigterm_during_the_load_leaves_no_process(inference, tmp_path):
     command = [sys.executable, str(FOLDER / "load_test.py"), "--url", inference.url]
     command += ["--hold", "60", "--out", str(tmp_path / "out")]
-    environment = processes.environment()
+    environment = processes.keyed()
     test = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 120

@@ -98,8 +98,9 @@ def test_the_prediction_log_may_only_be_added_to(stack):
         "    except pymysql.err.OperationalError as e: print('refused', e.args[0], q)\n"
     )
     queries = [
-        "SELECT * FROM predictions",
+        "SELECT * FROM requests",
         "DELETE FROM predictions",
+        "UPDATE predictions SET version = 1",
         "UPDATE feedback SET actual = 1",
         "SELECT * FROM housing_raw",
         "SELECT * FROM CleanData.housing_clean",
@@ -110,6 +111,10 @@ def test_the_prediction_log_may_only_be_added_to(stack):
     ]
     said = stack.run_in("inference", "python", "-c", program, *queries)
     assert said.count("refused") == len(queries), said
+    # `GET /predictions` reads these two.
+    allowed = ["SELECT id FROM predictions LIMIT 1", "SELECT id FROM feedback LIMIT 1"]
+    said = stack.run_in("inference", "python", "-c", program, *allowed)
+    assert said.count("done") == len(allowed), said
 
 
 def test_the_page_predicts_in_a_browser(stack):

@@ -3,20 +3,27 @@
 import json
 
 import pytest
+from pydantic import SecretStr
 
 from mlops_lab.client import InferenceClient, RequestRefusedError, ServiceAwayError
 from mlops_lab.errors import ContractError
 from mlops_lab.model.tags import BatchTags, CandidateTags
 from mlops_lab.settings import REPOSITORY
 from tests.support import contracts
-from tests.support.processes import away
+from tests.support.processes import KEY, away
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("pages")]
 
 
 @pytest.fixture
 def api(inference) -> InferenceClient:
-    return InferenceClient(inference.url, timeout=60)
+    return InferenceClient(inference.url, timeout=60, key=SecretStr(KEY))
+
+
+def test_a_client_without_a_key_is_told_so(inference):
+    with pytest.raises(RequestRefusedError, match="requires an API key") as refused:
+        InferenceClient(inference.url).models()
+    assert refused.value.status == 401
 
 
 @pytest.fixture

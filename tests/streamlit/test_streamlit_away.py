@@ -85,6 +85,7 @@ def show(monkeypatch, inference, mlflow, alertmanager) -> Iterator[Pages]:
     monkeypatch.setattr(client, "QUICK", processes.PATIENCE)
     for limit in ("INFERENCE_SECONDS", "MLFLOW_SECONDS"):
         monkeypatch.setattr(ui_frame, limit, processes.PATIENCE)
+    monkeypatch.setenv("LAB_API_KEY", processes.KEY)
     services = {"inference": inference.url, "mlflow": mlflow.url, "alertmanager": alertmanager.url}
     alertmanager.alerts = [WATCHDOG]
     pages = Pages(monkeypatch, services)

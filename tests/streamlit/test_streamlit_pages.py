@@ -14,7 +14,7 @@ from mlops_lab.data.tables import AlertNote, Feedback
 from mlops_lab.features import Integer
 from tests.support import contracts
 from tests.support.alertmanager import WATCHDOG, alert
-from tests.support.processes import PATIENCE, started
+from tests.support.processes import KEY, PATIENCE, started
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pages")]
 expect.set_options(timeout=PATIENCE * 1000)
@@ -80,7 +80,8 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, pages, infe
     fill(tab, "Lot size (acre)", "")  # empty means unknown
     shown = predict(tab)
     row = contracts.housing().example | {"bed": 5, "acre_lot": None}
-    reply = httpx.post(f"{inference.url}/predict/housing", json=row, timeout=30).json()
+    headers = {"Authorization": f"Bearer {KEY}"}
+    reply = httpx.post(f"{inference.url}/predict/housing", json=row, headers=headers, timeout=30).json()
     assert shown == f"{reply['predictions'][0]:,.0f}"
     expect(tab.get_by_text("By version 1 of housing")).to_be_visible()
     expect(tab.get_by_text("Bedrooms = 5")).to_be_visible()

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, ViewportSize, sync_playwright
 
+from mlops_lab.api_keys import line_of
 from mlops_lab.data.database import connect, create
 from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.tables import RAW
@@ -35,7 +36,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def supervisor(folder) -> Iterator[Supervisor]:
-    with Supervisor(folder / "logs", processes.environment()) as supervisor:
+    with Supervisor(folder / "logs", processes.keyed()) as supervisor:
         yield supervisor
 
 
@@ -56,7 +57,10 @@ def past(folder, templates) -> History:
 
 @pytest.fixture(scope="session")
 def inference(supervisor, past, folder) -> Process:
-    return processes.started(supervisor, processes.inference("inference", folder / "home"))
+    """It requires a key, which the pages get from the supervisor."""
+    keys = line_of("pages", ["predict"], processes.KEY)
+    process = processes.inference("inference", folder / "home", LAB_API_KEYS=keys)
+    return processes.started(supervisor, process)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from mlops_lab.local.processes import Process, Supervisor, free_ports
 
 # The command `lab`.
 LAB = str(Path(sys.executable).parent / "lab")
+# The API key of the pages' tests: their service requires it, so a caller that forgets it fails.
+KEY = "the-api-key-of-the-pages"
 # Seconds until something must have happened. The machine may be busy with other work.
 PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 90))
 
@@ -18,6 +20,11 @@ PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 90))
 def environment() -> dict[str, str]:
     """This process's variables without those that point to a lab."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("LAB_", "MLFLOW_"))}
+
+
+def keyed() -> dict[str, str]:
+    """The same with the API key."""
+    return environment() | {"LAB_API_KEY": KEY}
 
 
 def server(name: str, command: list[str], folder: Path, health: str, **variables: str) -> Process:
