@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from inference.settings import InferenceSettings
 from mlops_lab.model import signing
 from mlops_lab.settings import REPOSITORY
-from tests.support.lab_secrets import READERS, make_volumes, run
+from tests.support.lab_secrets import PAGES, READERS, make_volumes, run
 
 pytestmark = pytest.mark.process
 
@@ -29,7 +30,7 @@ def contents(volumes: Path) -> dict[str, str]:
 
 
 def test_every_reader_gets_files_that_only_it_and_its_group_read(volumes):
-    assert {path.parent.name for path in volumes.rglob("*") if path.is_file()} == set(READERS)
+    assert {path.parent.name for path in volumes.rglob("*") if path.is_file()} == set(READERS) - PAGES
     assert {stat.S_IMODE(path.stat().st_mode) for path in volumes.rglob("*") if path.is_file()} == {0o440}
 
 
@@ -96,6 +97,58 @@ def test_after_an_upgrade_the_worker_signs_for_a_day_what_was_registered_before(
         before = until()
         run(volumes, command)
         assert until() == before
+
+
+def test_with_api_keys_each_caller_has_one_and_the_service_only_hashes(volumes):
+    on = {"LAB_CALLER_KEYS": "yes"}
+    before = contents(volumes)
+    run(volumes, "init", **on)
+    files = contents(volumes)
+    accepted = InferenceSettings(api_keys=files["inference/lab_api_keys"]).keys()
+    callers = {"airflow-worker", *PAGES}
+    assert set(files) - set(before) == {
+        "inference/lab_api_keys",
+        *(f"{name}/lab_api_key" for name in callers),
+        *(f"store/api-key-{name}" for name in (*callers, "people")),
+    }
+    for name in callers:
+        found = accepted.find(files[f"{name}/lab_api_key"])
+        assert (found.name, found.rights) == (name, {"predict"})
+    [shown] = [
+        line.split() for line in run(volumes, "show", **on).splitlines() if line.startswith("Inference")
+    ]
+    assert shown[1] == "people"
+    assert accepted.find(shown[2]).rights == {"predict", "read"}
+    keys = {value for name, value in files.items() if name.startswith("store/api-key-")}
+    assert not [key for key in keys if key in files["inference/lab_api_keys"]]
+
+    run(volumes, "init", **on)
+    assert contents(volumes) == files
+    run(volumes, "rotate", **on)
+    rotated = InferenceSettings(api_keys=contents(volumes)["inference/lab_api_keys"]).keys()
+    assert not [key for key in keys if rotated.find(key)]
+    assert rotated.find(contents(volumes)["gradio/lab_api_key"]).name == "gradio"
+    # Off again: nothing is required, and the pipeline sends nothing.
+    run(volumes, "init")
+    assert InferenceSettings(api_keys=contents(volumes)["inference/lab_api_keys"]).keys() is None
+    assert not contents(volumes)["airflow-worker/lab_api_key"]
+
+
+def test_the_file_that_turns_keys_on_mounts_what_the_callers_need():
+    """compose merges stack/api-keys.yml into docker-compose.yml."""
+    added = yaml.safe_load((REPOSITORY / "stack" / "api-keys.yml").read_text())["services"]
+    assert added.pop("secrets-init") == {
+        "environment": {"LAB_CALLER_KEYS": "yes"},
+        "volumes": [f"secrets-{page}:/secrets/{page}" for page in ("streamlit", "gradio", "locust")],
+    }
+    assert set(added) == PAGES
+    for page, service in added.items():
+        assert service["volumes"] == [f"secrets-{page}:/secrets:ro"]
+        assert service["environment"] == {"LAB_SECRETS_DIR": "/secrets"}
+        assert service["depends_on"] == {"secrets-init": {"condition": "service_completed_successfully"}}
+    mounted = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    for service in ("inference", "airflow-worker"):
+        assert f"secrets-{service}:/secrets:ro" in mounted[service]["volumes"]
 
 
 def test_a_later_start_changes_nothing(volumes):

@@ -12,6 +12,10 @@ READERS = re.search(r"for reader in (.*?);", (SCRIPT.parent / "Dockerfile").read
 ].split()
 
 
+# What calls the prediction API and reads secrets only where that requires API keys.
+PAGES = {"streamlit", "gradio", "locust"}
+
+
 def make_volumes(folder: Path) -> None:
     """The first secrets of a stack, in a folder for each reader."""
     for reader in READERS:
@@ -19,11 +23,11 @@ def make_volumes(folder: Path) -> None:
     run(folder, "init")
 
 
-def run(volumes: Path, command: str, notify: str = "") -> str:
-    """What the script prints, its warnings last."""
+def run(volumes: Path, command: str, notify: str = "", **more: str) -> str:
+    """What the script prints, its warnings last. more: variables."""
     done = subprocess.run(
         ["sh", str(SCRIPT), command],
-        env={"PATH": "/usr/bin:/bin", "LAB_SECRETS_ROOT": str(volumes), "LAB_NOTIFY_URL": notify},
+        env={"PATH": "/usr/bin:/bin", "LAB_SECRETS_ROOT": str(volumes), "LAB_NOTIFY_URL": notify, **more},
         capture_output=True,
         text=True,
         timeout=60,
