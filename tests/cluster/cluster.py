@@ -119,15 +119,21 @@ class Cluster:
     def airflow(self) -> AirflowClient:
         return AirflowClient(self.url(30080), *self.logins["Airflow admin"])
 
+    @property
+    def key(self) -> dict[str, str]:
+        """The header with people's API key of the prediction API."""
+        return {"Authorization": f"Bearer {self.logins['Inference people'][1]}"}
+
     def champion(self) -> int | None:
-        return served_version(self.url(30800))
+        return served_version(self.url(30800), headers=self.key)
 
     @cached_property
     def example(self) -> dict:
-        return example_row(self.url(30800))
+        return example_row(self.url(30800), self.key)
 
     def predict(self, node: str = "vm1", path: str = "predict") -> httpx.Response:
-        return httpx.post(f"{self.url(30800, node)}/{path}/housing", json=self.example, timeout=30)
+        url = f"{self.url(30800, node)}/{path}/housing"
+        return httpx.post(url, json=self.example, headers=self.key, timeout=30)
 
     def sql(self, query: str) -> str:
         """Rows, read by MySQL's own client in its pod with the people's read-only account."""

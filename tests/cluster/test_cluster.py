@@ -84,6 +84,10 @@ def test_predictions_come_through_every_nodes_port_and_are_logged(cluster):
     known = reply.json()["prediction_ids"][0]
     query = f"SELECT COUNT(*) FROM RawData.predictions WHERE id = '{known}'"
     eventually(lambda: cluster.sql(query) == "1", "the logged prediction", 120)
+    logged = httpx.get(f"{cluster.url(30800)}/predictions/{known}", headers=cluster.key, timeout=60).json()
+    assert (logged["id"], logged["prediction"]) == (known, reply.json()["predictions"][0])
+    for path in ("models", f"predictions/{known}"):
+        assert httpx.get(f"{cluster.url(30800)}/{path}", timeout=60).status_code == 401
     assert httpx.get(cluster.url(30860), timeout=60).status_code == 200
     assert httpx.get(f"{cluster.url(30300)}/api/health", timeout=60).status_code == 200
 

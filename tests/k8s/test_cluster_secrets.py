@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from inference.settings import InferenceSettings
 from tests.k8s.export import EXPORT, kubectl, rendered, rendered_text
 
 pytestmark = pytest.mark.process
@@ -123,6 +124,21 @@ def test_mlflow_has_the_logins_that_its_readers_have(cluster):
     shown = run(cluster, "show")
     for login in ("airflow-admin", "grafana-admin", "minio-root", "mlflow-admin"):
         assert secrets["secrets-store"][login] in shown
+
+
+def test_inference_requires_the_keys_that_its_callers_have(cluster):
+    secrets = kept(cluster)
+    accepted = InferenceSettings(api_keys=secrets["secrets-inference"]["lab_api_keys"]).keys()
+    for caller in ("airflow-worker", "streamlit", "gradio", "locust"):
+        found = accepted.find(secrets[f"secrets-{caller}"]["lab_api_key"])
+        assert (found.name, found.rights) == (caller, {"predict"})
+    [person] = [line.split()[2] for line in run(cluster, "show").splitlines() if line.startswith("Inference")]
+    assert accepted.find(person).rights == {"predict", "read"}
+    for caller in ("inference", "airflow-worker", "streamlit", "gradio", "locust"):
+        # Each of them reads the files of its folder as settings.
+        variables = {v["name"]: v.get("value") for v in rendered().container(caller)["env"]}
+        assert variables["LAB_SECRETS_DIR"] == "/secrets"
+        assert not {"LAB_API_KEY", "LAB_API_KEYS"} & set(variables)
 
 
 def test_rotation_changes_every_value_and_restarts_its_readers(cluster):

@@ -59,8 +59,9 @@ def test_each_volume_of_secrets_has_one_reader():
     assert readers == {name: {f"secrets-{name}:/secrets:ro"} for name in readers}
     [writer] = OUTSIDE
     volumes = {volume for volume in compose()["volumes"] if volume.startswith("secrets-")}
-    # In the cluster alone Streamlit has secrets; compose's script writes none for it.
-    written = {f"{v}:/secrets/{v.removeprefix('secrets-')}" for v in volumes - {"secrets-streamlit"}}
+    # In the cluster alone the pages have secrets; compose's script writes none for them.
+    kept = volumes - {f"secrets-{page}" for page in PAGES}
+    written = {f"{v}:/secrets/{v.removeprefix('secrets-')}" for v in kept}
     assert _secrets(writer) == written
     assert not {f"secrets-{name}" for name in readers} - volumes
 

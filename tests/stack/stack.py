@@ -194,15 +194,17 @@ class Stack:
         return reply.json()
 
 
-def served_version(inference: str, use_case: str = "housing") -> int | None:
-    """The version that the service at this URL serves, or None."""
-    models = httpx.get(f"{inference}/models", timeout=30).json()["models"]
+def served_version(
+    inference: str, use_case: str = "housing", headers: dict[str, str] | None = None
+) -> int | None:
+    """The version that the service at this URL serves, or None. headers: the API key, where it requires one."""
+    models = httpx.get(f"{inference}/models", headers=headers, timeout=30).json()["models"]
     return next((model["version"] for model in models if model["use_case"] == use_case), None)
 
 
-def example_row(inference: str) -> dict:
+def example_row(inference: str, headers: dict[str, str] | None = None) -> dict:
     """The example row in the contract of housing's champion."""
-    contract = httpx.get(f"{inference}/models/housing", timeout=30).json()
+    contract = httpx.get(f"{inference}/models/housing", headers=headers, timeout=30).json()
     return {feature["name"]: feature["example"] for feature in contract["features"]}
 
 
