@@ -64,22 +64,22 @@ def in_turns(asks: list[Ask], rounds: int) -> list[Cost]:
 
 def reply(ask: Ask) -> bytes:
     """The body of one reply. Raises `OSError` when it isn't 200."""
-    connection = _connect(ask)
+    connection = connect(ask)
     try:
-        return _send(connection, ask)
+        return send(connection, ask)
     finally:
         connection.close()
 
 
 def _measure(ask: Ask) -> tuple[float, float]:
-    connection = _connect(ask)
-    _send(connection, ask)
+    connection = connect(ask)
+    send(connection, ask)
     if ask.settle:
         ask.settle()
     before, lapses = _cpu(ask.pid), []
     for _ in range(ask.requests):
         sent = time.perf_counter()
-        _send(connection, ask)
+        send(connection, ask)
         lapses.append(time.perf_counter() - sent)
     connection.close()
     if ask.settle:
@@ -87,12 +87,14 @@ def _measure(ask: Ask) -> tuple[float, float]:
     return (_cpu(ask.pid) - before) / ask.requests * 1e6, statistics.median(lapses) * 1e6
 
 
-def _connect(ask: Ask) -> http.client.HTTPConnection:
+def connect(ask: Ask) -> http.client.HTTPConnection:
+    """A connection to the ask's server."""
     address = urlsplit(ask.url)
     return http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
 
 
-def _send(connection: http.client.HTTPConnection, ask: Ask) -> bytes:
+def send(connection: http.client.HTTPConnection, ask: Ask) -> bytes:
+    """Sends the request; the body of the reply. Raises `OSError` when it isn't 200."""
     connection.request(ask.method, ask.path, ask.body, ask.headers)
     found = connection.getresponse()
     body = found.read()

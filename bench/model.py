@@ -31,6 +31,7 @@ NUMBERS = 8
 # The number of values of each category: three diagnoses, 21 drugs, and thirteen others.
 CATEGORIES = [700] * 3 + [4] * 21 + [6, 3, 10, 9, 8, 26, 17, 18, 70, 4, 4, 2, 2]
 TRAINING_ROWS, TREES = 20_000, 200
+NAMES = ("bench", "bench_2", "bench_3")
 
 
 def fields() -> list[Integer | Category]:
@@ -61,7 +62,7 @@ def rows(n: int, seed: int) -> list[dict[str, Any]]:
 
 def _contract() -> Contract:
     return Contract(
-        use_case="bench",
+        use_case=NAMES[0],
         title="Bench",
         task="binary",
         target=Boolean("back"),
@@ -88,18 +89,32 @@ def fit() -> tuple[Contract, Fitted]:
 
 
 def publish(contract: Contract, fitted: Fitted, home: Path) -> None:
-    """Makes RawData, an MLflow store and the champion of the use case `bench` in this folder."""
-    folder = home / "model"
-    save(fitted.graph(len(contract.features)), contract, folder)
+    """Makes RawData and an MLflow store in this folder, and the champions of the use cases `NAMES`.
+
+    The first one has a second version, which is the same model.
+    """
     raw = connect(f"sqlite:///{home}/RawData.db")
     create(RAW, raw)
-    registry = Registry(f"sqlite:///{home}/mlflow.db")
-    run = registry.client.create_run(registry.client.create_experiment("bench", str(home / "artifacts")))
+    store = registry(home)
+    experiment = store.client.create_experiment("bench", str(home / "artifacts"))
     key = signing_key(Settings(home=home))
-    version = registry.register("bench", run.info.run_id, folder, VersionTags(), key)
-    record = {"use_case": "bench", "version": version.version, "digest": version.digest}
-    Ledger(raw).put_model(Model(**record, run_id=version.run_id, batch_id=1))
-    registry.set_alias("bench", CHAMPION, version.version)
+    for name in NAMES:
+        save(
+            fitted.graph(len(contract.features)),
+            contract.model_copy(update={"use_case": name}),
+            home / "model" / name,
+        )
+    for name in (*NAMES, NAMES[0]):
+        run = store.client.create_run(experiment)
+        version = store.register(name, run.info.run_id, home / "model" / name, VersionTags(), key)
+        record = {"use_case": name, "version": version.version, "digest": version.digest}
+        Ledger(raw).put_model(Model(**record, run_id=version.run_id, batch_id=1))
+        store.set_alias(name, CHAMPION, version.version)
+
+
+def registry(home: Path) -> Registry:
+    """The registry that `publish` made."""
+    return Registry(f"sqlite:///{home}/mlflow.db")
 
 
 def pipeline(contract: Contract, fitted: Fitted) -> Pipeline:

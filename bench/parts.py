@@ -1,4 +1,4 @@
-"""What counting costs, measured inside of the service: two starts of one server differ by more."""
+"""What counting and logging cost, measured inside of the service: two starts of one server differ by more."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +12,9 @@ _TIMED = """
 from time import thread_time_ns
 from inference.__main__ import main
 from inference.metrics import Metrics
+from inference.prediction_log import PredictionLog
 from mlops_lab.model.drift import DriftCounter
-spent = {"metrics": 0, "drift": 0}
+spent = {"metrics": 0, "drift": 0, "log": 0}
 def timed(name, method):
     def call(*arguments):
         began = thread_time_ns()
@@ -22,17 +23,20 @@ def timed(name, method):
     return call
 Metrics.answered = timed("metrics", Metrics.answered)
 DriftCounter.add = timed("drift", DriftCounter.add)
-Metrics.text = lambda self: f"{spent['metrics']} {spent['drift']}".encode()
+PredictionLog.flush = timed("log", PredictionLog.flush)
+PredictionLog._move_segment = timed("log", PredictionLog._move_segment)
+Metrics.text = lambda self: " ".join(map(str, spent.values())).encode()
 main()
 """
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Microseconds of CPU a request."""
+    """Microseconds of CPU a request. log: of its threads, after the reply."""
 
     metrics: float
     drift: float
+    log: float
 
 
 def parts(home: Path, supervisor: Supervisor, ask: Ask, rounds: int) -> Parts:
@@ -41,14 +45,13 @@ def parts(home: Path, supervisor: Supervisor, ask: Ask, rounds: int) -> Parts:
     pid = supervisor.start(process).pid
     supervisor.wait(process)
     timed = replace(ask, server="timed", pid=pid, url=process.url)
-    counts = replace(timed, method="GET", path="/metrics", body=None, headers={})
+    counts = replace(timed, method="GET", path="/metrics", body=None, headers={}, settle=None)
     before = _spent(counts)
     in_turns([timed], rounds)
     total = (rounds + 1) * (timed.requests + 1)
-    metrics, drift = ((after - b) / total / 1000 for after, b in zip(_spent(counts), before, strict=True))
-    return Parts(metrics, drift)
+    return Parts(*((after - b) / total / 1000 for after, b in zip(_spent(counts), before, strict=True)))
 
 
 def _spent(ask: Ask) -> list[int]:
-    """Nanoseconds of CPU that the timed service has spent on (metrics, drift)."""
+    """Nanoseconds of CPU that the timed service has spent on (metrics, drift, log)."""
     return [int(number) for number in reply(ask).split()]

@@ -1,6 +1,7 @@
 """The servers that the bench compares, each with one process for its requests.
 
 - lab:      the service as shipped: the rows are checked, logged, counted and compared with the training rows for drift.
+- arrow, csv, v2: the same service, asked in other forms.
 - constant: a FastAPI route that parses the body and answers a constant. No service in Python can cost much less.
 - asgi:     a bare ASGI application that answers a constant.
 - pandas:   what people write: FastAPI, a pydantic model, a DataFrame, a pickled pipeline.
@@ -19,8 +20,10 @@ import cloudpickle
 import orjson
 
 from inference.arrow import ARROW, write
+from inference.body import CSV
 from mlops_lab.contract import Contract
 from mlops_lab.local.processes import Process, free_ports
+from mlops_lab.tabular import csv_lines
 
 _UVICORN = """
 import sys, uvicorn
@@ -99,6 +102,8 @@ def peers(contract: Contract, pipeline: Any, one_hot: Any, home: Path) -> list[P
     return [
         Peer(shipped, "/predict", _lab_rows, _lab_answer),
         Peer(shipped, "/predict", _arrow_rows, _lab_answer, ARROW, label="arrow", only_many=True),
+        Peer(shipped, "/predict", _csv_rows, _lab_answer, CSV, label="csv", only_many=True),
+        Peer(shipped, "/v2/models/bench/infer", _tensors, _tensor_answer, label="v2"),
         Peer(_python("constant", _CONSTANT, constant), "/", _lab_rows, None),
         Peer(_python("asgi", _ASGI, asgi), "/", _lab_rows, None),
         Peer(_python("pandas", _PANDAS, pandas, pickled, types), "/", _all_rows, _pandas_answer),
@@ -151,6 +156,24 @@ def _arrow_rows(rows: list[dict[str, Any]]) -> bytes:
     return write({name: [row[name] for row in rows] for name in rows[0]}, ARROW)
 
 
+def _csv_rows(rows: list[dict[str, Any]]) -> bytes:
+    return csv_lines({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def _tensors(rows: list[dict[str, Any]]) -> bytes:
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    inputs = [
+        {
+            "name": name,
+            "datatype": "BYTES" if isinstance(values[0], str) else "INT64",
+            "shape": [len(values)],
+            "data": values,
+        }
+        for name, values in columns.items()
+    ]
+    return orjson.dumps({"inputs": inputs})
+
+
 def _all_rows(rows: list[dict[str, Any]]) -> bytes:
     return orjson.dumps({"rows": rows})
 
@@ -162,6 +185,11 @@ def _split_rows(rows: list[dict[str, Any]]) -> bytes:
 
 def _lab_answer(body: bytes) -> list[float]:
     return [found["true"] for found in orjson.loads(body)["probabilities"]]
+
+
+def _tensor_answer(body: bytes) -> list[float]:
+    outputs = {output["name"]: output["data"] for output in orjson.loads(body)["outputs"]}
+    return outputs["probabilities"][1::2]
 
 
 def _pandas_answer(body: bytes) -> list[float]:

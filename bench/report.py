@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from measure import Cost
 from parts import Parts
+from reloads import Reloads
 
 from mlops_lab.settings import REPOSITORY
 
@@ -17,6 +19,8 @@ BEGIN, END = "<!-- written by make bench -->", "<!-- end of what make bench writ
 NAMES = {
     "lab": "the lab, as shipped",
     "arrow": "the lab, rows as an Arrow stream",
+    "csv": "the lab, rows as CSV",
+    "v2": "the lab, Open Inference Protocol V2",
     "constant": "FastAPI route that parses the body and answers a constant",
     "asgi": "bare ASGI, answers a constant",
     "pandas": "FastAPI, pydantic, DataFrame, pickle",
@@ -32,6 +36,7 @@ class Result:
     costs: dict[int, dict[str, Cost]]
     own: dict[int, Cost]
     parts: Parts
+    reloads: Reloads
 
 
 def write(result: Result) -> None:
@@ -58,7 +63,7 @@ def _lines(result: Result) -> list[str]:
             for name, cost in costs.items()
         ]
         lines += [f"| the model's own run | {model:,.0f} | {result.own[n].spread:.0%} | | |"]
-        ways = {"as JSON": "lab", "as Arrow": "arrow"}
+        ways = {"as JSON": "lab", "as Arrow": "arrow", "as CSV": "csv", "as V2": "v2"}
         beyond = [
             f"{(costs[name].median_cpu - model) / n:,.0f} {way}"
             for way, name in ways.items()
@@ -66,8 +71,30 @@ def _lines(result: Result) -> list[str]:
         ]
         lines += ["", f"Beyond the model's own run, the lab needs for each row, in µs: {', '.join(beyond)}."]
     found = result.parts
-    lines += ["", f"Of one request, counting takes {found.metrics:.1f} µs and drift {found.drift:.1f} µs."]
-    return lines
+    lines += [
+        "",
+        f"Of one request, counting takes {found.metrics:.1f} µs, drift {found.drift:.1f} µs, and the log, which works "
+        f"after the reply, {found.log:.1f} µs.",
+    ]
+    return [*lines, *_reload_lines(result.reloads)]
+
+
+def _reload_lines(found: Reloads) -> list[str]:
+    ways = {"no change": found.still, "champions change": found.moving}
+    return [
+        "",
+        f"With three models, and after these requests, the service has {found.mebibytes:.0f} MiB of its own.",
+        "",
+        f"The champion changed {found.moves} times while {found.callers} callers sent {len(found.moving):,} requests; "
+        f"{found.failed} of these failed. Time to the reply, in ms:",
+        "",
+        "| | median | 99 % | longest |",
+        "|---|---|---|---|",
+        *(
+            f"| {way} | {np.median(lapses):.2f} | {np.quantile(lapses, 0.99):.2f} | {max(lapses):.1f} |"
+            for way, lapses in ways.items()
+        ),
+    ]
 
 
 def _machine() -> str:
