@@ -74,9 +74,10 @@ def _result(settings: Settings, query: str) -> Iterator[tuple[list[str], Iterabl
         )
     engine = connect(settings.reader_db_url.get_secret_value())
     try:
-        with engine.connect().execution_options(stream_results=True, max_row_buffer=CHUNK) as db:
+        options: dict[str, Any] = {"stream_results": True, "max_row_buffer": CHUNK, "no_parameters": True}
+        with engine.connect().execution_options(**options) as db:
             db.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
-            # Without parameters, PyMySQL leaves a % as it is; it sends one statement alone.
+            # PyMySQL takes one statement alone, and leaves a % in it as it is, because it gets no parameters.
             found = db.exec_driver_sql(query)
             yield list(found.keys()), found
     except DBAPIError as error:

@@ -55,7 +55,7 @@ def settings():
     dags = [value for found in files for value in found.values() if isinstance(value, DAG)]
     unbounded = [task.task_id for dag in dags for task in dag.tasks if task.execution_timeout is None]
     return {
-        dag.dag_id: [dag.max_active_runs, dag.catchup, str(dag.timetable.serialize())] for dag in dags
+        dag.dag_id: [dag.max_active_runs, dag.catchup, str(dag.schedule and dag.timetable.serialize())] for dag in dags
     } | {"unbounded": unbounded}
 
 def raised(use_case):
