@@ -100,11 +100,6 @@ def check_rows(rows: int, limit: int) -> None:
         raise TooLarge(f"{rows} rows; at most {limit} are taken in one request, send several")
 
 
-def rows_of_columns(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """The rows of columns that have the same length."""
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
 def parse(body: bytearray) -> Any:
     """The JSON value in a body. Raises `BadBody` when it isn't JSON, `TooLarge` when it has too many values."""
     check_values(body)
