@@ -24,6 +24,7 @@ from inference.openapi import LiveOpenApi
 from inference.prediction_log import PredictionLog
 from inference.service import Service
 from inference.settings import InferenceSettings
+from inference.shadow import Shadow
 from inference.workers import Workers
 from mlops_lab import logs
 from mlops_lab.data.database import connect
@@ -45,7 +46,8 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     log = PredictionLog(settings.spool, database, settings.inference_spool_limit)
     metrics.watch(champions, log)
     intake = Intake(settings.inference_max_body, settings.inference_max_bodies)
-    service = Service(settings, champions, log, metrics, intake, Workers())
+    shadow = Shadow(log, metrics, champions.trials)
+    service = Service(settings, champions, log, metrics, intake, Workers(), shadow)
 
     answer_predict = Endpoint(service, "predict", predict.respond, quick=(JSON,), accepted=predict.ACCEPTED)
     answer_explain = Endpoint(service, "explain", explain.respond)
@@ -88,6 +90,7 @@ def _lifespan(service: Service, database: Engine):
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.log.start()
+        service.shadow.start()
         following = asyncio.create_task(_follow(service))
         try:
             yield
@@ -96,6 +99,7 @@ def _lifespan(service: Service, database: Engine):
             with contextlib.suppress(asyncio.CancelledError):
                 await following
             await asyncio.to_thread(service.workers.stop)
+            await asyncio.to_thread(service.shadow.stop)
             await asyncio.to_thread(service.log.stop)
             database.dispose()
 

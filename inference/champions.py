@@ -1,28 +1,22 @@
 """The served champions: polls the registry's aliases and replaces models without an interruption."""
 
 import logging
-import shutil
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Engine
 
 from inference.errors import RegistryAway, UnknownUseCase
+from inference.loaded import Champion, Loader
 from inference.metrics import Metrics
-from inference.records import Records, RecordsAwayError
+from inference.records import RecordsAwayError
 from inference.settings import InferenceSettings
-from mlops_lab.contract import USE_CASE_NAME, Contract
-from mlops_lab.decoder import Decoder
-from mlops_lab.errors import LabError, ModelError, NoChampionError, first_line
-from mlops_lab.model import signing
-from mlops_lab.model.drift import DriftCounter
-from mlops_lab.model.predictor import Predictor
-from mlops_lab.model.registry import CHAMPION, Registry, Version
+from inference.trials import Trials
+from mlops_lab.contract import USE_CASE_NAME
+from mlops_lab.errors import LabError, NoChampionError, first_line
+from mlops_lab.model.registry import CHAMPION, Version
 
 logger = logging.getLogger("inference.champions")
 
@@ -30,34 +24,6 @@ logger = logging.getLogger("inference.champions")
 REMEMBERED_VERSIONS = 5
 # Seconds between two tries of a version that can't be loaded.
 MAX_PAUSE = 60.0
-
-
-@dataclass(frozen=True)
-class Champion:
-    """One loaded model. A request keeps the champion that it began with."""
-
-    version: Version
-    predictor: Predictor
-    decoder: Decoder
-    drift: DriftCounter
-    loaded_at: datetime
-
-    @property
-    def use_case(self) -> str:
-        return self.version.use_case
-
-    @property
-    def contract(self) -> Contract:
-        return self.predictor.contract
-
-    @cached_property
-    def name(self) -> dict[str, Any]:
-        """How a reply names the model."""
-        return {"name": self.use_case, "version": self.version.version}
-
-    @cached_property
-    def label(self) -> str:
-        return str(self.version.version)
 
 
 @dataclass(frozen=True)
@@ -87,10 +53,14 @@ class Champions:
 
     def __init__(self, settings: InferenceSettings, database: Engine, metrics: Metrics):
         self._settings = settings
-        self._records = Records(database, settings.models / "recorded.json")
+        self._loader = Loader(settings, database)
         self._metrics = metrics
+        self.trials = Trials(self._loader, metrics)
         # One refresh at a time.
         self._lock = threading.Lock()
+        # Held while trials are followed, so that a challenger that loads slowly keeps no champion waiting.
+        self._trying = threading.Lock()
+        self._trial_tags: dict[str, str] = {}
         self._served: dict[str, Champion] = {}
         self._known: frozenset[str] = frozenset()
         self._failures: dict[str, _Failure] = {}
@@ -159,9 +129,9 @@ class Champions:
         if self.registry_error:
             raise RegistryAway(f"{_away(self.registry_error)}; try again")
         try:
-            if use_case not in self._known and use_case not in self._registry.use_cases():
+            if use_case not in self._known and use_case not in self._loader.registry.use_cases():
                 raise self._unknown(use_case)
-            return self._registry.versions(use_case)
+            return self._loader.registry.versions(use_case)
         except UnknownUseCase:
             raise
         except Exception as error:
@@ -175,8 +145,9 @@ class Champions:
         with self._lock:
             try:
                 # Models of other names in the registry are not the lab's.
-                names = [name for name in self._registry.use_cases() if USE_CASE_NAME.fullmatch(name)]
-                wanted = {name: self._registry.by_alias(name, CHAMPION) for name in names}
+                names = [name for name in self._loader.registry.use_cases() if USE_CASE_NAME.fullmatch(name)]
+                models = {name: self._loader.registry.registered(name) for name in names}
+                wanted = {name: self._wanted(name, found.aliases) for name, found in models.items()}
             except Exception as error:
                 # MLflow, its HTTP client and its database raise errors of their own.
                 self._registry_failed(error)
@@ -189,20 +160,37 @@ class Champions:
             for name in (self._served.keys() | self._failures.keys()) - wanted.keys():
                 self._withdraw(name, "its registered model was deleted")
             self._known = frozenset(names)
+            self._trial_tags = {name: found.facts.trial for name, found in models.items()}
             self.looked = True
+        self._follow_trials()
+
+    def _wanted(self, name: str, aliases: dict[str, int]) -> Version | None:
+        number = aliases.get(CHAMPION)
+        return None if number is None else self._loader.registry.version(name, number)
+
+    def _follow_trials(self) -> None:
+        """Gives each champion the challenger of its trial, or takes it away. Another thread may be at it already."""
+        if not self._trying.acquire(blocking=False):
+            return
+        try:
+            for name, tag in self._trial_tags.items():
+                challenger = self.trials.follow(name, tag, self._served.get(name))
+                with self._lock:
+                    # Meanwhile another champion may have been loaded. It has no trial until it is looked at.
+                    champion = self._served.get(name)
+                    if champion is None or champion.challenger is challenger:
+                        continue
+                    if challenger and challenger.trial.champion != champion.version.version:
+                        continue
+                    self._served = {**self._served, name: replace(champion, challenger=challenger)}
+                    if challenger:
+                        self._remember(name, challenger.model.label, champion.label)
+        finally:
+            self._trying.release()
 
     def _unknown(self, use_case: str) -> UnknownUseCase:
         names = ", ".join(sorted(self._known)) or "none yet"
         return UnknownUseCase(f"there is no use case {use_case[:40]!r}; there are: {names}")
-
-    @cached_property
-    def _registry(self) -> Registry:
-        password = self._settings.mlflow_password
-        return Registry(
-            self._settings.tracking_uri,
-            self._settings.mlflow_username,
-            password.get_secret_value() if password else None,
-        )
 
     def _follow(self, name: str, version: Version | None, at_once: bool) -> None:
         if version is None:
@@ -218,7 +206,7 @@ class Champions:
         if failure and not at_once and time.monotonic() < failure.retry_at:
             return
         try:
-            champion = self._load(version)
+            champion = self._loader.load(version)
         except Exception as error:
             # A broken file or store may raise any error; the old champion stays.
             pause = self._settings.inference_poll
@@ -230,34 +218,22 @@ class Champions:
         self._failures.pop(name, None)
         self._changed(champion)
 
-    def _load(self, version: Version) -> Champion:
-        recorded = self._records.digest(version)
-        settings = self._settings
-        keys = signing.verify_keys(settings)
-        folder = self._registry.download(version, settings.models, recorded, keys, settings.allow_unrecorded)
-        predictor = Predictor.load(folder)
-        if predictor.contract.use_case != version.use_case:
-            raise ModelError(f"its contract is that of {predictor.contract.use_case}")
-        predictor.check_example()
-        if recorded:
-            self._records.remember(version, recorded)
-        contract = predictor.contract
-        return Champion(version, predictor, Decoder(contract), DriftCounter(contract), datetime.now(UTC))
-
     def _changed(self, champion: Champion) -> None:
         name = champion.use_case
         self.generation += 1
         logger.info("serving %s version %s", name, champion.label, extra={"data": champion.name})
+        self._remember(name, champion.label)
+
+    def _remember(self, name: str, *labels: str) -> None:
+        """Keeps these versions, the last one longest, and forgets what was served long ago."""
         recent = self._recent.setdefault(name, deque())
-        if champion.label in recent:
-            recent.remove(champion.label)
-        recent.append(champion.label)
-        if len(recent) > REMEMBERED_VERSIONS:
+        for label in labels:
+            if label in recent:
+                recent.remove(label)
+            recent.append(label)
+        while len(recent) > REMEMBERED_VERSIONS:
             self._metrics.forget(name, recent.popleft())
-        # The graph is in memory, so the files of older versions are deleted.
-        for folder in self._settings.models.glob(f"{name}-*"):
-            if folder.name.removeprefix(f"{name}-").isdigit() and folder.name != f"{name}-{champion.label}":
-                shutil.rmtree(folder, ignore_errors=True)
+        self._loader.keep_files(name, set(labels))
 
     def _withdraw(self, name: str, why: str) -> None:
         self._failures.pop(name, None)

@@ -19,8 +19,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference.body import JSON
-from inference.champions import Champion
 from inference.errors import kind_of, refusal
+from inference.loaded import Challenger, Champion
 from inference.log_entries import Entry, request_entry
 from inference.metrics import UNKNOWN
 from inference.service import Service
@@ -41,6 +41,7 @@ class Call:
     started:      by the clock for intervals.
     moment:       the same by the clock of the wall, UTC.
     content_type: of the body, without parameters.
+    canary:        the challenger that was chosen to answer. champion_only: it has failed, so none is chosen.
     """
 
     use_case: str
@@ -50,6 +51,8 @@ class Call:
     body: bytearray = field(default_factory=bytearray)
     started: float = field(default_factory=time.perf_counter)
     moment: datetime = field(default_factory=now)
+    canary: Challenger | None = None
+    champion_only: bool = False
     _headers: dict[bytes, bytes] | None = None
 
     def milliseconds(self) -> float:
@@ -119,6 +122,7 @@ class Endpoint:
         """Reads the request, makes the reply, counts it and sends it. path: the values in the path, by name."""
         service = self._service
         call = Call(path.get("use_case") or service.settings.default_use_case, scope, path)
+        reply: Reply | None = None
         try:
             call.content_type = await service.intake.read(
                 scope["headers"], receive, call.body, self._accepted
@@ -159,10 +163,20 @@ class Endpoint:
             service.log.add(block, entries + 1)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+        if reply is not None and (challenger := reply.champion.challenger) is not None and reply.entries:
+            service.shadow.add(challenger, reply.entries)
 
     def _made(self, call: Call) -> tuple[Reply, bytes, bytes]:
         """(reply, its body, the lines of its entries in the log)."""
-        reply = self._respond(self._service, call)
+        try:
+            reply = self._respond(self._service, call)
+        except Exception as error:
+            if (challenger := call.canary) is None:
+                raise
+            # The champion answers. What is wrong with the request itself is raised again.
+            call.canary, call.champion_only = None, True
+            reply = self._respond(self._service, call)
+            self._service.champions.trials.failed(challenger, error)
         body = reply.content if isinstance(reply.content, bytes) else orjson.dumps(reply.content)
         return reply, body, lines(reply.entries)
 

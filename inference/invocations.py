@@ -12,6 +12,7 @@ from inference.endpoint import Call, Reply
 from inference.errors import problem
 from inference.predict import predict
 from inference.service import Service
+from inference.trials import answering
 from mlops_lab.tabular import named, rows_of_columns
 
 ACCEPTED = (JSON, CSV)
@@ -21,7 +22,7 @@ _FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 def respond(service: Service, call: Call) -> Reply:
     """Predicts the rows in one of MLflow's forms. Raises as `/predict` does."""
     rows = read_csv(call.body) if call.content_type == CSV else _rows(parse_with_nan(call.body))
-    found = predict(service, service.champions.get(call.use_case), call, rows)
+    found = predict(service, answering(service.champions.get(call.use_case), call), call, rows)
     content = {
         "predictions": found.values,
         "model": found.champion.name,

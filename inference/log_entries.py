@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import Connection, Dialect, column, insert, table
 
-from mlops_lab.data.tables import Feedback, Prediction, Request
+from mlops_lab.data.tables import Feedback, Prediction, Request, ShadowPrediction
 from mlops_lab.ids import random_hex
 from mlops_lab.logs import request_id
 
 if TYPE_CHECKING:
-    from inference.champions import Champion
+    from inference.loaded import Champion
+    from mlops_lab.model.registry import Version
 
 
 # An entry that is made has values here, and one that is read from the spool has their JSON.
@@ -35,6 +36,18 @@ class PredictionEntry(msgspec.Struct, tag_field="table", tag="predictions", gc=F
     predicted_at: datetime
     id: str
     row: Json
+    prediction: Json
+    probabilities: Json
+
+
+class ShadowEntry(msgspec.Struct, tag_field="table", tag="shadow_predictions", gc=False):
+    """What a shadow predicted for a logged prediction's row."""
+
+    prediction_id: str
+    version: int
+    use_case: str
+    run_id: str
+    predicted_at: datetime
     prediction: Json
     probabilities: Json
 
@@ -65,7 +78,7 @@ class RequestEntry(msgspec.Struct, tag_field="table", tag="requests", gc=False):
     received_at: datetime
 
 
-Entry = PredictionEntry | FeedbackEntry | RequestEntry
+Entry = PredictionEntry | ShadowEntry | FeedbackEntry | RequestEntry
 
 
 def prediction_entries(
@@ -81,6 +94,21 @@ def prediction_entries(
     common = version.use_case, version.version, version.run_id, request_id.get(), moment
     found = probabilities or [None] * len(rows)
     return [PredictionEntry(*common, *parts) for parts in zip(ids, rows, values, found, strict=True)]
+
+
+def shadow_entries(
+    version: "Version",
+    served: Sequence[PredictionEntry],
+    values: Sequence[Any],
+    probabilities: Sequence[Any] | None,
+) -> list[ShadowEntry]:
+    """The shadow's entry for each entry that was served. version: the shadow's."""
+    common = version.version, version.use_case, version.run_id
+    found = probabilities or [None] * len(served)
+    return [
+        ShadowEntry(entry.id, *common, entry.predicted_at, *parts)
+        for entry, *parts in zip(served, values, found, strict=True)
+    ]
 
 
 def request_entry(
@@ -141,8 +169,9 @@ def _insert(kind: type[Entry], dialect: Dialect) -> str:
     return str(statement.compile(dialect=dialect))
 
 
-_TABLES: dict[type[Entry], type[Prediction | Feedback | Request]] = {
+_TABLES: dict[type[Entry], type[Prediction | ShadowPrediction | Feedback | Request]] = {
     PredictionEntry: Prediction,
+    ShadowEntry: ShadowPrediction,
     FeedbackEntry: Feedback,
     RequestEntry: Request,
 }

@@ -30,7 +30,7 @@ class Metrics:
         self._latency = Histogram(
             "inference_request_latency_seconds",
             "Time from a request's headers read to its reply made",
-            ["use_case", "kind"],
+            ["use_case", "version", "kind"],
             buckets=_LATENCY,
             registry=self.registry,
         )
@@ -45,6 +45,25 @@ class Metrics:
             "inference_errors",
             "Refused or failed requests, by reason",
             ["use_case", "kind"],
+            registry=self.registry,
+        )
+        self._challenger_failures = Counter(
+            "inference_challenger_failures",
+            "Challengers that could not be loaded (load), and requests that one failed on (canary, shadow)",
+            ["use_case", "kind"],
+            registry=self.registry,
+        )
+        self._shadow_rows = Counter(
+            "inference_shadow_rows",
+            "Rows given to a shadow: predicted, failed, or dropped because it was too slow",
+            ["use_case", "version", "result"],
+            registry=self.registry,
+        )
+        self._shadow_latency = Histogram(
+            "inference_shadow_latency_seconds",
+            "Time that a shadow took for the rows of one request",
+            ["use_case", "version"],
+            buckets=_LATENCY,
             registry=self.registry,
         )
         self._reload_failures = Counter(
@@ -65,7 +84,7 @@ class Metrics:
         if (series := self._cached.get(key)) is None:
             series = self._cached[key] = (
                 self._requests.labels(use_case, version, kind, str(status)),
-                self._latency.labels(use_case, kind),
+                self._latency.labels(use_case, version, kind),
                 self._rows.labels(use_case),
             )
         requests, latency, batch_size = series
@@ -80,11 +99,26 @@ class Metrics:
     def reload_failed(self, use_case: str) -> None:
         self._reload_failures.labels(use_case).inc()
 
+    def challenger_failed(self, use_case: str, kind: str) -> None:
+        self._challenger_failures.labels(use_case, kind).inc()
+
+    def shadowed(
+        self, use_case: str, version: str, result: str, rows: int, seconds: float | None = None
+    ) -> None:
+        """Counts what became of rows that were given to a shadow."""
+        self._shadow_rows.labels(use_case, version, result).inc(rows)
+        if seconds is not None:
+            self._shadow_latency.labels(use_case, version).observe(seconds)
+
     def forget(self, use_case: str, version: str) -> None:
         """Drops the series of a version that was served long ago, so that their number stays bounded."""
         for key in [key for key in self._cached if key[:2] == (use_case, version)]:
             del self._cached[key]
             self._requests.remove(use_case, version, key[2], str(key[3]))
+            self._latency.remove(use_case, version, key[2])
+        for result in ("predicted", "failed", "dropped"):
+            self._shadow_rows.remove(use_case, version, result)
+        self._shadow_latency.remove(use_case, version)
 
     def watch(self, champions: "Champions", log: "PredictionLog") -> None:
         """Adds the collectors that compute at each scrape: served models, drift, the spool."""
@@ -153,7 +187,15 @@ class _Models:
         )
         if away or self._champions.looked:
             registry.add_metric([], 0 if away else 1)
-        return [info, loaded, drift, bound, rows, unknown, failing, registry]
+        trials = GaugeMetricFamily(
+            "model_trial_info",
+            "The challenger that gets live traffic beside the champion",
+            labels=["use_case", "version", "kind"],
+        )
+        for champion in self._champions.served():
+            if challenger := champion.challenger:
+                trials.add_metric([champion.use_case, challenger.model.label, challenger.trial.kind], 1)
+        return [info, loaded, drift, bound, rows, unknown, failing, registry, trials]
 
 
 class _SpoolSize:

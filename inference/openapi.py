@@ -6,8 +6,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from inference.access import right_for
-from inference.champions import Champion, Champions
+from inference.champions import Champions
 from inference.feedback import MAX_KEYS
+from inference.loaded import Champion
 from inference.tensors import TYPES, input_type
 from mlops_lab.contract import Contract
 from mlops_lab.features import TEXT_LIMIT, Boolean

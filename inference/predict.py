@@ -8,12 +8,13 @@ import numpy as np
 
 from inference.arrow import ARROW, PARQUET, read_arrow, read_parquet, write
 from inference.body import CSV, JSON, check_rows, check_values, parse, rows_of
-from inference.champions import Champion
 from inference.csv_rows import read_csv
 from inference.endpoint import Call, Reply
 from inference.errors import BadKey
+from inference.loaded import Champion
 from inference.log_entries import PredictionEntry, new_ids, prediction_entries
 from inference.service import Service
+from inference.trials import answering
 from mlops_lab.tabular import csv_lines, prediction_columns
 
 # Characters of an Idempotency-Key.
@@ -74,17 +75,20 @@ def predict(service: Service, champion: Champion, call: Call, rows: list[dict[st
 def _predict_json(service: Service, call: Call) -> Predictions:
     check_values(call.body)
     champion = service.champions.find(call.use_case)
+    if champion and champion.challenger is not None:
+        champion = answering(champion, call)
     decoded = champion.decoder.decode(call.body) if champion else None
     if champion and decoded:
         check_rows(len(decoded.rows), service.settings.inference_max_rows)
         return _predict(service, champion, call, decoded.rows, decoded.matrix)
     # What is wrong with the body comes before what is wrong with the use case.
     rows = rows_of(parse(call.body))
-    return predict(service, service.champions.get(call.use_case), call, rows)
+    return predict(service, champion or service.champions.get(call.use_case), call, rows)
 
 
 def _predict_table(service: Service, call: Call) -> Predictions:
-    champion, limit = service.champions.get(call.use_case), service.settings.inference_max_rows
+    champion = answering(service.champions.get(call.use_case), call)
+    limit = service.settings.inference_max_rows
     if call.content_type == CSV:
         return predict(service, champion, call, read_csv(call.body))
     read = read_parquet if call.content_type == PARQUET else read_arrow
@@ -112,10 +116,7 @@ def _predict(
     ids = _ids(call, len(rows))
     found = champion.predictor.predict_encoded(matrix)
     champion.drift.add(matrix)
-    probabilities = None
-    if found.probabilities is not None:
-        classes = champion.contract.classes
-        probabilities = [dict(zip(classes, row, strict=True)) for row in found.probabilities]
+    probabilities = champion.by_class(found)
     entries = prediction_entries(champion, call.moment, ids, rows, found.values, probabilities)
     return Predictions(champion, ids, found.values, probabilities, entries)
 

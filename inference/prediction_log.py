@@ -1,8 +1,8 @@
 """The prediction log: the way of its entries from the request into the database.
 
 A request only appends lines to a queue in memory. One thread writes the queue to the spool on disk, at least twice a
-second; a second one moves the spool into the tables `predictions` and `feedback`. An entry carries its own id and is
-inserted with INSERT IGNORE, so sending it twice is harmless, and a segment of the spool is deleted only after the
+second; a second one moves the spool into the tables of the log. An entry carries its own id and is inserted with INSERT
+IGNORE, so sending it twice is harmless, and a segment of the spool is deleted only after the
 database has taken it.
 """
 

@@ -161,7 +161,10 @@ def _models(service: Service) -> dict[str, Any]:
             "title": "",
             "version": None,
             "error": status.error,
+            "trial": None,
         }
+        if state := champions.trials.state(status.use_case):
+            entry["trial"] = state.as_json()
         if champion := status.champion:
             contract = champion.contract
             entry |= {

@@ -7,6 +7,7 @@ from inference.champions import Champions
 from inference.metrics import Metrics
 from inference.prediction_log import PredictionLog
 from inference.settings import InferenceSettings
+from inference.shadow import Shadow
 from inference.workers import Workers
 
 
@@ -20,3 +21,4 @@ class Service:
     metrics: Metrics
     intake: Intake
     workers: Workers
+    shadow: Shadow

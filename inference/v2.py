@@ -14,12 +14,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from inference.body import JSON
-from inference.champions import Champion
 from inference.endpoint import Call, Endpoint, Reply
 from inference.errors import UnknownVersion, describe, refusal
+from inference.loaded import Champion
 from inference.predict import predict
 from inference.service import Service
 from inference.tensors import BINARY, HEADER_LENGTH, input_type, output_tensors, read_request
+from inference.trials import answering
 from mlops_lab.contract import Contract
 
 PREFIX = "/v2"
@@ -74,7 +75,9 @@ def respond(service: Service, call: Call) -> Reply:
     """Predicts the rows of a request's tensors. Raises as `/predict` does, and `UnknownVersion`."""
     limit = service.settings.inference_max_rows
     request, rows = read_request(call.body, call.header(HEADER_LENGTH), limit)
-    found = predict(service, _served(service, call.use_case, call.path.get("version")), call, rows)
+    version = call.path.get("version")
+    served = _served(service, call.use_case, version)
+    found = predict(service, served if version else answering(served, call), call, rows)
     champion, contract = found.champion, found.champion.contract
     values: dict[str, tuple[str, np.ndarray]] = {
         "prediction": (_output_type(contract), np.array(found.values)),

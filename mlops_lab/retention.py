@@ -5,6 +5,7 @@ deleted one day is one more rule in `RULES`.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,9 +15,11 @@ from sqlalchemy import select
 
 from mlops_lab.data.database import now
 from mlops_lab.data.old_log import OldLog, OldRows, logged_use_cases
-from mlops_lab.data.tables import Batch, Prediction
+from mlops_lab.data.tables import Batch, Prediction, ShadowPrediction
+from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model.old_runs import OldRun, OldRuns
+from mlops_lab.model.trial import Trial
 
 # Payloads or runs of a use case that one call deletes, the oldest first: a call's time has a bound.
 MOST = 500
@@ -87,6 +90,7 @@ def _old_log(lab: Lab, moment: datetime) -> Iterator[Expired]:
         # Feedback first: a prediction is kept while its feedback is.
         yield Expired("values of feedback", use_case, old.feedback(), days, setting, old.delete_feedback)
         yield Expired("predictions", use_case, old.predictions(), days, setting, old.delete_predictions)
+        yield Expired("shadow predictions", use_case, old.shadows(), days, setting, old.delete_shadows)
         yield Expired("requests", use_case, old.requests(), days, setting, old.delete_requests)
 
 
@@ -153,8 +157,11 @@ class _Needed:
     def __init__(self, lab: Lab, use_case: str, predictions: bool = True):
         """predictions: whether the runs that logged predictions point to are read, which takes a scan of the log."""
         self._versions: dict[str, list[int]] = {}
-        # An aliased version, also one with an alias that a person set.
-        numbers = set(lab.registry.aliases(use_case).values())
+        # An aliased version, also one with an alias that a person set, and one that gets live traffic.
+        registered = lab.registry.registered(use_case)
+        numbers: set[int | None] = set(registered.aliases.values())
+        with suppress(ModelError):
+            numbers |= {Trial.read(registered.facts.trial).version}
         for version in lab.registry.versions(use_case):
             self._versions.setdefault(version.run_id, []).append(version.version)
         if standing := lab.ledger.standing(use_case):
@@ -170,9 +177,10 @@ class _Needed:
         checks = (lab.ledger.last_check(use_case), lab.ledger.last_check(use_case, asked=True))
         self._runs |= {check.run_id for check in checks if check and check.run_id}
         if predictions:
-            served = select(Prediction.run_id).where(Prediction.use_case == use_case).distinct()
             with lab.store.raw.connect() as db:
-                self._runs |= set(db.scalars(served))
+                for table in (Prediction, ShadowPrediction):
+                    logged = select(table.run_id).where(table.use_case == use_case).distinct()
+                    self._runs |= set(db.scalars(logged))
 
     def __contains__(self, run: OldRun) -> bool:
         return run.run_id in self._runs or run.batch_id in self._batches

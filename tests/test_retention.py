@@ -11,13 +11,14 @@ from mlflow import MlflowClient
 from mlops_lab import retention, trace
 from mlops_lab.data import old_log
 from mlops_lab.data.database import now
-from mlops_lab.data.tables import Check, Feedback, Prediction, Promotion, Request
+from mlops_lab.data.tables import Check, Feedback, Prediction, Promotion, Request, ShadowPrediction
 from mlops_lab.errors import LabError, foreign_errors_as_lines
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.retention import clean
 from mlops_lab.steps import promote
 from mlops_lab.steps.attempts import retry
 from mlops_lab.steps.ingest import KnownBatchError
+from mlops_lab.steps.trial import begin_trial
 from tests.support.flats import batch, flats
 
 
@@ -106,6 +107,22 @@ def test_a_check_that_ran_before_the_feedback_came_has_not_seen_it(lab, logged):
     logged("flats", 140, feedback=125)
     clean(lab)
     assert left(lab) == (kept, kept)
+
+
+def test_a_shadows_predictions_go_with_the_champions(lab, logged):
+    checked(lab, "flats", days=50)
+    old = [logged("flats", 300, feedback=10), logged("flats", 300, feedback=200), logged("flats", 300)]
+    common = {"use_case": "flats", "run_id": "r", "prediction": 2.5}
+    with lab.store.raw.begin() as db:
+        for one, days in ((old[0], 300), (old[1], 300), (old[2], 300), (logged("flats", 1), 1)):
+            moment = now() - timedelta(days=days)
+            for version in (2, 3):
+                entry = {"prediction_id": one, "version": version, "predicted_at": moment}
+                db.execute(insert(ShadowPrediction).values(common | entry))
+    kinds = {expired.what: expired.found.count for expired in clean(lab)}
+    assert kinds == {"values of feedback": 1, "predictions": 2, "shadow predictions": 4}
+    with lab.store.raw.connect() as db:
+        assert set(db.scalars(select(ShadowPrediction.prediction_id))) == left(lab)[0]
 
 
 def test_old_requests_go(lab):
@@ -198,6 +215,17 @@ def prediction(lab, loser, run_id):
         db.execute(insert(Prediction).values(entry | made))
 
 
+def shadow(lab, loser, run_id):
+    entry = {"prediction_id": "0" * 32, "version": loser, "use_case": "flats", "run_id": run_id}
+    made = {"predicted_at": now() + timedelta(days=364), "prediction": 1}
+    with lab.store.raw.begin() as db:
+        db.execute(insert(ShadowPrediction).values(entry | made))
+
+
+def trial(lab, loser, run_id):
+    begin_trial(lab, lab.use_case("flats"), loser, None)
+
+
 def earlier_champion(lab, loser, run_id):
     """The loser was champion before the one of today."""
     champion = lab.ledger.standing("flats").champion
@@ -227,7 +255,18 @@ def switched_off(lab, loser, run_id):
 
 
 @pytest.mark.parametrize(
-    "need", [alias, prediction, earlier_champion, broken_batch, newest_batch, open_run, switched_off]
+    "need",
+    [
+        alias,
+        prediction,
+        shadow,
+        trial,
+        earlier_champion,
+        broken_batch,
+        newest_batch,
+        open_run,
+        switched_off,
+    ],
 )
 def test_a_version_that_is_needed_stays(aged, need):
     [loser] = versions(aged) - {aged.ledger.standing("flats").champion}

@@ -137,6 +137,26 @@ class Prediction(_Table):
     probabilities: Mapped[dict[str, float] | None] = mapped_column(JSON, default=None)
 
 
+class ShadowPrediction(_Table):
+    """What a shadow predicted for a logged prediction's row. The service writes it.
+
+    It is a table of its own, so that whatever reads `predictions` reads what callers were answered.
+    """
+
+    __tablename__ = "shadow_predictions"
+    __table_args__ = (Index("ix_shadow_predictions_use_case_predicted_at", "use_case", "predicted_at"),)
+
+    prediction_id: Mapped[str] = mapped_column(
+        String(32), primary_key=True, comment="the champion's prediction"
+    )
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="the shadow's")
+    use_case: Mapped[str] = mapped_column(String(40))
+    run_id: Mapped[str] = mapped_column(String(32), comment="the shadow's")
+    predicted_at: Mapped[datetime] = mapped_column(comment="as the champion's prediction")
+    prediction: Mapped[float | str | bool] = mapped_column(JSON, comment="a number, or a class")
+    probabilities: Mapped[dict[str, float] | None] = mapped_column(JSON, default=None)
+
+
 class Feedback(_Table):
     """One ground truth that a caller sent for a prediction."""
 

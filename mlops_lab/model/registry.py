@@ -28,6 +28,7 @@ from mlops_lab.errors import ModelError, ServiceError, SignatureError, first_lin
 from mlops_lab.model import signing
 from mlops_lab.model.mlflow_store import make_store
 from mlops_lab.model.tags import ModelTags, VersionTags
+from mlops_lab.model.trial import Trial
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ARTIFACT_FOLDER = "model"  # of a candidate's run
@@ -75,6 +76,14 @@ class Version:
         return VersionTags.from_mlflow(self.tags)
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A use case's registered model: the version that each alias points to, and its tags."""
+
+    aliases: dict[str, int] = field(default_factory=dict)
+    facts: ModelTags = field(default_factory=ModelTags)
+
+
 class Registry:
     """The lab's view of an MLflow registry; any tracking URI works, a server's or a database's."""
 
@@ -100,16 +109,21 @@ class Registry:
             if ModelTags.from_mlflow(model.tags).use_case
         )
 
-    def aliases(self, use_case: str) -> dict[str, int]:
-        """The version that each alias points to; empty when there is no model (yet)."""
+    def registered(self, use_case: str) -> Registered:
+        """Aliases and tags of the model; empty when there is none (yet)."""
         try:
             # Not the alias's own call: behind a login MLflow refuses it (403) for a model that isn't there yet.
-            found = self.client.get_registered_model(use_case).aliases
+            found = self.client.get_registered_model(use_case)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return {}
+                return Registered()
             raise
-        return {alias: int(number) for alias, number in found.items()}
+        aliases = {alias: int(number) for alias, number in found.aliases.items()}
+        return Registered(aliases, ModelTags.from_mlflow(found.tags))
+
+    def aliases(self, use_case: str) -> dict[str, int]:
+        """The version that each alias points to; empty when there is no model (yet)."""
+        return self.registered(use_case).aliases
 
     def by_alias(self, use_case: str, alias: str) -> Version | None:
         """The version that carries the alias, or None when there is none (yet)."""
@@ -179,6 +193,14 @@ class Registry:
 
     def delete_alias(self, use_case: str, alias: str) -> None:
         self.client.delete_registered_model_alias(use_case, alias)
+
+    def set_trial(self, use_case: str, trial: Trial | None) -> None:
+        """Begins a trial, in the place of an earlier one; None ends it."""
+        [(key, value)] = ModelTags(trial=str(trial)).to_mlflow().items()
+        if trial is None:
+            self.client.delete_registered_model_tag(use_case, key)
+        else:
+            self.client.set_registered_model_tag(use_case, key, value)
 
     def tag(self, version: Version, tags: VersionTags) -> None:
         """Sets the tags that the record holds; others stay as they are."""

@@ -126,9 +126,13 @@ class VersionTags(_Tags):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTags(_Tags):
-    """A registered model. A model without the tag `lab.use_case` isn't the lab's."""
+    """A registered model. A model without the tag `lab.use_case` isn't the lab's.
+
+    trial: the challenger that gets live traffic, as `mlops_lab.model.trial` writes it.
+    """
 
     use_case: str = ""
+    trial: str = ""
 
 
 def _read(kind: Any, text: str) -> str | int | float | None:

@@ -6,9 +6,11 @@ batch, at each promotion and at each monitoring check. Where both agree, nothing
 
 from mlops_lab.data.ledger import UNFINISHED
 from mlops_lab.data.tables import Batch
+from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model.registry import CHAMPION, PREVIOUS, Version
 from mlops_lab.model.tags import CandidateTags, VersionTags
+from mlops_lab.model.trial import Trial
 from mlops_lab.use_case import UseCase
 
 NEVER_RECORDED = "the lab has no record of it, because its registration was interrupted; it is never served"
@@ -29,12 +31,17 @@ def reconcile(lab: Lab, use_case: UseCase, idle: bool = False) -> None:
 def follow(lab: Lab, use_case: str) -> int | None:
     """Sets the aliases `champion` and `previous` by the ledger. Returns the champion's version.
 
+    A trial against an earlier champion is over, and its tag is removed.
+
     Without a promotion or rollback in the ledger, the aliases stay as they are. The ledger is read again after each
     change, because another process may have recorded a decision meanwhile.
     """
     while (found := lab.ledger.standing(use_case)) is not None:
         wanted = {CHAMPION: found.champion, PREVIOUS: found.previous}
-        aliases = lab.registry.aliases(use_case)
+        registered = lab.registry.registered(use_case)
+        aliases = registered.aliases
+        if _is_over(registered.facts.trial, found.champion):
+            lab.registry.set_trial(use_case, None)
         wrong = {alias: number for alias, number in wanted.items() if aliases.get(alias) != number}
         # A version that somebody deleted in MLflow can't get its alias back.
         possible = {n for n in wrong.values() if n is not None and lab.registry.has(use_case, n)}
@@ -47,6 +54,14 @@ def follow(lab: Lab, use_case: str) -> int | None:
             else:
                 lab.registry.set_alias(use_case, alias, number)
     return lab.registry.aliases(use_case).get(CHAMPION)
+
+
+def _is_over(trial: str, champion: int | None) -> bool:
+    """Whether the trial in a tag was against another champion. One that can't be read stays for its author."""
+    try:
+        return bool(trial) and Trial.read(trial).champion != champion
+    except ModelError:
+        return False
 
 
 def not_chosen(best: Version) -> VersionTags:

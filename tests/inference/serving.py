@@ -20,10 +20,11 @@ from inference.app import create_app
 from inference.settings import InferenceSettings
 from mlops_lab.api_keys import line_of
 from mlops_lab.data.database import connect, create
-from mlops_lab.data.tables import RAW, Feedback, Model, Prediction, Request
+from mlops_lab.data.tables import RAW, Feedback, Model, Prediction, Request, ShadowPrediction
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model.registry import CHAMPION, Registry, Version
 from mlops_lab.model.signing import public_key
+from mlops_lab.model.trial import Trial
 from tests.support import models
 
 TOKEN = "a-token-for-tests"
@@ -33,7 +34,7 @@ VERIFY_KEYS = public_key(models.SIGNING_KEY)
 # Seconds until something must have happened, on a busy machine.
 SLACK = 60
 # What the service writes to: without these tables it serves, but can log nothing.
-LOG_TABLES = [Prediction.__table__, Feedback.__table__, Request.__table__]
+LOG_TABLES = [table.__table__ for table in (Prediction, ShadowPrediction, Feedback, Request)]
 EXAMPLE = {f.name: f.example for f in models.FEATURES}
 
 
@@ -136,6 +137,10 @@ class ServingLab:
     def promote(self, version: Version) -> None:
         self.registry.set_alias(version.use_case, CHAMPION, version.version)
 
+    def try_out(self, version: Version, champion: Version, share: float | None = None) -> None:
+        """Begins a trial, as `lab trial` does."""
+        self.registry.set_trial(version.use_case, Trial(version.version, champion.version, share))
+
     def record(self, version: Version, digest: str) -> None:
         """Writes the digest into RawData, as registration does."""
         with self.database.begin() as db:
@@ -150,6 +155,10 @@ class ServingLab:
     def predictions(self) -> list:
         with self.database.connect() as db:
             return list(db.execute(select(Prediction).order_by(Prediction.id)))
+
+    def shadows(self) -> list:
+        with self.database.connect() as db:
+            return list(db.execute(select(ShadowPrediction).order_by(ShadowPrediction.prediction_id)))
 
     def requests(self) -> list:
         with self.database.connect() as db:
@@ -211,6 +220,12 @@ def served_version(service: Served) -> int:
 def reload(service: Served) -> dict:
     """The reply of `/reload`."""
     return service.http.post("/reload", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+
+
+def trial_of(service: Served) -> dict | None:
+    """What `/models` says of the trial of `houses`."""
+    [model] = [m for m in service.http.get("/models").json()["models"] if m["use_case"] == "houses"]
+    return model["trial"]
 
 
 def load_error(service: Served) -> str | None:

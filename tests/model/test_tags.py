@@ -23,7 +23,7 @@ RECORDS = [
     ExperimentTags(candidate="ridge", rows=50),
     MonitoringTags(version=2, outcome="stable"),
     VersionTags(candidate="ridge", metric="rmse", validation=0.1 + 0.2, test=1e-9, batch_id=4, digest="ab"),
-    ModelTags(use_case="housing"),
+    ModelTags(use_case="housing", trial="shadow 7 against 3"),
 ]
 
 

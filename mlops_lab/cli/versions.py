@@ -1,0 +1,36 @@
+"""The commands that decide which version answers: a trial with live traffic."""
+
+from typing import Annotated
+
+import typer
+
+from mlops_lab.cli.app import UseCaseName, app, open_lab
+from mlops_lab.errors import LabError
+from mlops_lab.local.command import out
+from mlops_lab.settings import Settings
+
+
+@app.command()
+def trial(
+    use_case: UseCaseName,
+    version: Annotated[int | None, typer.Argument(help="the challenger; default: say what is tried")] = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="it predicts after the champion's replies")
+    ] = False,
+    canary: Annotated[float | None, typer.Option(help="the share of requests that it answers: 0.1")] = None,
+    end: Annotated[bool, typer.Option("--end", help="end the trial")] = False,
+) -> None:
+    """Gives a challenger live traffic beside the champion: as a shadow, or as a canary that answers a share."""
+    from mlops_lab.steps.trial import begin_trial, end_trial, trial_of
+
+    lab = open_lab(Settings())
+    definition = lab.use_case(use_case)
+    follows = "the service follows within seconds"
+    if end and version is None and not shadow and canary is None:
+        out.print(f"ended: {end_trial(lab, definition)}; {follows}")
+    elif version is not None and not end and shadow == (canary is None):
+        out.print(f"{begin_trial(lab, definition, version, canary)}; {follows}")
+    elif version is None and not end and not shadow and canary is None:
+        out.print(str(trial_of(lab, use_case) or f"{use_case} has no trial"))
+    else:
+        raise LabError("name a version with --shadow or --canary 0.1, or --end alone")
