@@ -20,9 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(settings: InferenceSettings, listener: socket.socket) -> None:
     # Callers and the follower of the aliases wait for the registry; the follower asks again every few seconds.
     with brief_waits():
-        serve_asgi(
-            create_app(settings), listener, settings.inference_access_log, settings.inference_max_seconds
-        )
+        seconds = settings.inference_max_seconds
+        serve_asgi(create_app(settings), listener, settings.inference_access_log, seconds, seconds)
 
 
 if __name__ == "__main__":

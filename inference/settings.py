@@ -41,7 +41,9 @@ class InferenceSettings(Settings):
     )
 
     inference_max_seconds: float = Field(
-        RECEIVE_SECONDS, gt=0, description="seconds until a request must have arrived whole"
+        RECEIVE_SECONDS,
+        gt=0,
+        description="seconds until a request must be here whole, and its reply be taken",
     )
     api_keys: SecretStr | None = Field(
         None, description="hashes of the API keys, one key a line: `name predict,read sha256`; default: off"

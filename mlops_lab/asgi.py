@@ -1,6 +1,7 @@
 """Runs an ASGI app on uvicorn, with limits for requests that arrive slowly or have no end."""
 
 import json
+import math
 import signal
 import socket
 import sys
@@ -18,17 +19,29 @@ MAX_HEAD = 64 * 2**10
 
 
 def serve_asgi(
-    app: Any, listener: socket.socket, access_log: bool = False, receive_seconds: float = RECEIVE_SECONDS
+    app: Any,
+    listener: socket.socket,
+    access_log: bool = False,
+    receive_seconds: float = RECEIVE_SECONDS,
+    send_seconds: float = math.inf,
 ) -> None:
     """Runs an ASGI app in this process until a signal; requests under way are finished at a stop."""
     # uvicorn raises the signal again after its shutdown. A requested stop is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    server(app, access_log, receive_seconds).run(sockets=[listener])
+    server(app, access_log, receive_seconds, send_seconds).run(sockets=[listener])
 
 
-def server(app: Any, access_log: bool = False, receive_seconds: float = RECEIVE_SECONDS) -> uvicorn.Server:
-    """The server of an ASGI app. It ends a connection whose request takes too long to arrive."""
+def server(
+    app: Any,
+    access_log: bool = False,
+    receive_seconds: float = RECEIVE_SECONDS,
+    send_seconds: float = math.inf,
+) -> uvicorn.Server:
+    """The server of an ASGI app. It ends a connection that takes too long to send a request, or to take a reply.
+
+    send_seconds: until a reply must have been taken; a client that reads nothing holds it in memory.
+    """
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -39,7 +52,7 @@ def server(app: Any, access_log: bool = False, receive_seconds: float = RECEIVE_
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
-    return _Server(config, receive_seconds)
+    return _Server(config, receive_seconds, send_seconds)
 
 
 class _Protocol(HttpToolsProtocol):
@@ -47,6 +60,8 @@ class _Protocol(HttpToolsProtocol):
 
     # By the loop's clock; None between two requests.
     receiving_since: float | None = None
+    # Since when there are bytes that the client doesn't take.
+    _unread_since: float | None = None
     _without_body = 0
     # Whether a part of a request has arrived; what was answered before it began.
     _begun = False
@@ -66,6 +81,8 @@ class _Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self.receiving_since = self.loop.time()
         self._begun, self._before = True, self.cycle
+        # Whoever asks again has taken the reply before.
+        self._unread_since = None
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
@@ -86,6 +103,16 @@ class _Protocol(HttpToolsProtocol):
             )
         self.transport.close()
 
+    def drop_unread(self, seconds: float) -> None:
+        """Drops a connection whose client hasn't taken what was sent within these seconds."""
+        # Closing it would wait for the client.
+        if not self.transport.get_write_buffer_size():
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = self.loop.time()
+        elif self.loop.time() - self._unread_since > seconds:
+            self.transport.abort()
+
     def _waits_for_a_reply(self) -> bool:
         """Whether the request that arrives is the next one to be answered, and nothing of its reply was sent."""
         if self.cycle is not self._before:  # its head is here
@@ -94,16 +121,18 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, receive_seconds: float):
+    def __init__(self, config: uvicorn.Config, receive_seconds: float, send_seconds: float):
         super().__init__(config)
-        self._receive_seconds = receive_seconds
+        self._receive_seconds, self._send_seconds = receive_seconds, send_seconds
 
     async def on_tick(self, counter: int) -> bool:
         # uvicorn calls this ten times a second.
         if counter % 10 == 0:
             for connection in list(self.server_state.connections):
-                if not isinstance(connection, _Protocol) or (since := connection.receiving_since) is None:
+                if not isinstance(connection, _Protocol):
                     continue
-                if connection.loop.time() - since > self._receive_seconds:
+                since = connection.receiving_since
+                if since is not None and connection.loop.time() - since > self._receive_seconds:
                     connection.give_up(self._receive_seconds)
+                connection.drop_unread(self._send_seconds)
         return await super().on_tick(counter)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from itertools import product
 
 import pytest
@@ -135,10 +136,11 @@ def test_a_real_process_ends_with_the_same_line_and_status(tmp_path, taken):
 
 
 @pytest.fixture(scope="module")
-def address():
-    """A server whose app answers with the number of bytes of the body, and at `/unread` before the body is there.
+def server():
+    """A server and its address. Its app answers with the number of bytes of the body.
 
-    A request must arrive within a second.
+    At `/unread` it answers before the body is there, at `/long` with 16 MB. A request must arrive, and its reply be
+    taken, within a second.
     """
 
     async def app(scope, receive, send):
@@ -146,16 +148,23 @@ def address():
         while more:
             message = await receive()
             size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"7")]})
-        await send({"type": "http.response.body", "body": f"{size:7}".encode()})
+        body = b"x" * 16_000_000 if scope["path"] == "/long" else f"{size:7}".encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = asgi.server(_no_lifespan(app), receive_seconds=1)
+        server = asgi.server(_no_lifespan(app), receive_seconds=1, send_seconds=1)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield listener.getsockname()
+        yield server, listener.getsockname()
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def address(server):
+    return server[1]
 
 
 def _no_lifespan(app):
@@ -202,6 +211,17 @@ def test_of_two_requests_in_one_packet_the_slow_one_is_refused_after_the_reply_t
         connection.sendall(SLOW + b"-more" + SLOW)
         said = _all(connection)
     assert [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]] == [b"200", b"408"]
+
+
+def test_a_client_that_does_not_take_its_reply_loses_the_connection(server):
+    running, address = server
+    with socket.create_connection(address, timeout=60) as idle:
+        idle.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(20)
+        end = time.monotonic() + 60
+        while any(c.client == idle.getsockname() for c in list(running.server_state.connections)):
+            assert time.monotonic() < end, "the reply is held"
+            time.sleep(0.05)
 
 
 def test_a_head_without_an_end_is_refused_while_a_long_body_is_not(address):
