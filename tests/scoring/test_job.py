@@ -14,6 +14,7 @@ from mlops_lab.model.predictor import Predictor
 from mlops_lab.scoring import job
 from mlops_lab.scoring.job import run_job
 from mlops_lab.scoring.part import Part
+from mlops_lab.scoring.query import write_rows
 from tests.support.flats import flats
 
 COLUMNS = ["area", "floor", "district", "balcony", "built", "rent"]
@@ -97,6 +98,13 @@ def test_a_query_can_only_read(lab, use_case, query):
         run_job(lab, use_case, "1", query, None, None)
     with lab.store.raw.connect() as db:
         assert db.scalar(select(func.count()).select_from(Batch)) == 1
+
+
+def test_a_query_on_a_lab_without_data_is_one_line(lab, use_case, tmp_path):
+    settings = lab.settings.model_copy(update={"home": tmp_path / "new"})
+    with pytest.raises(LabError, match="the query can't be run: unable to open database"):
+        write_rows(settings, "SELECT 1", tmp_path / "rows.csv")
+    assert not (tmp_path / "rows.csv").exists()
 
 
 @pytest.mark.parametrize(
