@@ -3,24 +3,18 @@
 The System page calls this, because it reaches no database.
 """
 
-import asyncio
-import logging
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
 
 from inference.body import Intake, parse
-from inference.errors import DatabaseAway
+from inference.database import ask
 from inference.openapi import refusals
 from mlops_lab.data.tables import AlertNote
-from mlops_lab.errors import first_line
-
-logger = logging.getLogger("inference")
 
 # Notes in one reply, the newest first.
 MOST = 100
@@ -72,7 +66,7 @@ def router(intake: Intake, database: Engine) -> APIRouter:
 
     @routes.get("/alerts/notes", summary="What people did about alerts", responses=refusals(503))
     async def notes() -> Notes:
-        return await _ask(newest)
+        return await ask("notes on alerts", newest)
 
     @routes.post(
         "/alerts/{fingerprint}/notes",
@@ -96,7 +90,7 @@ def router(intake: Intake, database: Engine) -> APIRouter:
             raise RequestValidationError(error.errors()) from None
         finally:
             intake.release(body)
-        return await _ask(store, fingerprint, new)
+        return await ask("notes on alerts", store, fingerprint, new)
 
     return routes
 
@@ -104,11 +98,3 @@ def router(intake: Intake, database: Engine) -> APIRouter:
 def _as_sent(note: AlertNote) -> Note:
     kept = {name: getattr(note, name) for name in NewNote.model_fields}
     return Note(**kept, fingerprint=note.fingerprint, at=f"{note.at.isoformat(timespec='milliseconds')}Z")
-
-
-async def _ask(work: Any, *arguments: Any) -> Any:
-    try:
-        return await asyncio.to_thread(work, *arguments)
-    except SQLAlchemyError as error:
-        logger.warning("alert notes: %s", first_line(error))
-        raise DatabaseAway("the database doesn't answer, so notes on alerts can't be read or kept") from error

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from inference import alert_notes, explain, feedback, invocations, logged, predict, routes, v2
+from inference import alert_notes, explain, feedback, invocations, live, logged, predict, routes, v2
 from inference.access import Guard
 from inference.body import JSON, Intake
 from inference.champions import Champions
@@ -73,6 +73,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(routes.router(service))
+    app.include_router(live.router(champions, database))
     app.include_router(v2.router(service))
     app.include_router(alert_notes.router(intake, database))
     app.include_router(logged.router(database, settings.default_use_case, opened=keys is not None))

@@ -11,28 +11,23 @@ import numpy as np
 from mlops_lab.contract import Contract
 from mlops_lab.data.database import now
 from mlops_lab.data.predictions import Labelled
-from mlops_lab.data.tables import Check
+from mlops_lab.data.tables import Check, LiveScore
 from mlops_lab.errors import LabError, ServiceError
 from mlops_lab.lab import Lab
-from mlops_lab.metrics import METRICS
 from mlops_lab.model.bootstrap import resample
 from mlops_lab.model.drift import feature_drift, histogram
 from mlops_lab.model.figures import draw_drift
+from mlops_lab.model.live import CONFIDENCE, Live
 from mlops_lab.model.registry import Version
 from mlops_lab.model.tags import MonitoringTags
 from mlops_lab.steps.ingest import newest
+from mlops_lab.steps.live import WINDOW, live_scores
 from mlops_lab.steps.notices import tell
 from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.use_case import UseCase
 
-# The newest predictions, and the newest labelled predictions, that are compared.
-WINDOW = 5000
-# With fewer labelled predictions, a live score is mostly chance.
-MIN_LABELLED = 100
 # The allowed relative increase of the live error over the test error.
 MAX_ERROR_INCREASE = 0.25
-# The fraction of the resamples that must be above that bound: a few odd rows are no reason to train.
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -42,16 +37,19 @@ class MonitoringResult:
     check: the record that the ledger stores. When nothing was served since the last check, it is that one with another
            reason and without a run, and isn't stored again.
     drift: population stability index by feature; empty below the contract's `min_drift_rows`.
+    live: the live score of each version, as the newest check stored them.
     """
 
     check: Check
     drift: dict[str, float]
+    live: list[LiveScore]
 
     def as_json(self) -> dict[str, Any]:
-        """The check's fields and `drift` in one object. The id is left out: the database gives it after the report."""
+        """The check's fields, `drift` and `live` in one object. The id is left out: it comes after the report."""
         fields = asdict(self.check) | {"checked_at": self.check.checked_at.isoformat(), "drift": self.drift}
         del fields["id"]
-        return fields
+        names = ("version", "arm", "metric", "labelled", "score")
+        return fields | {"live": [{name: getattr(score, name) for name in names} for score in self.live]}
 
 
 def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
@@ -68,13 +66,14 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
     if last and unchanged and not lab.predictions.since(use_case.name, last.checked_at):
         reason = "nothing was served since the last check"
         tell(lab, use_case.name)
-        return MonitoringResult(replace(last, reason=reason, retrain=False, run_id=None), {})
+        check = replace(last, reason=reason, retrain=False, run_id=None)
+        return MonitoringResult(check, {}, lab.ledger.live_scores(use_case.name))
 
     contract = lab.predictor(champion).contract
     matrix = _encoded(contract, lab.predictions.latest(use_case.name, WINDOW))
     labelled = lab.predictions.labelled(use_case.name, champion.version, champion.run_id, WINDOW)
-    result = _compare(contract, champion.version, matrix, labelled)
-    check = result.check
+    check, drift = _compare(contract, champion.version, matrix, labelled)
+    result = MonitoringResult(check, drift, live_scores(lab, champion))
     batches = lab.ledger.batches(use_case.name)
     check.batch_id = batches[-1].id if batches else None
     if check.passed:
@@ -82,6 +81,7 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
         check.retrain = obstacle is None
         check.reason += f"; {obstacle}" if obstacle else ""
     _report(lab, champion, contract, matrix, result)
+    lab.ledger.put_live_scores(use_case.name, result.live)
     lab.ledger.put_check(check)
     lab.progress(f"{use_case.name}: {check.reason}")
     tell(lab, use_case.name)
@@ -90,13 +90,13 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
 
 def _compare(
     contract: Contract, version: int, matrix: np.ndarray, labelled: Sequence[Labelled]
-) -> MonitoringResult:
+) -> tuple[Check, dict[str, float]]:
     policy = contract.retrain
     drift = feature_drift(contract, matrix) if len(matrix) >= policy.min_drift_rows else {}
     worst = max(drift, key=lambda name: drift[name], default=None)
     test = contract.test_score
-    truth, output = _outcomes(contract, labelled)
-    live = _score(contract, truth, output) if len(truth) >= MIN_LABELLED else None
+    served = Live(contract, labelled)
+    live = served.score
 
     reasons = []
     if worst and drift[worst] > policy.psi:
@@ -104,26 +104,26 @@ def _compare(
         reasons.append(
             f"{worst} has drifted in the served rows (PSI {drift[worst]:.2f} > {policy.psi}, {rows})"
         )
-    if live is not None and test is not None and _worse(contract, truth, output, labelled, test):
+    if live is not None and test is not None and _worse(served, test):
         reasons.append(
-            f"{contract.metric} is {live:.4g} on {len(truth):,} labelled predictions, {test:.4g} on test rows"
+            f"{contract.metric} is {live:.4g} on {len(labelled):,} labelled predictions, {test:.4g} on test rows"
         )
     few = "" if drift else f"; drift is computed from {policy.min_drift_rows} rows on"
-    stable = f"no bound is passed ({len(matrix):,} predictions, {len(truth):,} with ground truth{few})"
+    stable = f"no bound is passed ({len(matrix):,} predictions, {len(labelled):,} with ground truth{few})"
     check = Check(
         use_case=contract.use_case,
         version=version,
         rows=len(matrix),
         psi=drift[worst] if worst else None,
         feature=worst,
-        labelled=len(truth),
+        labelled=len(labelled),
         metric=contract.metric,
         live_score=live,
         test_score=test,
         passed=bool(reasons),
         reason="; ".join(reasons) or stable,
     )
-    return MonitoringResult(check, drift)
+    return check, drift
 
 
 def _obstacle(lab: Lab, use_case: UseCase) -> str | None:
@@ -145,35 +145,16 @@ def _encoded(contract: Contract, logged: list[dict[str, Any]]) -> np.ndarray:
     return contract.encode(contract.read_valid(logged))
 
 
-def _outcomes(contract: Contract, labelled: Sequence[Labelled]) -> tuple[np.ndarray, np.ndarray]:
-    """(ground truth, outputs of the graph) as a metric takes them."""
-    truth = contract.encode_target(row.actual for row in labelled)
-    if contract.task == "regression":
-        return truth, np.array([row.prediction for row in labelled], dtype=np.float64)
-    output = [[(row.probabilities or {})[name] for name in contract.classes] for row in labelled]
-    return truth, np.array(output, dtype=np.float64).reshape(len(labelled), len(contract.classes))
-
-
-def _score(contract: Contract, truth: np.ndarray, output: np.ndarray) -> float | None:
-    score = METRICS[contract.metric](truth, output, contract.threshold)
-    return None if np.isnan(score) else score
-
-
-def _worse(
-    contract: Contract, truth: np.ndarray, output: np.ndarray, labelled: Sequence[Labelled], test: float
-) -> bool:
+def _worse(served: Live, test: float) -> bool:
     """Whether the error is above its bound in nearly every resample.
 
     For a metric where greater is better, the error is 1 − metric.
     """
 
     def error(score: float) -> float:
-        return 1 - score if contract.greater_is_better else score
+        return 1 - score if served.contract.greater_is_better else score
 
-    def score(picked: np.ndarray) -> float:
-        return METRICS[contract.metric](truth[picked], output[picked], contract.threshold)
-
-    scores = resample([row.group for row in labelled], score)
+    scores = resample([row.group for row in served.rows], served.score_of)
     above = [error(value) > (1 + MAX_ERROR_INCREASE) * error(test) for value in scores]
     return bool(above) and float(np.mean(above)) >= CONFIDENCE
 
@@ -187,6 +168,7 @@ def _report(
     run = lab.tracking.start(champion.use_case, name, MonitoringTags(version=champion.version))
     check.run_id = run
     metrics: dict[str, float | None] = {f"psi.{name}": value for name, value in drift.items()}
+    metrics |= {f"live.{score.metric}.{score.arm}.{score.version}": score.score for score in result.live}
     metrics |= {
         "predictions": check.rows,
         "labelled": check.labelled,

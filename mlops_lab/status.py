@@ -8,11 +8,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mlops_lab.data.tables import LiveScore
 from mlops_lab.errors import LabError, ModelError, ServiceError, foreign_errors_as_lines
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
 from mlops_lab.model.registry import CHAMPION, Version
 from mlops_lab.model.tags import VersionTags
+from mlops_lab.steps.trial import trial_of
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,14 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
 
     away: what an earlier call found out about services that don't answer. They aren't asked again, which would only
           wait again; this call adds what it finds.
+    trial: the running trial in words, None when there is none. live: the live scores of the newest monitoring check.
     unknown: by part (`batches`, `versions`, `champion`) the reason why it can't be told now; its value is then None.
     """
     use_case = lab.use_case(name)
     unknown: dict[str, str] = {}
     away = {} if away is None else away
+    live: list[LiveScore] = []
+    trial: str | None = None
 
     def ask(part: str, answer: Callable[[], Any]) -> Any:
         try:
@@ -86,13 +91,17 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
             return None
 
     def batches() -> list[dict[str, Any]]:
+        nonlocal live
         lab.store.prepare_tables(use_case)
+        live = lab.ledger.live_scores(name)
         return [asdict(batch) for batch in lab.ledger.batches(name)]
 
     def champion() -> dict[str, Any] | None:
+        nonlocal trial
         if "versions" in unknown:
             # The registry doesn't answer: a second question would only wait again.
             raise ServiceError(unknown["versions"])
+        trial = _trial(lab, name)
         found = lab.registry.by_alias(name, CHAMPION)
         return asdict(champion_status(lab, found)) if found else None
 
@@ -111,8 +120,19 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
         "batches": ask("batches", batches),
         "versions": ask("versions", versions),
         "champion": ask("champion", champion),
+        "trial": trial,
+        "live": [asdict(score) for score in live],
         "unknown": unknown,
     }
+
+
+def _trial(lab: Lab, name: str) -> str | None:
+    """The running trial in words, or what is wrong with its tag."""
+    try:
+        found = trial_of(lab, name)
+    except ModelError as error:
+        return str(error)
+    return str(found) if found else None
 
 
 def show(entry: dict[str, Any], out: Console) -> None:
@@ -126,6 +146,10 @@ def show(entry: dict[str, Any], out: Console) -> None:
         out.print(f"champion: version {champion.version} ({champion.candidate}), {champion.scores}")
     else:
         out.print("no champion yet")
+    if entry["trial"]:
+        out.print(f"trial: {escape(entry['trial'])}", soft_wrap=True)
+    for score in entry["live"]:
+        out.print(f"live: {LiveScore(**score)}", soft_wrap=True)
     if "batches" in unknown:
         out.print(f"batches: unknown, {escape(unknown['batches'])}", soft_wrap=True)
     if entry["batches"]:

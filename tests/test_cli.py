@@ -91,6 +91,14 @@ def test_the_loop_runs_to_the_end_of_the_data_and_its_results_can_be_read(run, c
     after = json.loads(run("status", "flats", "--json").stdout)[0]["champion"]["version"]
     assert after > before
     assert f"version {before} is the champion" in run("rollback", "flats").stdout
+    trial = f"canary {after} against {before} share 0.1"
+    assert trial in run("trial", "flats", str(after), "--canary", "0.1").stdout
+    assert f"trial: {trial}" in run("status", "flats").stdout
+    assert "with --shadow or --canary" in run("trial", "flats", str(after), status=1).stderr
+    assert "belong together" in run("promote", "flats", str(after), "--force", status=1).stderr
+    promoted = run("promote", "flats", str(after), "--force", "--reason", "it was tried").stdout
+    assert f"version {after} is the champion of flats: forced: it was tried; the comparison" in promoted
+    assert run("trial", "flats").stdout.strip() == "flats has no trial"
 
     course.will_answer((200, {"ok": True}))
     assert "was reset" in run("reset", "flats", "--yes").stdout

@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from mlops_lab import loop
+from mlops_lab.data.database import now
 from mlops_lab.data.payload import BatchShapeError
 from mlops_lab.data.rows import rows as plain_rows
 from mlops_lab.data.source import EndOfDataError, SourceError
 from mlops_lab.data.split import hashes, split_of
+from mlops_lab.data.tables import LiveScore
 from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION, PREVIOUS
@@ -291,8 +293,11 @@ def test_a_roll_back_by_hand_is_recorded(trained, use_case, course):
 def test_reset_leaves_nothing_of_the_use_case(trained, use_case, course):
     course.will_answer((200, {"ok": True}))
     monitor(trained, use_case)
+    score = {"version": 1, "arm": "champion", "run_id": "r", "metric": "rmse", "labelled": 1, "score": None}
+    trained.ledger.put_live_scores("flats", [LiveScore(use_case="flats", checked_at=now(), **score)])
     reset(trained, use_case)
     assert trained.ledger.last_check("flats") is None
+    assert trained.ledger.live_scores("flats") == []
     assert course.asked[-1].startswith("/restart_data_generation")
     assert trained.ledger.batches("flats") == []
     assert trained.registry.versions("flats") == []

@@ -60,7 +60,8 @@ def monitor(use_case: UseCaseName, as_json: AsJson = False) -> None:
         print_json(result.as_json())
     else:
         report = f"\nreport: run {result.check.run_id}" if result.check.run_id else ""
-        out.print(result.check.reason + report, soft_wrap=True)
+        live = "".join(f"\nlive: {score}" for score in result.live)
+        out.print(result.check.reason + live + report, soft_wrap=True)
 
 
 @app.command()

@@ -1,10 +1,10 @@
-"""The commands that decide which version answers: a trial with live traffic."""
+"""The commands that decide which version answers: a trial with live traffic, a promotion by hand."""
 
 from typing import Annotated
 
 import typer
 
-from mlops_lab.cli.app import UseCaseName, app, open_lab
+from mlops_lab.cli.app import UseCaseName, app, open_lab, print_line
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import out
 from mlops_lab.settings import Settings
@@ -34,3 +34,23 @@ def trial(
         out.print(str(trial_of(lab, use_case) or f"{use_case} has no trial"))
     else:
         raise LabError("name a version with --shadow or --canary 0.1, or --end alone")
+
+
+@app.command()
+def promote(
+    use_case: UseCaseName,
+    version: Annotated[int, typer.Argument(help="the challenger")],
+    force: Annotated[bool, typer.Option("--force", help="also when it loses; needs --reason")] = False,
+    reason: Annotated[str | None, typer.Option(help="why it is forced, for the record")] = None,
+) -> None:
+    """Compares a version with the champion, on the test rows and on live traffic, and promotes it if it wins."""
+    from mlops_lab.steps.promote import promote_by_hand
+
+    why = (reason or "").strip()
+    if force != bool(why):
+        raise LabError("--force and --reason TEXT belong together: the record says why")
+    lab = open_lab(Settings(), print_line)
+    outcome = promote_by_hand(lab, lab.use_case(use_case), version, why or None)
+    if not outcome.promoted:
+        raise LabError(f"version {version} of {use_case} isn't promoted: {outcome.reason}")
+    out.print(f"version {version} is the champion of {use_case}: {outcome.reason}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The ledger's tables in RawData: batches, registered models, promotions, monitoring checks, notices.
+"""The ledger's tables in RawData: batches, registered models, promotions, checks, live scores, notices.
 
 A unique key stands for each decision that must be made only once: of two processes that insert it, one insert fails.
 """
@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import sessionmaker
 
 from mlops_lab.data.database import StoreError, now
-from mlops_lab.data.tables import Batch, Check, Model, Notice, Promotion
+from mlops_lab.data.tables import Batch, Check, LiveScore, Model, Notice, Promotion
 
 UNFINISHED = ("landed", "stored", "prepared", "decided")
 
@@ -175,6 +175,18 @@ class Ledger:
             found = found.where(Check.retrain)
         with self._session() as db:
             return db.scalar(found.order_by(Check.id.desc()).limit(1))
+
+    def put_live_scores(self, use_case: str, scores: Sequence[LiveScore]) -> None:
+        """Replaces the use case's live scores."""
+        with self._session.begin() as db:
+            db.execute(delete(LiveScore).where(LiveScore.use_case == use_case))
+            db.add_all(scores)
+
+    def live_scores(self, use_case: str) -> list[LiveScore]:
+        """Of the newest check, by version and arm."""
+        found = select(LiveScore).where(LiveScore.use_case == use_case)
+        with self._session() as db:
+            return list(db.scalars(found.order_by(LiveScore.version, LiveScore.arm)))
 
     # Notices
 

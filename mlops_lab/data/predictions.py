@@ -1,4 +1,4 @@
-"""The prediction log and its feedback, as the pipeline reads them. The service writes both tables."""
+"""The prediction log and its feedback, as the pipeline reads them. The service writes these tables."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, func, or_, select
 from sqlalchemy.orm import Session, aliased, sessionmaker
 
-from mlops_lab.data.tables import Feedback, Prediction
+from mlops_lab.data.tables import Feedback, Prediction, ShadowPrediction
 
 # Ground truths of one prediction that are shown.
 FEEDBACK = 10
@@ -20,10 +20,13 @@ _NEWEST = (Prediction.predicted_at.desc(), Prediction.id.desc())
 class Labelled:
     """A logged prediction whose ground truth came.
 
+    id: the prediction's; for a shadow's, that of the champion's prediction for the same row. at: when it was made, UTC.
     group: predictions of one group belong together, such as those of one patient: the group key of the feedback, and
     without one the prediction's own id.
     """
 
+    id: str
+    at: datetime
     group: str
     prediction: float | str | bool
     probabilities: dict[str, float] | None
@@ -39,7 +42,7 @@ class Logged:
 
 
 class PredictionReader:
-    """Reads `predictions` and `feedback` of RawData."""
+    """Reads `predictions`, `shadow_predictions` and `feedback` of RawData."""
 
     def __init__(self, raw: Engine):
         self._session = sessionmaker(raw)
@@ -85,12 +88,15 @@ class PredictionReader:
         with self._session() as db:
             return list(db.scalars(found.order_by(*_NEWEST).limit(limit)))
 
-    def labelled(self, use_case: str, version: int, run_id: str, limit: int) -> list[Labelled]:
-        """A version's newest predictions whose ground truth came.
+    def labelled(
+        self, use_case: str, version: int, run_id: str, limit: int, shadow: bool = False
+    ) -> list[Labelled]:
+        """A version's newest predictions whose ground truth came; shadow: those that it made as a shadow.
 
         run_id: the version's run. After `lab reset` versions are counted from 1 again, and the log stays.
         When more than one value came for a prediction, the last one counts.
         """
+        table, key = _source(shadow)
         last = (
             select(Feedback.prediction_id, func.max(Feedback.received_at).label("at"))
             .where(Feedback.use_case == use_case)
@@ -99,24 +105,34 @@ class PredictionReader:
         )
         found = (
             select(
-                Prediction.id,
-                Prediction.prediction,
-                Prediction.probabilities,
+                key.label("id"),
+                table.predicted_at,
+                table.prediction,
+                table.probabilities,
                 Feedback.actual,
                 Feedback.group_key,
             )
-            .join(Feedback, Feedback.prediction_id == Prediction.id)
+            .join(Feedback, Feedback.prediction_id == key)
             .join(
                 last, (last.c.prediction_id == Feedback.prediction_id) & (last.c.at == Feedback.received_at)
             )
-            .where(
-                Prediction.use_case == use_case, Prediction.version == version, Prediction.run_id == run_id
-            )
+            .where(table.use_case == use_case, table.version == version, table.run_id == run_id)
         )
         with self._session() as db:
-            rows = db.execute(found.order_by(*_NEWEST).limit(limit)).all()
+            rows = db.execute(found.order_by(table.predicted_at.desc(), key.desc()).limit(limit)).all()
         # Two values in the same millisecond count once.
         return list({row.id: _labelled(row) for row in rows}.values())
+
+    def labelled_versions(self, use_case: str) -> list[tuple[int, str, bool]]:
+        """(version, run, whether as a shadow) of every version with ground truth, by version."""
+        found: set[tuple[int, str, bool]] = set()
+        with self._session() as db:
+            for shadow in (False, True):
+                table, key = _source(shadow)
+                query = select(table.version, table.run_id).join(Feedback, Feedback.prediction_id == key)
+                rows = db.execute(query.where(table.use_case == use_case).distinct())
+                found |= {(row.version, row.run_id, shadow) for row in rows}
+        return sorted(found)
 
     def since(self, use_case: str, moment: datetime) -> bool:
         """Whether a prediction was made, or a ground truth came, after the moment (UTC)."""
@@ -143,6 +159,11 @@ def _with_feedback(db: Session, predictions: list[Prediction]) -> list[Logged]:
     return [Logged(prediction, came[prediction.id]) for prediction in predictions]
 
 
+def _source(shadow: bool) -> tuple[Any, Any]:
+    """The table, and its column with the id that feedback names."""
+    return (ShadowPrediction, ShadowPrediction.prediction_id) if shadow else (Prediction, Prediction.id)
+
+
 def _labelled(row: Row[*tuple[Any, ...]]) -> Labelled:
     group = json.dumps(row.group_key, sort_keys=True) if row.group_key else row.id
-    return Labelled(group, row.prediction, row.probabilities, row.actual)
+    return Labelled(row.id, row.predicted_at, group, row.prediction, row.probabilities, row.actual)

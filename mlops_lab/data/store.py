@@ -12,7 +12,7 @@ from mlops_lab.data.database import CHUNK, connect, insert_many
 from mlops_lab.data.migrate import migrate
 from mlops_lab.data.payload import RawBatch, as_json
 from mlops_lab.data.rows import rows
-from mlops_lab.data.tables import RAW, Batch, Check, Model, Notice, Promotion
+from mlops_lab.data.tables import RAW, Batch, Check, LiveScore, Model, Notice, Promotion
 from mlops_lab.data.validate import Problem, read_texts
 from mlops_lab.use_case import UseCase
 
@@ -166,7 +166,7 @@ class Store:
     def reset(self, use_case: UseCase) -> None:
         """Drops the use case's tables and views, and deletes its batches, models, promotions, checks. The log stays."""
         with self.raw.begin() as db:
-            for table in (Batch, Model, Promotion, Check, Notice):
+            for table in (Batch, Model, Promotion, Check, LiveScore, Notice):
                 db.execute(delete(table).where(table.use_case == use_case.name))
         use_case_tables.drop(use_case, self.raw, self.clean)
 

@@ -1,4 +1,4 @@
-"""The lab's own tables in RawData: ledger, models, promotions, predictions, feedback, checks, notices, alert notes.
+"""The lab's own tables in RawData: ledger, models, promotions, prediction log, checks, live scores, notices, notes.
 
 Each class is a table, the type of its rows and their constructor at once. All times are UTC without an offset.
 """
@@ -225,6 +225,27 @@ class Check(_Table):
     run_id: Mapped[str | None] = mapped_column(
         "mlflow_run", String(32), default=None, comment="the MLflow run with the report"
     )
+
+
+class LiveScore(_Table):
+    """The score of one version on its labelled predictions, at the newest check. Each check replaces those before."""
+
+    __tablename__ = "live_scores"
+
+    use_case: Mapped[str] = mapped_column(String(40), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    arm: Mapped[str] = mapped_column(
+        String(12), primary_key=True, comment="champion, canary, shadow; earlier: it answered before"
+    )
+    run_id: Mapped[str] = mapped_column(String(32))
+    metric: Mapped[str] = mapped_column(String(20))
+    labelled: Mapped[int] = mapped_column(comment="predictions with a ground truth")
+    score: Mapped[float | None] = mapped_column(comment="null when they are too few")
+    checked_at: Mapped[datetime] = mapped_column()
+
+    def __str__(self) -> str:
+        score = f"too few for a {self.metric}" if self.score is None else f"{self.metric} {self.score:.4g}"
+        return f"version {self.version} ({self.arm}): {score} on {self.labelled:,} labelled predictions"
 
 
 class Notice(_Table):

@@ -9,11 +9,14 @@ from mlops_lab.data.tables import Batch, Promotion
 from mlops_lab.errors import ModelError
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
-from mlops_lab.model.compare import compare
+from mlops_lab.model.compare import Comparison, compare
+from mlops_lab.model.live import LiveComparison
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, Version
 from mlops_lab.model.tags import BatchTags, CandidateTags
 from mlops_lab.rollout import RolloutError, check_replicas
-from mlops_lab.steps.notices import tell
+from mlops_lab.steps.ingest import newest
+from mlops_lab.steps.live import compare_arms
+from mlops_lab.steps.notices import tell, told
 from mlops_lab.steps.reconcile import follow, not_chosen, reconcile
 from mlops_lab.use_case import UseCase
 
@@ -47,7 +50,7 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
         return _without_candidate(lab, use_case, batch)
     best = max(candidates, key=lambda version: _validation(use_case, version))
 
-    decision = _decide(lab, use_case, batch, best)
+    decision = _decide(lab, use_case, best, batch.id, batch.run)
     for other in candidates:
         if other.version != best.version:
             lab.registry.tag(other, not_chosen(best))
@@ -80,13 +83,47 @@ def _validation(use_case: UseCase, version: Version) -> float:
     return -math.inf if score is None else use_case.metric.sign * score
 
 
-def _decide(lab: Lab, use_case: UseCase, batch: Batch, challenger: Version) -> Promotion:
-    """The newest recorded decision on the challenger, or a new one by comparison with the ledger's champion."""
+def promote_by_hand(lab: Lab, use_case: UseCase, version: int, force: str | None = None) -> Outcome:
+    """A registered version challenges the champion, also one that was decided on before, and is rolled out if it wins.
+
+    The test rows are those of all batches, and the live scores of a trial are read, as in `promote`.
+    force: why it is promoted whatever the comparison says. The record has this reason and the comparison's.
+    Raises `ModelError` when the version is the champion, doesn't exist or can't be loaded; `RolloutError`.
+    """
+    lab.store.prepare_tables(use_case)
+    challenger = lab.registry.version(use_case.name, version)
+    if follow(lab, use_case.name) == version:
+        raise ModelError(f"version {version} of {use_case.name} is the champion already")
+    with told(lab, use_case.name):
+        batch = newest(lab, use_case)
+        decision = _decide(lab, use_case, challenger, batch.id, challenger.run_id, again=True, force=force)
+        reconcile(lab, use_case)
+        promoted = decision.outcome == "promoted"
+        if promoted:
+            roll_out(lab, use_case, None, version)
+    return Outcome(promoted, version, decision.reason)
+
+
+def _decide(
+    lab: Lab,
+    use_case: UseCase,
+    challenger: Version,
+    until: int,
+    run: str,
+    *,
+    again: bool = False,
+    force: str | None = None,
+) -> Promotion:
+    """The newest recorded decision on the challenger, or a new one by comparison with the ledger's champion.
+
+    until: the newest batch of the test rows. run: keeps the evidence. again: a new decision in any case.
+    """
     predictor = lab.predictor(challenger)
-    holdout = lab.store.read_clean(use_case, split="test", until=batch.id)
+    holdout = lab.store.read_clean(use_case, split="test", until=until)
     while True:
         history = lab.ledger.promotions(use_case.name)
-        if done := [row for row in history if row.challenger == challenger.version]:
+        done = [row for row in history if row.challenger == challenger.version]
+        if done and not again:
             return done[-1]
         lab.registry.set_alias(use_case.name, CHALLENGER, challenger.version)
         champion = _champion(lab, use_case.name, history)
@@ -95,6 +132,12 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch, challenger: Version) -> P
         if fault:
             # No new replica could serve that champion either, so it doesn't stop its successor.
             found = replace(found, reason=f"{fault}; therefore no comparison: {found.reason}")
+        live: list[LiveComparison] = []
+        if champion and opponent:
+            live = compare_arms(lab, challenger, predictor.contract, champion, opponent.contract)
+            found = _with_live(found, live)
+        if force:
+            found = replace(found, promoted=True, reason=f"forced: {force}; the comparison: {found.reason}")
         low, high = found.interval or (None, None)
         decision = Promotion(
             use_case=use_case.name,
@@ -112,10 +155,22 @@ def _decide(lab: Lab, use_case: UseCase, batch: Batch, challenger: Version) -> P
             holdout_digest=found.holdout_digest,
         )
         if lab.ledger.put_promotion(decision):
-            evidence = {**vars(found), "challenger": challenger.version}
-            lab.tracking.log_json(batch.run, "promotion.json", evidence)
+            evidence = {**vars(found), "challenger": challenger.version, "live": [vars(one) for one in live]}
+            # A version may be decided on more than once by hand.
+            name = f"promotion-{decision.sequence}.json" if again else "promotion.json"
+            lab.tracking.log_json(run, name, evidence)
             return decision
         lab.progress("another promotion came first; comparing again with the new champion")
+
+
+def _with_live(found: Comparison, live: Sequence[LiveComparison]) -> Comparison:
+    """The comparison with what live traffic says: who is clearly worse there isn't promoted."""
+    if not live:
+        return found
+    said = "; ".join(map(str, live))
+    if found.promoted and any(one.worse for one in live):
+        return replace(found, promoted=False, reason=f"worse with callers: {said} ({found.reason})")
+    return replace(found, reason=f"{found.reason}; {said}")
 
 
 def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) -> None:

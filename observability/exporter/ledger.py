@@ -1,4 +1,4 @@
-"""The records of the loop in RawData, as metrics: batches, versions, promotions, monitoring checks."""
+"""The records of the loop in RawData, as metrics: batches, versions, promotions, monitoring checks, live scores."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select, tuple_
 
 from mlops_lab.data.database import now
 from mlops_lab.data.ledger import UNFINISHED
-from mlops_lab.data.tables import Batch, Check, Model, Promotion
+from mlops_lab.data.tables import Batch, Check, LiveScore, Model, Promotion
 from observability.exporter.metrics import counter, gauge
 
 ROWS = ("received", "stored", "quarantined", "dropped", "duplicates", "clean")
@@ -104,6 +104,17 @@ def checks(db: Connection) -> Iterator[Metric]:
     ]
     about = "The use case's metric: on the test rows, and on labelled predictions"
     yield gauge("lab_model_score", about, ("use_case", "metric", "on"), scores)
+
+
+def live(db: Connection) -> Iterator[Metric]:
+    """What callers' feedback says of each version, at the newest check."""
+    found = db.execute(select(LiveScore)).all()
+    labels = ("use_case", "version", "arm")
+    counts = [(row.use_case, str(row.version), row.arm, row.labelled) for row in found]
+    yield gauge("lab_live_labelled", "Predictions of a version with a ground truth, by arm", labels, counts)
+    scores = [(row.use_case, str(row.version), row.arm, row.metric, row.score) for row in found]
+    about = "The use case's metric on these predictions"
+    yield gauge("lab_live_score", about, (*labels, "metric"), scores)
 
 
 def _seconds(moment: datetime) -> float:

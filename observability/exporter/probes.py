@@ -97,7 +97,7 @@ def _ledger(engine: Engine) -> Probe:
 
     def probe() -> list[Metric]:
         with engine.connect() as db:
-            found = [*ledger.batches(db), *ledger.models(db), *ledger.checks(db)]
+            found = [*ledger.batches(db), *ledger.models(db), *ledger.checks(db), *ledger.live(db)]
             if engine.dialect.name == "mysql":
                 status = dict(db.execute(text("SHOW GLOBAL STATUS LIKE 'Threads_connected'")).tuples().all())
                 limit = db.scalar(text("SELECT @@max_connections"))

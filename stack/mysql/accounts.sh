@@ -35,13 +35,13 @@ account() { # NAME: creates the account, or sets its current password
   echo "GRANT SELECT, SHOW VIEW ON CleanData.* TO 'reader'@'%';"
   # The pipeline creates these tables later. MySQL grants rights on a missing table only together with CREATE, which
   # is revoked at once.
-  for table in predictions feedback requests shadow_predictions models alert_notes; do
-    case $table in models) right=SELECT ;; requests | shadow_predictions) right=INSERT ;; *) right="INSERT, SELECT" ;; esac
+  for table in predictions feedback requests shadow_predictions models live_scores alert_notes; do
+    case $table in models | live_scores) right=SELECT ;; requests | shadow_predictions) right=INSERT ;; *) right="INSERT, SELECT" ;; esac
     echo "GRANT CREATE, $right ON RawData.$table TO 'predictions'@'%';"
     echo "REVOKE CREATE ON RawData.$table FROM 'predictions'@'%';"
   done
-  # The exporter counts batches, models, promotions and checks. It can read no data row and no prediction.
-  for table in batches models promotions checks; do
+  # The exporter counts batches, models, promotions, checks and live scores. It can read no data row and no prediction.
+  for table in batches models promotions checks live_scores; do
     echo "GRANT CREATE, SELECT ON RawData.$table TO 'monitor'@'%';"
     echo "REVOKE CREATE ON RawData.$table FROM 'monitor'@'%';"
   done

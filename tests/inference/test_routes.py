@@ -1,11 +1,14 @@
 """The routes about the models: /models, the contract, look-ups, versions, OpenAPI, readiness, metrics."""
 
+from datetime import datetime
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
+from sqlalchemy import insert
 
 from mlops_lab.contract import Contract
+from mlops_lab.data.tables import LiveScore
 from tests.inference.serving import EXAMPLE, TOKEN
 from tests.support import models
 
@@ -189,6 +192,30 @@ def test_drift_is_reported_from_the_contracts_number_of_rows_on(lab):
     assert service.metric("feature_drift_psi", use_case="houses", feature="area") > 0.25
     assert service.metric("feature_drift_psi", use_case="houses", feature="state") > 0.25
     assert service.metric("feature_drift_psi", use_case="houses", feature="rooms") < 0.1
+
+
+def test_live_scores_are_those_of_the_newest_check_and_503_without_the_database(lab):
+    lab.publish("houses")
+    service = lab.serve()
+    assert service.http.get("/models/houses/live").json() == {"use_case": "houses", "live": []}
+    facts = {"run_id": "r", "metric": "rmse", "checked_at": datetime(2024, 1, 31, 12, 30)}
+    with lab.database.begin() as db:
+        for version, arm, labelled, score in ((2, "shadow", 99, None), (1, "champion", 340, 12.5)):
+            entry = {"version": version, "arm": arm, "labelled": labelled, "score": score}
+            db.execute(insert(LiveScore).values(use_case="houses", **entry, **facts))
+    common = {"metric": "rmse", "checked_at": "2024-01-31T12:30:00Z"}
+    assert service.http.get("/models/houses/live").json()["live"] == [
+        {"version": 1, "arm": "champion", "labelled": 340, "score": 12.5} | common,
+        {"version": 2, "arm": "shadow", "labelled": 99, "score": None} | common,
+    ]
+    assert service.http.get("/models/castles/live").status_code == 404
+    LiveScore.__table__.drop(lab.database)
+    reply = service.http.get("/models/houses/live")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
+    detail = reply.json()["detail"]
+    assert "live scores can't be read" in detail
+    assert "\n" not in detail
+    assert service.predict()
 
 
 def test_reload_needs_the_token(service):
