@@ -14,6 +14,7 @@ import psutil
 class Ask:
     """One request, sent again and again to one server.
 
+    prepare: brings the server into the state that is measured.
     settle: waits until the server has also done the work that it put off; None when it puts nothing off.
     """
 
@@ -26,6 +27,7 @@ class Ask:
     headers: dict[str, str]
     requests: int
     settle: Callable[[], None] | None = None
+    prepare: Callable[[], None] | None = None
 
 
 @dataclass
@@ -72,6 +74,8 @@ def reply(ask: Ask) -> bytes:
 
 
 def _measure(ask: Ask) -> tuple[float, float]:
+    if ask.prepare:
+        ask.prepare()
     connection = connect(ask)
     send(connection, ask)
     if ask.settle:

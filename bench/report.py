@@ -31,12 +31,16 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Result:
-    """costs: rows in a request → server → cost. own: rows in a request → cost of the model's own run."""
+    """costs: rows in a request → server → cost. own: rows in a request → cost of the model's own run.
+
+    trials: state of the service → cost of one row.
+    """
 
     costs: dict[int, dict[str, Cost]]
     own: dict[int, Cost]
     parts: Parts
     reloads: Reloads
+    trials: dict[str, Cost]
 
 
 def write(result: Result) -> None:
@@ -76,7 +80,19 @@ def _lines(result: Result) -> list[str]:
         f"Of one request, counting takes {found.metrics:.1f} µs, drift {found.drift:.1f} µs, and the log, which works "
         f"after the reply, {found.log:.1f} µs.",
     ]
-    return [*lines, *_reload_lines(result.reloads)]
+    return [*lines, *_trial_lines(result.trials), *_reload_lines(result.reloads)]
+
+
+def _trial_lines(costs: dict[str, Cost]) -> list[str]:
+    return [
+        "",
+        "| one row, by trial | CPU, µs | ± | reply after, µs |",
+        "|---|---|---|---|",
+        *(
+            f"| {way} | {cost.median_cpu:,.0f} | {cost.spread:.0%} | {cost.median_lapse:,.0f} |"
+            for way, cost in costs.items()
+        ),
+    ]
 
 
 def _reload_lines(found: Reloads) -> list[str]:

@@ -16,6 +16,7 @@ from parts import parts
 from peers import Peer, peers
 from reloads import reloads
 from report import Result, write
+from trials import trials
 
 from mlops_lab.contract import MODEL_FILE
 from mlops_lab.local.processes import Supervisor
@@ -57,7 +58,9 @@ def main() -> None:
         supervisor.stop(*(process for name, process in processes.items() if name != "lab"))
         found_parts = parts(home, supervisor, asks[1][0], ROUNDS)
         print("the champion changes under load", flush=True)
-        write(Result(costs, own, found_parts, reloads(home, asks[1][0])))
+        moved = reloads(home, asks[1][0])
+        print("the challenger gets live traffic", flush=True)
+        write(Result(costs, own, found_parts, moved, trials(home, asks[1][0], ROUNDS)))
 
 
 def _ask(peer: Peer, pid: int, n: int, sent: list[dict], home: Path) -> Ask:
