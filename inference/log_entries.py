@@ -147,7 +147,7 @@ def store(db: Connection, entries: Sequence[Entry]) -> None:
     for kind in _TABLES:
         if rows := [_cells(entry) for entry in entries if type(entry) is kind]:
             # By the driver: SQLAlchemy would look at each cell again, which takes a third of the time of an insert.
-            db.exec_driver_sql(_insert(kind, db.dialect), rows)
+            db.exec_driver_sql(insert_statement(kind, db.dialect), rows)
 
 
 def _cells(entry: Entry) -> tuple[Any, ...]:
@@ -161,12 +161,14 @@ def _written(cell: msgspec.Raw | datetime) -> str:
 
 
 @cache
-def _insert(kind: type[Entry], dialect: Dialect) -> str:
+def insert_statement(kind: type[Entry], dialect: Dialect) -> str:
     """The statement, with a place for each field in their order."""
     columns = (column(name) for name in kind.__struct_fields__)
     statement = insert(table(_TABLES[kind].__tablename__, *columns))
     statement = statement.prefix_with("IGNORE", dialect="mysql").prefix_with("OR IGNORE", dialect="sqlite")
-    return str(statement.compile(dialect=dialect))
+    # Places without names, whatever SQLAlchemy takes for this driver: rows are tuples.
+    places = "qmark" if dialect.name == "sqlite" else "format"
+    return str(statement.compile(dialect=type(dialect)(paramstyle=places)))
 
 
 _TABLES: dict[type[Entry], type[Prediction | ShadowPrediction | Feedback | Request]] = {

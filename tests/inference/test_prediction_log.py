@@ -2,13 +2,14 @@
 
 import time
 from functools import partial
+from typing import get_args
 
 import orjson
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import create_engine, insert, select
 
 from inference import prediction_log
-from inference.log_entries import PredictionEntry, parse
+from inference.log_entries import Entry, PredictionEntry, insert_statement, parse
 from inference.prediction_log import PredictionLog
 from inference.spool import SpoolError, lines
 from mlops_lab.data.database import connect
@@ -321,3 +322,11 @@ def test_large_logs_are_stored_completely(tmp_path, database):
         time.sleep(0.01)
     log.stop(SLACK)
     assert _ids(database) == list(range(12_000))
+
+
+@pytest.mark.parametrize("kind", get_args(Entry))
+def test_a_row_fits_the_statement_for_mysql(kind):
+    """SQLAlchemy would name the places, and rows are tuples."""
+    dialect = create_engine("mysql+pymysql://127.0.0.1/none").dialect
+    row = tuple(f"'{name}'" for name in kind.__struct_fields__)
+    assert (insert_statement(kind, dialect) % row).endswith(f"VALUES ({', '.join(row)})")
