@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from sqlalchemy import Connection, Dialect, column, insert, table
+from sqlalchemy.engine.default import DefaultDialect
 
 from mlops_lab.data.tables import Feedback, Prediction, Request, ShadowPrediction
 from mlops_lab.ids import random_hex
@@ -168,7 +169,8 @@ def insert_statement(kind: type[Entry], dialect: Dialect) -> str:
     statement = statement.prefix_with("IGNORE", dialect="mysql").prefix_with("OR IGNORE", dialect="sqlite")
     # Places without names, whatever SQLAlchemy takes for this driver: rows are tuples.
     places = "qmark" if dialect.name == "sqlite" else "format"
-    return str(statement.compile(dialect=type(dialect)(paramstyle=places)))
+    made = cast(type[DefaultDialect], type(dialect))(paramstyle=places)
+    return str(statement.compile(dialect=made))
 
 
 _TABLES: dict[type[Entry], type[Prediction | ShadowPrediction | Feedback | Request]] = {
