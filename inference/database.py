@@ -20,8 +20,8 @@ AT_ONCE = 4
 _asking: Counter[str] = Counter()
 
 
-async def ask(what: str, work: Callable[..., T], *arguments: Any) -> T:
-    """The answer of `work`. what: which things it reads or keeps, plural. Raises `Busy`, `DatabaseAway`."""
+async def ask(what: str, work: Callable[..., T], *arguments: Any, does: str = "read or kept") -> T:
+    """The answer of `work`. Raises `Busy` and `DatabaseAway`, which say that `what` can't be `does` now."""
     if _asking[what] >= AT_ONCE:
         raise Busy(f"too many requests for {what} at once; try again in a second")
     _asking[what] += 1
@@ -29,6 +29,6 @@ async def ask(what: str, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.to_thread(work, *arguments)
     except SQLAlchemyError as error:
         logger.warning("%s: %s", what, first_line(error))
-        raise DatabaseAway(f"the database doesn't answer, so {what} can't be read or kept") from error
+        raise DatabaseAway(f"the database doesn't answer, so {what} can't be {does}") from error
     finally:
         _asking[what] -= 1

@@ -1,7 +1,5 @@
 """`/predictions`: what the prediction log has, for callers that may read it."""
 
-import asyncio
-import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
@@ -9,22 +7,17 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from inference.access import LOG
-from inference.errors import Busy, DatabaseAway, LogClosed, UnknownPrediction
+from inference.database import ask
+from inference.errors import LogClosed, UnknownPrediction
 from inference.openapi import refusals
 from mlops_lab.data.predictions import Logged, PredictionReader
-from mlops_lab.errors import first_line
-
-logger = logging.getLogger("inference")
 
 T = TypeVar("T")
 
 # Predictions in one reply.
 MOST = 1000
-# Reads of the database at once: further ones are refused, so that a slow database holds few threads.
-AT_ONCE = 4
 
 _Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
@@ -66,22 +59,11 @@ def router(database: Engine, default: str, opened: bool) -> APIRouter:
     """
     routes = APIRouter(tags=["log"])
     reader = PredictionReader(database)
-    reading = 0
 
-    async def ask(work: Callable[..., T], *arguments: Any) -> T:
-        nonlocal reading
+    async def read(work: Callable[..., T], *arguments: Any) -> T:
         if not opened:
             raise LogClosed("the prediction log is read with an API key, and LAB_API_KEYS isn't set")
-        if reading >= AT_ONCE:
-            raise Busy("the prediction log is read by others; try again in a second")
-        reading += 1
-        try:
-            return await asyncio.to_thread(work, *arguments)
-        except SQLAlchemyError as error:
-            logger.warning("prediction log: %s", first_line(error))
-            raise DatabaseAway("the database doesn't answer, so the prediction log can't be read") from error
-        finally:
-            reading -= 1
+        return await ask("the prediction log", work, *arguments, does="read")
 
     @routes.get(
         f"{LOG}/{{prediction_id}}",
@@ -89,7 +71,7 @@ def router(database: Engine, default: str, opened: bool) -> APIRouter:
         responses=refusals(403, 404, 422, 503),
     )
     async def one(prediction_id: _Id) -> LoggedPrediction:
-        if (found := await ask(reader.logged, prediction_id)) is None:
+        if (found := await read(reader.logged, prediction_id)) is None:
             raise _unknown(prediction_id)
         return _as_sent(found)
 
@@ -101,7 +83,7 @@ def router(database: Engine, default: str, opened: bool) -> APIRouter:
             str | None, Query(pattern=r"^[0-9a-f]{32}$", description="only older ones than this prediction")
         ] = None,
     ) -> LoggedPredictions:
-        found = await ask(reader.newest, use_case, limit, before)
+        found = await read(reader.newest, use_case, limit, before)
         if found is None:
             raise _unknown(str(before))
         last = found[-1].prediction.id if len(found) == limit else None

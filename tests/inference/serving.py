@@ -4,9 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -215,6 +216,37 @@ def bearer(name: str) -> dict[str, str]:
 def served_version(service: Served) -> int:
     """The version that answers for `houses`."""
     return service.predict()["model"]["version"]
+
+
+@contextmanager
+def under_load(service: Served, expected: dict[int, list]) -> Iterator[None]:
+    """Two callers predict the example while the block runs: no request may fail, and all versions must answer.
+
+    expected: version → its predictions.
+    """
+    stop, seen, wrong = threading.Event(), set(), []
+
+    def ask() -> None:
+        with httpx.Client(base_url=service.http.base_url, timeout=SLACK) as http:
+            while not stop.is_set():
+                reply = http.post("/predict", json=EXAMPLE)
+                body = reply.json()
+                if reply.status_code != 200 or body["predictions"] != expected[body["model"]["version"]]:
+                    wrong.append(body)
+                else:
+                    seen.add(body["model"]["version"])
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for asker in askers:
+            asker.join()
+    assert not wrong
+    assert seen == expected.keys()
 
 
 def reload(service: Served) -> dict:

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 import httpx
@@ -18,7 +17,15 @@ from mlops_lab.data.tables import Model
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model import predictor, registry
 from mlops_lab.model.registry import CHAMPION, Registry, digest
-from tests.inference.serving import EXAMPLE, SLACK, Served, ServingLab, load_error, reload, served_version
+from tests.inference.serving import (
+    EXAMPLE,
+    Served,
+    ServingLab,
+    load_error,
+    reload,
+    served_version,
+    under_load,
+)
 from tests.support import models
 
 
@@ -39,31 +46,12 @@ def test_alias_moves_back_and_forth_under_load_without_a_failed_request(lab):
         expected[version.version] = service.predict()["predictions"]
     assert expected[1] != expected[2]
 
-    stop, seen, wrong = threading.Event(), set(), []
-
-    def ask() -> None:
-        with httpx.Client(base_url=service.http.base_url, timeout=SLACK) as http:
-            while not stop.is_set():
-                reply = http.post("/predict", json=EXAMPLE)
-                body = reply.json()
-                if reply.status_code != 200 or body["predictions"] != expected[body["model"]["version"]]:
-                    wrong.append(body)
-                else:
-                    seen.add(body["model"]["version"])
-
-    askers = [threading.Thread(target=ask) for _ in range(2)]
-    for asker in askers:
-        asker.start()
-    for turn in range(6):
-        version = (first, second)[turn % 2]
-        lab.promote(version)
-        reload(service)
-        assert served_version(service) == version.version
-    stop.set()
-    for asker in askers:
-        asker.join()
-    assert not wrong
-    assert seen == {1, 2}
+    with under_load(service, expected):
+        for turn in range(6):
+            version = (first, second)[turn % 2]
+            lab.promote(version)
+            reload(service)
+            assert served_version(service) == version.version
 
 
 @pytest.mark.fault

@@ -3,14 +3,13 @@
 import math
 import threading
 
-import httpx
 import pytest
 
 from inference import shadow
 from mlops_lab.contract import MODEL_FILE
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.trial import Trial
-from tests.inference.serving import EXAMPLE, SLACK, Served, reload, served_version, trial_of
+from tests.inference.serving import EXAMPLE, SLACK, Served, reload, served_version, trial_of, under_load
 from tests.support import models
 
 KEYS = [f"customer-{number}" for number in range(400)]
@@ -147,22 +146,7 @@ def test_thirty_switches_under_load_without_a_failed_request(lab, two):
     lab.promote(champion)
     reload(service)
 
-    stop, seen, wrong = threading.Event(), set(), []
-
-    def ask() -> None:
-        with httpx.Client(base_url=service.http.base_url, timeout=SLACK) as http:
-            while not stop.is_set():
-                reply = http.post("/predict", json=EXAMPLE)
-                body = reply.json()
-                if reply.status_code != 200 or body["predictions"] != expected[body["model"]["version"]]:
-                    wrong.append(body)
-                else:
-                    seen.add(body["model"]["version"])
-
-    askers = [threading.Thread(target=ask) for _ in range(2)]
-    for asker in askers:
-        asker.start()
-    try:
+    with under_load(service, expected):
         for turn in range(30):
             kind = ("shadow", "canary", None)[turn % 3]
             if kind:
@@ -174,12 +158,6 @@ def test_thirty_switches_under_load_without_a_failed_request(lab, two):
             assert trial_of(service) == (running(kind, 2, share) if kind else None)
             # Each phase has requests.
             service.predict()
-    finally:
-        stop.set()
-        for asker in askers:
-            asker.join()
-    assert not wrong
-    assert seen == {1, 2}
     service.wait(lab.shadows)
 
 
