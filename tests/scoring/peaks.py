@@ -18,7 +18,7 @@ SHORT, LONG = 500, 3500
 
 def main(model: Path, folder: Path) -> None:
     """Prints, for each kind of file, the bytes of the short and of the long one."""
-    scorer.CHUNK, scorer.BLOCK, source.BATCH = 100, 30, 80
+    scorer.CHUNK, scorer.BLOCK, source.BATCH, source.BLOCK = 100, 30, 80, 1 << 14
     run = Run(Predictor.load(model))
 
     def peak(name: str, rows: int) -> int:
