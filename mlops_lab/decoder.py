@@ -1,12 +1,13 @@
 """Rows, decoded, checked and encoded by a schema that is compiled from the contract.
 
 It takes only rows that `Contract.read` leaves as they are: numbers as numbers, texts without spaces around them, days
-as `YYYY-MM-DD`. `Contract.read` does everything else, also every error, so that no rule stands here a second time.
+as `YYYY-MM-DD`. Of rows that have only texts, as CSV has, it also reads plain numbers, booleans and empty values.
+`Contract.read` does everything else, also every error, so that no rule stands here a second time.
 """
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from mlops_lab.contract import Contract
 from mlops_lab.features import FLOAT32_MAX, Boolean, Feature, FieldError, Integer, Number
+from mlops_lab.tabular import rows_of_columns
 
 # A larger integer may not be exact as a float, and `Feature.read` rounds it.
 EXACT_INTEGER = 2**53
@@ -24,10 +26,12 @@ REMEMBERED_TEXTS, REMEMBERED_LENGTH = 4096, 64
 
 # From so many rows on, encoding column by column takes less time than row by row.
 BY_COLUMN = 32
-# Rows that are encoded at once: their texts are still in the processor's cache then.
+# Rows that are read or encoded at once: their texts are still in the processor's cache then.
 CHUNK = 128
 
 _MANY = re.compile(rb'\s*\{\s*"rows"\s*:')
+# The characters of texts that Python and `Number` read as the same number: no nan, no inf, no 1_000.
+_DIGITS = re.compile(r"[0-9eE+.-]*")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Decoder:
             for index, feature in enumerate(features)
             if not isinstance(feature, Number | Boolean)
         ]
+        self._features, self._nulls = features, missing | {""}
         self._numbers = [index for index, feature in enumerate(features) if isinstance(feature, Number)]
         self._missing_numbers = frozenset(_numbers(missing))
         words = missing & {"true", "false"} and any(isinstance(feature, Boolean) for feature in features)
@@ -84,24 +89,45 @@ class Decoder:
             return None
 
     def take(self, rows: list[dict[str, Any]]) -> Decoded | None:
-        """The same for raw rows that are no JSON any more; their values have JSON types."""
+        """The same for raw rows that are no JSON any more; their values have JSON types, or all of them are texts."""
         if self._off or not rows:
             return None
         try:
+            if all(isinstance(value, str) for value in rows[0].values()):
+                rows = [row for chunk in _chunks(rows) for row in self._from_texts(chunk)]
             return self._encoded(msgspec.convert(rows, self._rows), negative_zeros=True)
-        except (_ToRead, msgspec.MsgspecError, ValueError, RecursionError):
+        except (
+            _ToRead,
+            msgspec.MsgspecError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ):
             return None
 
     def remembered(self) -> int:
         """The number of texts whose codes are in memory."""
         return sum(len(codes) for _, codes in self._codes)
 
+    def _from_texts(self, rows: list[dict[str, str]]) -> list[dict[str, Any]]:
+        """The rows with JSON types. Raises an error where a value is none of the plain texts."""
+        if any(len(row) != len(self._features) for row in rows):
+            raise _ToRead
+        columns = ((feature, feature.name) for feature in self._features)
+        return rows_of_columns(
+            {
+                name: _from_texts(feature, [row[name] for row in rows], self._nulls)
+                for feature, name in columns
+            }
+        )
+
     def _encoded(self, rows: list[msgspec.Struct], negative_zeros: bool) -> Decoded:
         if len(rows) < BY_COLUMN:
             numbers = self._by_row(rows)
         else:
-            chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
-            numbers = np.concatenate([self._by_column(chunk) for chunk in chunks])
+            numbers = np.concatenate([self._by_column(chunk) for chunk in _chunks(rows)])
         if negative_zeros and np.signbit(numbers[numbers == 0]).any():
             raise _ToRead
         return Decoded(rows, numbers.astype(np.float32, order="C"))
@@ -152,6 +178,33 @@ class _Codes(dict[str | None, float]):
         if len(self) < REMEMBERED_TEXTS and len(str(text)) <= REMEMBERED_LENGTH:
             self[text] = code
         return code
+
+
+def _chunks(rows: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]
+
+
+def _from_texts(feature: Feature, texts: list[str], nulls: frozenset[str]) -> list[Any]:
+    """A column's values with JSON types."""
+    if not nulls.isdisjoint(texts):
+        filled = iter(_from_texts(feature, [text for text in texts if text not in nulls], nulls))
+        return [None if text in nulls else next(filled) for text in texts]
+    match feature:
+        case Number():
+            if not _DIGITS.fullmatch("".join(texts)):
+                raise _ToRead
+            found: list[Any] = [*map(float, texts)]
+            if not isinstance(feature, Integer):
+                return found
+            whole = [*map(int, found)]
+            if whole != found:
+                raise _ToRead
+            return whole
+        case Boolean():
+            return [feature.WORDS[text.lower()] for text in texts]
+        case _:
+            return texts
 
 
 def _type(feature: Feature) -> Any:

@@ -178,16 +178,16 @@ class Boolean(_Feature):
 
     type: Literal["boolean"] = "boolean"
     __init__ = _Feature.__init__
-    _WORDS: ClassVar[dict[str, bool]] = {
+    WORDS: ClassVar[dict[str, bool]] = {
         **dict.fromkeys(("true", "yes", "1", "1.0"), True),
         **dict.fromkeys(("false", "no", "0", "0.0"), False),
     }
 
     def _parse(self, raw: Any) -> bool:
         word = str(as_text(raw)).lower()
-        if word not in self._WORDS:
+        if word not in self.WORDS:
             raise FieldError("type", f"must be true or false, not {_short(raw)}")
-        return self._WORDS[word]
+        return self.WORDS[word]
 
     def _json_type(self) -> dict[str, Any]:
         return {"type": "boolean"}
