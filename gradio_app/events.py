@@ -16,6 +16,7 @@ from mlops_lab.form import (
     away,
     example_weights,
     fault,
+    interval,
     made_by,
     no_model,
     probability,
@@ -112,7 +113,7 @@ class Events:
         """The answer as text and the SHAP plot. A refusal names every field and its rule."""
         nothing = gr.Plot(visible=False)
         try:
-            reply = self._client.predict(contract.use_case, [values])
+            reply = self._client.predict(contract.use_case, [values], interval=True)
         except ContractError as error:
             return row_refused(contract, error), nothing
         except LabError as error:
@@ -184,6 +185,8 @@ def _answer(contract: Contract, reply: PredictReply) -> str:
     target, value = contract.target, reply.predictions[0]
     unit = f" {target.unit}" if target.unit else ""
     lines = [f"{target.title}\n## {show(target, value)}{unit}"]
+    if between := interval(contract, reply):
+        lines.append(between)
     if contract.task == "binary":
         lines.append(probability(contract, reply))
     elif reply.probabilities:

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference.body import JSON
-from inference.errors import kind_of, refusal
+from inference.errors import kind_of, problem, refusal
 from inference.loaded import Challenger, Champion
 from inference.log_entries import Entry, request_entry
 from inference.metrics import UNKNOWN
@@ -31,6 +31,7 @@ logger = logging.getLogger("inference")
 
 # Bytes of about ten rows of fifty fields. They take a millisecond or two, so a thread would cost more.
 SMALL_BODY = 16 * 1024
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass
@@ -65,6 +66,15 @@ class Call:
             self._headers = dict(self.scope["headers"])
         value = self._headers.get(name.encode())
         return None if value is None else value.decode("latin-1")
+
+    def flag(self, name: str) -> bool:
+        """Whether a query parameter is true; without it, it isn't. Raises `ContractError` for anything else."""
+        # Most requests have no query, and reading one costs more than the test.
+        if not self.scope["query_string"] or (text := self.parameter(name)) is None:
+            return False
+        if text not in _FLAGS:
+            raise problem(name, "type", "must be true or false")
+        return _FLAGS[text]
 
     def parameter(self, name: str) -> str | None:
         """The last value of a query parameter."""

@@ -5,6 +5,7 @@ from typing import Any
 from inference.body import parse, rows_of
 from inference.endpoint import Call, Reply
 from inference.errors import problem
+from inference.predict import INTERVAL
 from inference.service import Service
 from inference.trials import answering
 from mlops_lab.contract import Contract
@@ -31,6 +32,12 @@ def respond(service: Service, call: Call) -> Reply:
         "model": champion.name,
         "processing_ms": call.milliseconds(),
     }
+    if call.flag(INTERVAL):
+        limits, fitted = predictor.intervals(result.values), contract.interval
+        content |= {
+            "interval": limits[0] if limits else None,
+            "interval_level": fitted.level if fitted else None,
+        }
     if column is not None and result.probabilities is not None:
         content["class"] = name
         content["probability"] = result.probabilities[0][column]

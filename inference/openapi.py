@@ -100,6 +100,7 @@ def _predict(champion: Champion, operation: str) -> dict[str, Any]:
         "operationId": operation,
         "summary": f"{contract.title} (version {champion.label})",
         "description": contract.description,
+        "parameters": [_INTERVAL],
         "requestBody": _body({"oneOf": [row, many]}, contract.example),
         "responses": {
             "200": _reply("Predictions, in the order of the rows", f"{name}_predictions"),
@@ -167,13 +168,17 @@ def _explain(champion: Champion) -> dict[str, Any]:
         "tags": ["predict"],
         "operationId": f"explain_{name}",
         "summary": f"What moved a prediction: {contract.title}",
+        "parameters": [_INTERVAL],
         "requestBody": _body({"$ref": f"{_REF}{name}"}, contract.example),
         "responses": {"200": _reply("Contributions of the fields", f"{name}_explanation"), **_PREDICT_ERRORS},
     }
     if contract.classes:
         asked = {"type": "string", "enum": contract.classes}
         about = "the class whose probability is explained; by default true (binary) or the predicted class"
-        operation["parameters"] = [{"name": "class", "in": "query", "schema": asked, "description": about}]
+        operation["parameters"] = [
+            {"name": "class", "in": "query", "schema": asked, "description": about},
+            _INTERVAL,
+        ]
     return operation
 
 
@@ -225,7 +230,10 @@ def _predictions(contract: Contract) -> dict[str, Any]:
         properties["probabilities"] = {"type": "array", "items": by_class}
     if contract.task == "binary":
         properties["threshold"] = {**_PROBABILITY, "description": "true from this probability on"}
-    return {"type": "object", "required": list(properties), "properties": properties}
+    required = list(properties)
+    limits = {"type": ["array", "null"], "items": _LIMITS, "description": "one for each row"}
+    properties |= {"intervals": limits, "interval_level": _LEVEL}
+    return {"type": "object", "required": required, "properties": properties}
 
 
 def _explanation(contract: Contract) -> dict[str, Any]:
@@ -235,6 +243,8 @@ def _explanation(contract: Contract) -> dict[str, Any]:
         "base_value": {"type": "number", "description": "mean prediction of the background rows"},
         "values": {"type": "object", "properties": values},
         "unit": {"type": ["string", "null"]},
+        "interval": _LIMITS | {"type": ["array", "null"]},
+        "interval_level": _LEVEL,
         "model": {"$ref": f"{_REF}Model"},
     }
     if contract.classes:
@@ -268,6 +278,24 @@ def _reply(description: str, schema: str) -> dict[str, Any]:
 
 
 _PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
+_LIMITS: dict[str, Any] = {
+    "type": "array",
+    "description": "lower and upper limit, in the target's unit",
+    "items": {"type": "number"},
+    "minItems": 2,
+    "maxItems": 2,
+}
+_LEVEL = {
+    "type": ["number", "null"],
+    "description": "the share of true values inside; null when the model has no intervals",
+}
+_INTERVAL = {
+    "name": "interval",
+    "in": "query",
+    "schema": {"type": "boolean"},
+    "description": "with prediction intervals; a model without them (classifiers, versions of an earlier release) "
+    "answers null",
+}
 _MODEL = {"type": "object", "properties": {"name": {"type": "string"}, "version": {"type": "integer"}}}
 _REFUSAL = {"type": "object", "properties": {"detail": {"type": "string"}}}
 _PROBLEMS = {

@@ -19,6 +19,8 @@ from mlops_lab.tabular import csv_lines, prediction_columns
 
 # Characters of an Idempotency-Key.
 MAX_KEY = 200
+# The query parameter that asks for prediction intervals.
+INTERVAL = "interval"
 # The content types of a body, and of a reply.
 ACCEPTED = (JSON, CSV, ARROW, PARQUET)
 
@@ -42,10 +44,12 @@ def respond(service: Service, call: Call) -> Reply:
 
     Raises `BadBody`, `TooLarge`, `UnknownUseCase`, and what `predict` raises.
     """
+    interval = call.flag(INTERVAL)
     found = _predict_json(service, call) if call.content_type == JSON else _predict_table(service, call)
     champion = found.champion
     if wanted := _wanted(call.header("accept")):
-        table = csv_lines(_columns(found)) if wanted == CSV else write(_columns(found), wanted)
+        columns = _columns(found, interval)
+        table = csv_lines(columns) if wanted == CSV else write(columns, wanted)
         return Reply(champion, table, len(found.ids), content_type=wanted, entries=found.entries)
     content: dict[str, Any] = {
         "predictions": found.values,
@@ -57,7 +61,19 @@ def respond(service: Service, call: Call) -> Reply:
         content["probabilities"] = found.probabilities
     if champion.contract.task == "binary":
         content["threshold"] = champion.contract.threshold
+    if interval:
+        content |= intervals(found)
     return Reply(champion, content, len(found.ids), entries=found.entries)
+
+
+def intervals(found: Predictions) -> dict[str, Any]:
+    """What a reply says of the intervals; null when the model has none."""
+    predictor = found.champion.predictor
+    fitted = predictor.contract.interval
+    return {
+        "intervals": predictor.intervals(found.values),
+        "interval_level": fitted.level if fitted else None,
+    }
 
 
 def predict(service: Service, champion: Champion, call: Call, rows: list[dict[str, Any]]) -> Predictions:
@@ -102,11 +118,17 @@ def _wanted(accept: str | None) -> str | None:
     return None if found == JSON else found
 
 
-def _columns(found: Predictions) -> dict[str, list[Any]]:
+def _columns(found: Predictions, interval: bool) -> dict[str, list[Any]]:
     probabilities = None
     if found.probabilities is not None:
         probabilities = [row.values() for row in found.probabilities]
-    return prediction_columns(found.ids, found.values, found.champion.contract.classes, probabilities)
+    columns = prediction_columns(found.ids, found.values, found.champion.contract.classes, probabilities)
+    if interval and (limits := found.champion.predictor.intervals(found.values)) is not None:
+        columns |= {
+            "prediction_low": [low for low, _ in limits],
+            "prediction_high": [high for _, high in limits],
+        }
+    return columns
 
 
 def _predict(

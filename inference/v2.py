@@ -1,8 +1,9 @@
 """The Open Inference Protocol, version 2, with its extension for binary tensors.
 
 https://github.com/kserve/open-inference-protocol. A model has one input for each field, of shape (n) or (n, 1), and the
-outputs `prediction`, `prediction_id` and, for classifiers, `probabilities`. Null is NaN in a tensor of floats and the
-empty text in one of BYTES. Of a model's versions only the served one answers.
+outputs `prediction`, `prediction_id` and, for classifiers, `probabilities`; regression has `interval` as well, for a
+request that names it. Null is NaN in a tensor of floats and the empty text in one of BYTES. Of a model's versions only
+the served one answers.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ from inference.body import JSON
 from inference.endpoint import Call, Endpoint, Reply
 from inference.errors import UnknownVersion, describe, refusal
 from inference.loaded import Champion
-from inference.predict import predict
+from inference.predict import INTERVAL, predict
 from inference.service import Service
 from inference.tensors import BINARY, HEADER_LENGTH, input_type, output_tensors, read_request
 from inference.trials import answering
@@ -86,6 +87,11 @@ def respond(service: Service, call: Call) -> Reply:
     if found.probabilities is not None:
         table = [list(row.values()) for row in found.probabilities]
         values["probabilities"] = ("FP64", np.array(table))
+    if any(output.name == INTERVAL for output in request.outputs or ()):
+        # A model without intervals doesn't have this output.
+        limits = champion.predictor.intervals(found.values)
+        if limits is not None:
+            values[INTERVAL] = ("FP64", np.array(limits))
     outputs, binary = output_tensors(request, values)
     content: dict[str, Any] = {
         "model_name": champion.use_case,
@@ -138,6 +144,9 @@ def _metadata(champion: Champion) -> dict[str, Any]:
         classes = len(contract.classes)
         output = {"name": "probabilities", "datatype": "FP64", "shape": [-1, classes]}
         outputs.append(output | {"parameters": {"classes": contract.classes}})
+    if contract.interval:
+        # Only given when a request names it.
+        outputs.append({"name": INTERVAL, "datatype": "FP64", "shape": [-1, 2]})
     return {
         "name": champion.use_case,
         "versions": [champion.label],

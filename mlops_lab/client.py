@@ -51,6 +51,8 @@ class PredictReply(_Reply):
     """One entry a row: a number in the target's unit, or a class.
 
     probabilities: classifiers only; by class, they sum to 1. threshold: binary only.
+    intervals: lower and upper limits, one pair a row, when they were asked for and the model has them; the share
+    `interval_level` of the true values is inside.
     """
 
     predictions: list[Any]
@@ -58,6 +60,8 @@ class PredictReply(_Reply):
     prediction_ids: list[str]
     probabilities: list[dict[str, float]] | None = None
     threshold: float | None = None
+    intervals: list[tuple[float, float]] | None = None
+    interval_level: float | None = None
 
 
 class ExplainReply(_Reply):
@@ -187,9 +191,16 @@ class InferenceClient:
             raise
         return [_parse(ModelVersion, version) for version in reply["versions"]]
 
-    def predict(self, use_case: str, rows: Sequence[Mapping[str, Any]]) -> PredictReply:
-        """Predictions for rows of JSON types. Raises `ContractError` with every problem of every row."""
-        return _parse(PredictReply, self._call("POST", f"/predict/{use_case}", json={"rows": list(rows)}))
+    def predict(
+        self, use_case: str, rows: Sequence[Mapping[str, Any]], interval: bool = False
+    ) -> PredictReply:
+        """Predictions for rows of JSON types. Raises `ContractError` with every problem of every row.
+
+        interval: with prediction intervals, where the model has them.
+        """
+        asked = {"params": {"interval": "true"}} if interval else {}
+        body = {"rows": list(rows)}
+        return _parse(PredictReply, self._call("POST", f"/predict/{use_case}", json=body, **asked))
 
     def explain(self, use_case: str, row: Mapping[str, Any]) -> ExplainReply:
         """How far each field moves the prediction of one row."""

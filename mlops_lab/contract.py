@@ -44,6 +44,28 @@ class Reference(BaseModel):
     shares: list[float]
 
 
+class Interval(BaseModel):
+    """How far the true value may be from a prediction, measured on validation rows (`mlops_lab.model.interval`).
+
+    level:  the share of new rows whose true value is inside the interval.
+    log:    the radius is a difference of log(1 + target), so the interval is a factor; else it is in the target's unit.
+    edges:  inner edges of the bands of the prediction, ascending, k numbers in the target's unit; band i holds
+            edges[i-1] < prediction <= edges[i].
+    radii:  k + 1 numbers, one for each band: the interval is the prediction minus and plus the radius.
+    rows, groups: of the validation rows that it was fitted on.
+    coverage, width: on the test rows, the share inside and the median width in the target's unit; None without rows.
+    """
+
+    level: float
+    log: bool
+    edges: list[float]
+    radii: list[float]
+    rows: int
+    groups: int
+    coverage: float | None = None
+    width: float | None = None
+
+
 class Lineage(BaseModel):
     """The origin of a model. It leads from a prediction back to the stored payloads."""
 
@@ -105,6 +127,7 @@ class Contract(BaseModel):
     threshold: float | None = Field(
         None, description="binary: the smallest probability that is predicted as true"
     )
+    interval: Interval | None = Field(None, description="regression: how far the true value may be away")
     metric: str
     greater_is_better: bool
     metrics: dict[str, dict[str, float]] = Field(

@@ -103,6 +103,17 @@ def probability(contract: Contract, reply: PredictReply) -> str:
     return f"Probability {positive:.1%}{bound}"
 
 
+def interval(contract: Contract, reply: PredictReply) -> str:
+    """Between which limits the true value is, and how often; empty when the model has no intervals."""
+    if not reply.intervals or reply.interval_level is None:
+        return ""
+    low, high = (show(contract.target, limit) for limit in reply.intervals[0])
+    unit = f" {contract.target.unit}" if contract.target.unit else ""
+    return (
+        f"In {reply.interval_level:.0%} of such predictions the true value is between {low} and {high}{unit}"
+    )
+
+
 def made_by(reply: PredictReply) -> str:
     """Which version made the prediction, and the id to find it by."""
     return f"By version {reply.model.version} of {reply.model.name}. Prediction `{reply.prediction_ids[0]}`"

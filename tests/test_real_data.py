@@ -3,6 +3,7 @@
 The first batch of each file, by every candidate: 15,000 rows, 30,000 of realtor listings.
 """
 
+import math
 import shutil
 
 import pytest
@@ -79,6 +80,13 @@ def test_a_real_batch_leads_to_a_champion(serve, use_case, file, bound):
     if bound is not None:
         sign = METRICS[champion.contract.metric].sign
         assert sign * champion.contract.metrics["test"][champion.contract.metric] > sign * bound
+
+    if interval := champion.contract.interval:
+        # Chance moves the share by up to three standard deviations, on the validation rows and on the test rows.
+        rows = champion.contract.lineage.rows
+        chance = 3 * math.sqrt(0.9 * 0.1 * (1 / rows["validation"] + 1 / rows["test"]))
+        assert interval.coverage == pytest.approx(0.9, abs=max(0.02, chance))
+    assert (champion.contract.interval is not None) == (case.task == "regression")
 
     # A raw row, sent as it stands in the file, is a row that the API takes.
     payload = lab.artifacts.get(batch.payload)

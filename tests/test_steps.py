@@ -198,14 +198,16 @@ def test_a_payload_that_reached_the_bucket_but_not_the_ledger_is_found_again(
 
 
 @pytest.mark.parametrize(
-    ("rows", "reason"),
+    ("rows", "reason", "least", "most"),
     [
-        (flats(300, seed=1), "% of the batch's groups are new to the champion"),
-        ([[*row[:3], not row[3], *row[4:]] for row in flats(600)][:40], None),
-        (flats(600)[:500] + flats(250, seed=2, level=40), "target's spread changed"),
+        (flats(300, seed=1), "% of the batch's groups are new to the champion", 0.86, 0.94),
+        # Of the same flats, with and without a balcony for the same rent.
+        ([[*row[:3], not row[3], *row[4:]] for row in flats(600)][:40], None, 0.5, 0.85),
+        (flats(600)[:500] + flats(250, seed=2, level=40), "target's spread changed", 0, 0.02),
     ],
 )
-def test_the_policy_decides_by_new_groups_and_drift(trained, use_case, course, rows, reason):
+def test_the_policy_decides_by_new_groups_and_drift(trained, use_case, course, rows, reason, least, most):
+    """`least`, `most`: the share of the batch's new rows that the champion's intervals cover."""
     course.will_answer(batch(2, rows), END)
     result = run_batch(trained, use_case)
     if reason is None:
@@ -213,6 +215,9 @@ def test_the_policy_decides_by_new_groups_and_drift(trained, use_case, course, r
         assert "nothing drifted" in result.reason
     else:
         assert reason in trained.ledger.batches("flats")[1].reason
+    measured = run_of(trained, trained.ledger.batches("flats")[1].run).data.metrics
+    assert measured["interval_level"] == 0.9
+    assert least <= measured["interval_coverage"] <= most
 
 
 def test_a_challenger_that_is_not_better_is_refused_and_the_scores_are_recorded(trained, use_case, course):

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from mlops_lab.contract import CONTRACT_FILE, MODEL_FILE, Contract
 from mlops_lab.errors import ContractError, ModelError, first_line
+from mlops_lab.model.interval import limits
 from mlops_lab.model.onnx_graph import OnnxGraph
 
 # Seconds that the prediction of one or two rows may take before a model is served.
@@ -83,6 +84,11 @@ class Predictor:
             return Predicted((y[:, 1] >= threshold).tolist(), y.tolist())
         classes = self.contract.classes
         return Predicted([classes[i] for i in y.argmax(axis=1)], y.tolist())
+
+    def intervals(self, values: Sequence[Any]) -> list[list[float]] | None:
+        """[low, high] for each prediction, in the target's unit; None when the model has no intervals."""
+        found = limits(self.contract, values)
+        return None if found is None else found.tolist()
 
     def run(self, matrix: np.ndarray) -> np.ndarray:
         """The graph's `y` for an encoded matrix, float32 (n, features): (n,), or (n, classes) probabilities."""

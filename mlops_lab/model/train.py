@@ -19,6 +19,7 @@ from mlops_lab.features import Number
 from mlops_lab.metrics import Metric, best_threshold, score
 from mlops_lab.model import export
 from mlops_lab.model.fit_contract import describe, fit_contract
+from mlops_lab.model.interval import coverage, fit_interval, groups_of
 from mlops_lab.model.onnx_graph import OnnxGraph
 from mlops_lab.use_case import UseCase
 
@@ -80,6 +81,8 @@ def train(
     threshold = None
     if contract.task == "binary":
         threshold = best_threshold(truths["validation"], outputs["validation"][:, 1])
+    if contract.task == "regression":
+        contract = _with_interval(contract, candidate, frame, truths, outputs)
     contract = contract.model_copy(
         update={
             "threshold": threshold,
@@ -202,6 +205,20 @@ def _outputs(
     validation, test = np.split(output, [len(matrices["validation"])])
     training = OnnxGraph(model.SerializeToString()).run(matrices["train"])
     return {"train": training, "validation": validation, "test": test}
+
+
+def _with_interval(
+    contract: Contract, candidate: Candidate, frame: pd.DataFrame, truths: Parts, outputs: Parts
+) -> Contract:
+    """With intervals that are fitted on validation rows, and what they cover on test rows."""
+    groups = groups_of(frame[frame["split"] == "validation"])
+    interval = fit_interval(candidate.log_target, truths["validation"], outputs["validation"], groups)
+    contract = contract.model_copy(update={"interval": interval})
+    found = coverage(contract, truths["test"], outputs["test"])
+    if interval is None or not found:
+        return contract
+    measured = {"coverage": found["interval_coverage"], "width": found["interval_width"]}
+    return contract.model_copy(update={"interval": interval.model_copy(update=measured)})
 
 
 def _scores(

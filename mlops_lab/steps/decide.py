@@ -12,6 +12,8 @@ from mlops_lab.data.split import SHARES
 from mlops_lab.data.tables import Batch
 from mlops_lab.lab import Lab
 from mlops_lab.model.drift import feature_drift
+from mlops_lab.model.interval import coverage
+from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.model.tags import BatchTags
 from mlops_lab.use_case import UseCase
@@ -71,6 +73,7 @@ def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, flo
     fresh = lab.store.read_clean(use_case, after=since, until=batch.id)
     new_share = new / groups if groups else 0.0
     metrics |= {"new_share": new_share, "new_rows": len(fresh)}
+    metrics |= _covered(use_case, served, fresh[fresh["batch_id"] == batch.id])
     reasons = []
     if groups and new_share >= policy.new_share:
         reasons.append(f"{new_share:.0%} of the batch's groups are new to the champion")
@@ -95,6 +98,18 @@ def _lacking(lab: Lab, use_case: UseCase, batch: Batch) -> str | None:
     if values < 2:
         return f"all {rows:,} training rows have the same {use_case.target.name} so far; it takes more data"
     return None
+
+
+def _covered(use_case: UseCase, champion: Predictor, fresh: pd.DataFrame) -> dict[str, float]:
+    """What the champion's intervals cover of the batch's new rows, before any model learns from them."""
+    contract = champion.contract
+    if contract.interval is None or fresh.empty:
+        return {}
+    names = [feature.name for feature in contract.features]
+    # A column that the use case has no more counts as missing, as in the comparison.
+    output = champion.run(contract.encode(rows(pd.DataFrame(fresh, columns=names))))
+    truth = contract.encode_target(fresh[use_case.target.name])
+    return coverage(contract, truth, output) | {"interval_level": contract.interval.level}
 
 
 def _drift(

@@ -93,6 +93,8 @@ def _register(
     metrics |= {
         f"baseline.{s}.{name}": v for s, scores in contract.baseline.items() for name, v in scores.items()
     }
+    if contract.interval and contract.interval.coverage is not None:
+        metrics["test.interval_coverage"] = contract.interval.coverage
     chosen = use_case.metric.name
     lab.tracking.log(run, params=trained.params, metrics=metrics)
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])

@@ -146,6 +146,9 @@ def _details(use_case: str, runs: list[Run]) -> None:
     facts = [f"payload `{tags.payload}`"] if tags.payload else []
     if tags.ignored_columns:
         facts.append(f"columns that the use case doesn't declare: {tags.ignored_columns}")
+    if (covered := run.metrics.get("interval_coverage")) is not None:
+        level = run.metrics.get("interval_level", math.nan)
+        facts.append(f"the champion's {level:.0%} intervals cover {covered:.0%} of its new rows")
     facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
     st.markdown(" · ".join(facts))
     left, right = st.columns(2, gap="large")

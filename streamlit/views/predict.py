@@ -20,6 +20,7 @@ from mlops_lab.form import (
     contributions,
     example_weights,
     explained,
+    interval,
     label,
     made_by,
     probability,
@@ -55,7 +56,7 @@ def _ask(contract: Contract, row: dict) -> None:
     """Predicts the row and keeps the answer. A refusal is shown, and the earlier answer is removed."""
     st.session_state.pop(_slot(contract), None)
     try:
-        reply = ui_frame.inference().predict(contract.use_case, [row])
+        reply = ui_frame.inference().predict(contract.use_case, [row], interval=True)
     except ContractError as error:
         st.error(row_refused(contract, error))
         return
@@ -89,6 +90,8 @@ def _answer(contract: Contract, row: dict) -> None:
 def _prediction(contract: Contract, reply: PredictReply) -> None:
     target = contract.target
     st.metric(label(target), show(target, reply.predictions[0]), border=True)
+    if between := interval(contract, reply):
+        st.caption(between)
     # Where classes are numbers, the description explains them.
     if target.description:
         st.caption(target.description)

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from mlops_lab.client import InferenceClient
 from mlops_lab.features import Integer
+from mlops_lab.formatting import number
 from mlops_lab.local.processes import Process
 from tests.support import contracts, processes
 from tests.support.processes import KEY, PATIENCE
@@ -59,6 +60,9 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, page, infer
     headers = {"Authorization": f"Bearer {KEY}"}
     reply = httpx.post(f"{inference.url}/predict/housing", json=row, headers=headers, timeout=30).json()
     assert shown == f"{reply['predictions'][0]:,.0f} USD"
+    limits = " and ".join(number(reply["predictions"][0] + way) for way in (-50_000, 50_000))
+    between = f"In 90% of such predictions the true value is between {limits} USD"
+    expect(tab.get_by_text(between)).to_be_visible()
     expect(tab.get_by_text("By version 1 of housing.")).to_be_visible()
     picture = tab.locator("#moved img")
     assert picture.evaluate("image => image.complete && image.naturalWidth > 400")

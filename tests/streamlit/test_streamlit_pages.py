@@ -12,6 +12,7 @@ from sqlalchemy import select
 from mlops_lab.data.database import connect
 from mlops_lab.data.tables import AlertNote, Feedback
 from mlops_lab.features import Integer
+from mlops_lab.formatting import number
 from tests.support import contracts
 from tests.support.alertmanager import WATCHDOG, alert
 from tests.support.processes import KEY, PATIENCE, started
@@ -83,6 +84,9 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, pages, infe
     headers = {"Authorization": f"Bearer {KEY}"}
     reply = httpx.post(f"{inference.url}/predict/housing", json=row, headers=headers, timeout=30).json()
     assert shown == f"{reply['predictions'][0]:,.0f}"
+    limits = " and ".join(number(reply["predictions"][0] + way) for way in (-50_000, 50_000))
+    between = f"In 90% of such predictions the true value is between {limits} USD"
+    expect(tab.get_by_text(between)).to_be_visible()
     expect(tab.get_by_text("By version 1 of housing")).to_be_visible()
     expect(tab.get_by_text("Bedrooms = 5")).to_be_visible()
     expect(tab.get_by_text("Lot size = unknown")).to_be_visible()
@@ -203,6 +207,7 @@ def test_data_shows_counts_decision_drift_and_quarantine(tab, pages):
     expect(paragraph(tab, "8% of its groups are new")).to_be_visible()
     expect(tab.get_by_text("bed (minimum): 19")).to_be_visible()
     expect(tab.get_by_text("standard deviation moved by -12%")).to_be_visible()
+    expect(tab.get_by_text("the champion's 90% intervals cover 87% of its new rows")).to_be_visible()
     choose(tab, "Batch", "Batch 0,")
     expect(tab.get_by_text("there was no champion to compare with")).to_be_visible()
     no_traceback(tab)

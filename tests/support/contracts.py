@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
-from mlops_lab.contract import Contract, Lineage
+from mlops_lab.contract import Contract, Interval, Lineage
 from mlops_lab.features import Boolean, Category, Date, Integer, Number
 
 STATES = ["California", "Texas", "Florida", "New York", "Puerto Rico"]
@@ -54,6 +54,7 @@ def housing() -> Contract:
         metric="rmse_log",
         greater_is_better=False,
         description="The asking price of a listed property in the United States.",
+        interval=Interval(level=0.9, log=False, edges=[], radii=[50_000.0], rows=400, groups=300),
         target_scale=60_000.0,
     )
 

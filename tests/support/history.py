@@ -85,6 +85,8 @@ class History:
                 "psi_max": max(psi.values()),
                 "psi_bound": PSI_BOUND,
                 "target_std_change": -0.12,
+                "interval_coverage": 0.87,
+                "interval_level": 0.9,
             }
         self._tracking.log(run, metrics=metrics)
         problems = [
