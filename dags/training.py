@@ -22,14 +22,14 @@ REASON = "the reason, recorded in the batch's run"
 def step(kind=task, **options):
     """Makes a task `run(name, …)` of a function `run(lab, use_case, …)`. It opens the lab and finds the use case.
 
-    An error that a retry can't solve fails the task at once, in one line. A broken batch is skipped: the ledger has the
-    fault, and the next batch follows.
+    An error that a retry can't solve fails the task at once, in one line. A broken or held batch is skipped: the ledger
+    has the reason, and the next batch follows.
     """
 
     def make(run):
         def opened(name, *arguments, **named):
             # Tasks import the library, this file doesn't: the DAG processor reads it every few seconds.
-            from mlops_lab.data.payload import BrokenBatchError
+            from mlops_lab.data.payload import ClosedBatchError
             from mlops_lab.errors import LabError, ServiceError, first_line, foreign_errors_as_lines
             from mlops_lab.lab import Lab
             from mlops_lab.steps.attempts import attempt
@@ -53,8 +53,8 @@ def step(kind=task, **options):
                     raise skip
             except (ServiceError, AirflowSkipException):
                 raise  # The service can be back at the next try.
-            except BrokenBatchError as fault:
-                raise AirflowSkipException(str(fault)) from None
+            except ClosedBatchError as closed:
+                raise AirflowSkipException(str(closed)) from None
             except Exception as error:
                 raise AirflowFailException(
                     first_line(error, with_class=not isinstance(error, LabError))
@@ -135,7 +135,7 @@ def roll_out(lab, use_case, batch_id, version):
         roll_out(lab, use_case, batch_id, version)
 
 
-# A broken batch, a skipped training and a refused challenger are normal ends of a batch.
+# A broken or held batch, a skipped training and a refused challenger are normal ends of a batch.
 @step(task.short_circuit, trigger_rule="none_failed")
 def finish(lab, use_case, batch_id):
     from mlops_lab.steps.ingest import finish

@@ -84,6 +84,7 @@ class RetrainPolicy(BaseModel):
     min_new_rows:   clean rows since the champion's training data.
     psi:            population stability index of any feature against the champion's training rows.
     target_std:     relative change of the target's standard deviation.
+    new_category:   fraction of the new rows that have one value of a category without a code in the champion.
     min_drift_rows: rows below which drift isn't computed, because chance alone would pass the bound.
     min_holdout:    test rows below which nothing is promoted, except a first champion.
 
@@ -98,6 +99,7 @@ class RetrainPolicy(BaseModel):
     min_new_rows: int = 10_000
     psi: float = 0.25
     target_std: float = 0.25
+    new_category: float = 0.05
     min_drift_rows: int = 500
     min_holdout: int = 200
 
@@ -139,7 +141,8 @@ class Contract(BaseModel):
     retrain: RetrainPolicy = Field(RetrainPolicy(), description="the bounds of drift and of training")
     reference: dict[str, Reference] = {}
     target_reference: dict[str, float] = Field(
-        default_factory=dict, description="mean and std of the (encoded) training target"
+        default_factory=dict,
+        description="of the (encoded) training target: mean, std, 10th and 90th percentile",
     )
     background: list[list[float | None]] = Field(
         default_factory=list, description="encoded training rows that explanations compare with"

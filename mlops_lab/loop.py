@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mlops_lab.data.payload import BrokenBatchError
+from mlops_lab.data.payload import ClosedBatchError
 from mlops_lab.data.source import EndOfDataError
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
@@ -30,7 +30,7 @@ class BatchResult:
 
 
 def run_loop(lab: Lab, use_case: UseCase, most: int | None = None) -> None:
-    """Batch by batch until the data ends, or `most` batches. A broken batch costs itself alone.
+    """Batch by batch until the data ends, or `most` batches. A broken or held batch costs itself alone.
 
     Raises `BusyError` when another process works on the use case, `LabError` when the newest batches brought no row,
     and every other one of the steps.
@@ -43,8 +43,8 @@ def run_loop(lab: Lab, use_case: UseCase, most: int | None = None) -> None:
             except (EndOfDataError, KnownBatchError) as reason:
                 lab.progress(f"no further batch: {reason}")
                 return
-            except BrokenBatchError as fault:
-                lab.progress(f"broken: {fault}")
+            except ClosedBatchError as closed:
+                lab.progress(f"{closed.state}: {closed}")
             done += 1
             if (reason := fruitless(lab, use_case)) is not None:
                 raise LabError(reason)

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from mlops_lab.data.database import now
 from mlops_lab.data.old_log import OldLog, OldRows, logged_use_cases
+from mlops_lab.data.states import CLOSED
 from mlops_lab.data.tables import Batch, Prediction, ShadowPrediction
 from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab
@@ -95,7 +96,7 @@ def _old_log(lab: Lab, moment: datetime) -> Iterator[Expired]:
 
 
 def _old_payloads(lab: Lab, moment: datetime) -> Iterator[Expired]:
-    """Payloads after `payloads_days`, of batches that are done: `lab retry` needs the payload of a broken one.
+    """Payloads after `payloads_days`, of batches that are done: `lab retry` and `lab accept` need it of others.
 
     An object that the ledger doesn't know is a batch that a killed run left, and stays for the next run.
     """
@@ -172,7 +173,7 @@ class _Needed:
         self._runs = {run for run, own in self._versions.items() if numbers & set(own)}
         # `promote` and `train` read the versions of a batch that isn't done, and of the newest one.
         batches = lab.ledger.batches(use_case)
-        usable = [batch.id for batch in batches if batch.mlflow_run and batch.state != "broken"]
+        usable = [batch.id for batch in batches if batch.mlflow_run and batch.state not in CLOSED]
         self._batches = {batch.id for batch in batches if batch.state != "done"} | set(usable[-1:])
         checks = (lab.ledger.last_check(use_case), lab.ledger.last_check(use_case, asked=True))
         self._runs |= {check.run_id for check in checks if check and check.run_id}

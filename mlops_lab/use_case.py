@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_lab.check_policy import CheckPolicy
 from mlops_lab.contract import USE_CASE_NAME, RetrainPolicy
 from mlops_lab.errors import UseCaseError, first_line
 from mlops_lab.features import Boolean, Category, Date, Feature
@@ -43,6 +44,7 @@ class UseCase:
     derived_target: the target is no raw column; `clean` makes it from `extra`.
     rules:      name → function(typed frame) returning a boolean Series; False quarantines the row.
     missing:    strings read as null, in addition to the empty string.
+    checks:     the bounds of a batch's named checks; one that fails holds the batch back.
     schedule:   when the DAG runs, as a cron expression.
     """
 
@@ -62,6 +64,7 @@ class UseCase:
     rules: "Mapping[str, Callable[[pd.DataFrame], pd.Series]]" = field(default_factory=dict)
     missing: Sequence[str] = ()
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
+    checks: CheckPolicy = field(default_factory=CheckPolicy)
     schedule: str = "*/15 * * * *"
 
     def __post_init__(self) -> None:

@@ -115,7 +115,7 @@ def test_a_batch_without_rows_or_without_a_shape_costs_that_batch_alone(run, cou
     assert states == [(None, "broken", None), (1, "done", 60), (2, "done", 0), (3, "done", 20)]
     assert entries["champion"] is not None
 
-    assert "flats has no broken batch 7" in run("retry", "flats", "--batch", "7", status=1).stderr
+    assert "flats has no broken or held batch 7" in run("retry", "flats", "--batch", "7", status=1).stderr
     assert "1 batch opened again" in run("retry", "flats").stdout
     assert "broken: the payload isn't JSON" in run("run", "flats").stdout
     # Nobody else on this machine may read the rows.

@@ -83,9 +83,10 @@ def test_each_decision_is_told_once(told, receiver, use_case):
     told_now = [entry["what"] for entry in receiver.bodies[2]["decisions"]]
     assert told_now == ["batch 1 broken", "monitoring requested a training"]
     retry(lab, use_case)
-    lab.ledger.note(batch.id, state="broken", fault="still odd")
+    lab.ledger.note(batch.id, state="held", fault="still odd")
     tell(lab, "flats")
-    assert receiver.bodies[3]["decisions"][0]["reason"] == "still odd"
+    (news,) = receiver.bodies[3]["decisions"]
+    assert (news["what"], news["reason"]) == ("batch 1 held", "still odd")
     assert not any(TOKEN in line for line in lines)
 
 

@@ -151,7 +151,7 @@ def test_a_batch_that_fails_three_times_is_closed_and_opened_again_after_a_mend(
 
     # The loop goes on, and after a mend the batch is taken up again.
     assert run_batch(trained, use_case).batch_number == 3
-    with pytest.raises(LabError, match="flats has no broken batch 3"):
+    with pytest.raises(LabError, match="flats has no broken or held batch 3"):
         retry(trained, use_case, 3)
     assert retry(trained, use_case) == 1
     assert land(trained, use_case).id == 2

@@ -123,6 +123,7 @@ def test_a_broken_payload_is_kept_and_named_and_the_next_batch_follows(trained, 
         run_batch(trained, use_case)
     broken = trained.ledger.batches("flats")[1]
     assert broken.state == "broken"
+    assert [(check["name"], check["outcome"]) for check in broken.checks] == [("schema", "fail")]
     assert trained.artifacts.get(broken.payload) == b"<html>busy</html>"
     run_batch(trained, use_case)
     assert trained.ledger.batches("flats")[2].stored == 50

@@ -1,8 +1,10 @@
 """What every command shares: the Typer app, its arguments, and the opened lab."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from getpass import getuser
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -44,6 +46,14 @@ def reading_lab() -> Iterator["Lab"]:
 
     with brief_waits():
         yield open_lab(Settings())
+
+
+def this_person() -> str:
+    """Who runs the command, for the records: the login name, or the number of a user without one."""
+    try:
+        return getuser()
+    except (KeyError, OSError):  # the latter since Python 3.13
+        return f"user {os.getuid()}"
 
 
 def print_json(value: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json, print_line
+from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json, print_line, this_person
 from mlops_lab.formatting import counted
 from mlops_lab.local.command import out
 from mlops_lab.settings import Settings
@@ -78,11 +78,25 @@ def rollback(
 
 
 @app.command()
+def accept(
+    use_case: UseCaseName,
+    batch: Annotated[int, typer.Argument(help="its number in `lab status`")],
+    reason: Annotated[str, typer.Option(help="why; it is recorded")] = "",
+) -> None:
+    """Lets a batch go on that its checks held back; the next run of the loop takes it up."""
+    from mlops_lab.steps.attempts import accept
+
+    lab = open_lab(Settings())
+    opened = accept(lab, lab.use_case(use_case), batch, this_person(), reason)
+    out.print(f"{counted(opened, 'batch', 'batches')} accepted; `lab run {use_case}` takes it up")
+
+
+@app.command()
 def retry(
     use_case: UseCaseName,
     batch: Annotated[int | None, typer.Option(help="its number in `lab status`; default: all")] = None,
 ) -> None:
-    """Opens broken batches again, after what broke them was mended; the next run of the loop takes them up."""
+    """Opens broken and held batches again, after a mend; the next run of the loop takes them up."""
     from mlops_lab.steps.attempts import retry
 
     lab = open_lab(Settings())

@@ -13,9 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import sessionmaker
 
 from mlops_lab.data.database import StoreError, now
+from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch, Check, LiveScore, Model, Notice, Promotion
-
-UNFINISHED = ("landed", "stored", "prepared", "decided")
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,15 @@ class Ledger:
     def unfinished(self, use_case: str) -> Batch | None:
         """The oldest batch whose run didn't finish, or None."""
         return next((b for b in self.batches(use_case) if b.state in UNFINISHED), None)
+
+    def newest_read(self, use_case: str, batch_id: int) -> int:
+        """The newest batch whose rows a training of this batch reads: itself, or a later one that is done.
+
+        There is a later one when a person opened this batch again after others had followed.
+        """
+        done = select(func.max(Batch.id)).where(Batch.use_case == use_case, Batch.state == "done")
+        with self._session() as db:
+            return max(batch_id, db.scalar(done) or 0)
 
     def failed(self, batch_id: int, fault: str, most: int) -> Batch:
         """Counts a failed attempt on an unfinished batch and keeps the fault; after `most` attempts it is broken.

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from mlops_lab.errors import LabError
@@ -12,8 +13,22 @@ from mlops_lab.use_case import UseCase
 LARGEST_NUMBER = 2**31 - 1
 
 
-class BrokenBatchError(LabError):
-    """The batch is closed as broken, and the next one may follow."""
+class ClosedBatchError(LabError):
+    """The batch is closed in this state until a person opens it again, and the next one may follow."""
+
+    state = ""
+
+
+class BrokenBatchError(ClosedBatchError):
+    """The batch is closed as broken."""
+
+    state = "broken"
+
+
+class HeldBatchError(ClosedBatchError):
+    """A check of the batch failed: it is held back, and nothing is learnt from it before a person accepts it."""
+
+    state = "held"
 
 
 class BatchShapeError(BrokenBatchError):
@@ -26,6 +41,7 @@ class RawBatch:
 
     misshapen: rows that can't be matched to the columns, as (position, what is wrong, row).
     ignored:   columns of the payload that the use case doesn't declare.
+    columns:   all columns of the payload, in its order.
     """
 
     number: int | None
@@ -33,6 +49,7 @@ class RawBatch:
     positions: list[int]
     misshapen: list[tuple[int, str, Any]]
     ignored: list[str]
+    columns: list[str] = field(default_factory=list)
 
     @property
     def by_position(self) -> dict[int, Any]:
@@ -70,14 +87,14 @@ def parse(body: bytes, use_case: UseCase) -> RawBatch:
         positions.append(position)
 
     wanted = [column.name for column in use_case.columns]
-    present = set().union(*(row.keys() for row in rows)) if rows else set()
+    present = dict.fromkeys(chain.from_iterable(rows))
     if not rows or (absent := [name for name in wanted if name not in present]):
         what = f"columns are missing: {', '.join(absent)}" if rows else "no row has the shape of a row"
         raise BatchShapeError(f"batch {number} isn't one of {use_case.name}: {what}")
-    ignored = sorted(encodable(name) for name in present - set(wanted))
-    return RawBatch(
-        number, [{name: row.get(name) for name in wanted} for row in rows], positions, misshapen, ignored
-    )
+    columns = [encodable(name) for name in present]
+    ignored = sorted(set(columns) - set(wanted))
+    declared = [{name: row.get(name) for name in wanted} for row in rows]
+    return RawBatch(number, declared, positions, misshapen, ignored, columns)
 
 
 def batch_number(body: bytes) -> int | None:

@@ -3,6 +3,8 @@
 The tables of a use case are made from its declaration. A write for a batch replaces the earlier rows of that batch.
 """
 
+from collections.abc import Collection, Sequence
+
 import pandas as pd
 from sqlalchemy import delete, func, select, update
 
@@ -85,48 +87,61 @@ class Store:
         texts = texts.set_index(texts.pop("row_index").astype("int64"))
         return read_texts(use_case, texts).assign(group_hash=texts["group_hash"], split=texts["split"])
 
-    def new_groups(self, use_case: UseCase, batch_id: int, since: int) -> tuple[int, int]:
-        """Two numbers of distinct group keys of the batch: those that are in no batch with id <= since, and all."""
+    def new_groups(self, use_case: UseCase, batch_id: int, known: Collection[int]) -> tuple[int, int]:
+        """Two numbers of distinct group keys of the batch: those that are in none of the known batches, and all."""
         raw, _ = use_case_tables.raw_tables(use_case)
         seen = raw.alias()
         mine = select(raw.c.group_hash).where(raw.c.batch_id == batch_id).distinct()
-        known = select(seen.c.group_hash).where(seen.c.batch_id <= since)
+        there = select(seen.c.group_hash).where(seen.c.batch_id.in_(known))
         with self.raw.connect() as db:
             total = db.scalar(select(func.count()).select_from(mine.subquery()))
             new = db.scalar(
-                select(func.count()).select_from(mine.where(raw.c.group_hash.not_in(known)).subquery())
+                select(func.count()).select_from(mine.where(raw.c.group_hash.not_in(there)).subquery())
             )
         return new or 0, total or 0
 
     # Clean rows
 
-    def put_clean(self, use_case: UseCase, batch_id: int, frame: pd.DataFrame) -> int:
-        """Adds the rows whose row_hash isn't stored yet. Returns their number.
+    def known_rows(self, use_case: UseCase, batch_id: int, row_hashes: Sequence[str]) -> set[str]:
+        """Those of the row hashes that other batches brought."""
+        table = use_case_tables.clean_table(use_case)
+        known: set[str] = set()
+        with self.clean.connect() as db:
+            for start in range(0, len(row_hashes), CHUNK):
+                found = select(table.c.row_hash).where(
+                    table.c.row_hash.in_(row_hashes[start : start + CHUNK]), table.c.batch_id != batch_id
+                )
+                known.update(db.scalars(found))
+        return known
 
-        frame: columns features, target, group_hash, split and row_hash; index: position in the payload.
+    def put_clean(self, use_case: UseCase, batch_id: int, frame: pd.DataFrame) -> None:
+        """Writes the batch's rows, which no other batch has brought.
+
+        frame: columns features, target, group_hash, split and row_hash, each row_hash once; index: position in the
+        payload.
         """
         table = use_case_tables.clean_table(use_case)
-        frame = frame[~frame["row_hash"].duplicated()]
         with self.clean.begin() as db:
             db.execute(delete(table).where(table.c.batch_id == batch_id))
-            known: set[str] = set()
-            wanted = frame["row_hash"].tolist()
-            for start in range(0, len(wanted), CHUNK):
-                found = select(table.c.row_hash).where(table.c.row_hash.in_(wanted[start : start + CHUNK]))
-                known.update(db.scalars(found))
-            fresh = frame[~frame["row_hash"].isin(known)]
             entries = (
                 {"batch_id": batch_id, "row_index": index, **row}
-                for index, row in zip(fresh.index.tolist(), rows(fresh), strict=True)
+                for index, row in zip(frame.index.tolist(), rows(frame), strict=True)
             )
             insert_many(db, table, entries)
-        return len(fresh)
 
     def read_clean(
-        self, use_case: UseCase, *, split: str | None = None, after: int = 0, until: int | None = None
+        self,
+        use_case: UseCase,
+        *,
+        split: str | None = None,
+        after: int = 0,
+        until: int | None = None,
+        only: Collection[int] | None = None,
+        without: Collection[int] = (),
     ) -> pd.DataFrame:
         """The clean rows of the batches with after < id <= until, oldest first; split: only that split's rows.
 
+        only: of these batches alone. without: of these batches none.
         Columns: features, target, split, batch_id, row_hash, group_hash.
         """
         table = use_case_tables.clean_table(use_case)
@@ -137,6 +152,10 @@ class Store:
             query = query.where(table.c.batch_id <= until)
         if split:
             query = query.where(table.c.split == split)
+        if only is not None:
+            query = query.where(table.c.batch_id.in_(only))
+        if without:
+            query = query.where(table.c.batch_id.not_in(without))
         with self.clean.connect() as db:
             frame = pd.read_sql(query.order_by(table.c.batch_id, table.c.row_index), db)
         for feature in (*use_case.features, use_case.target):

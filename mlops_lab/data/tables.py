@@ -48,10 +48,10 @@ class Batch(_Table):
     landed_at: Mapped[datetime] = mapped_column(default_factory=now)
     gap: Mapped[int] = mapped_column(default=0, comment="missing batches between the one before and this one")
     state: Mapped[str] = mapped_column(
-        String(20), default="landed", comment="landed, stored, prepared, decided, done, broken"
+        String(20), default="landed", comment="landed, stored, prepared, decided, done, broken, held"
     )
     fault: Mapped[str | None] = mapped_column(
-        Text, default=None, comment="why a broken batch could not be stored"
+        Text, default=None, comment="why a batch is broken or held, or failed the last time"
     )
     attempts: Mapped[int] = mapped_column(default=0, comment="runs of the loop that this batch made fail")
     received: Mapped[int | None] = mapped_column(default=None)
@@ -68,6 +68,14 @@ class Batch(_Table):
     payload_deleted_at: Mapped[datetime | None] = mapped_column(
         default=None, comment="when retention deleted the payload; null while it is kept"
     )
+    checks: Mapped[list[dict[str, Any]] | None] = mapped_column(
+        JSON, default=None, comment="its named checks: name, outcome, text, figures"
+    )
+    accepted_by: Mapped[str | None] = mapped_column(
+        String(80), default=None, comment="who let a held batch go on"
+    )
+    accepted_reason: Mapped[str | None] = mapped_column(Text, default=None)
+    accepted_at: Mapped[datetime | None] = mapped_column(default=None)
 
     @property
     def run(self) -> str:

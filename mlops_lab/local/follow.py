@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mlops_lab.client import InferenceClient
+from mlops_lab.data.states import ENDED
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
 from mlops_lab.local.airflow_client import AirflowClient
@@ -24,8 +25,6 @@ IDLE = 20.0
 # Seconds in which the prediction API must answer when the loop is over: a service that started meanwhile still loads.
 SERVED = 60.0
 FINAL = {"success", "failed"}
-# States of a batch that no run continues.
-ENDED = ("done", "broken")
 
 
 class DemoError(LabError):
@@ -177,8 +176,8 @@ class Loop:
                 return [f"{batch.clean:,} new clean rows, {batch.duplicates:,} duplicates"]
             case "decided":
                 return [f"{batch.decision}, {batch.reason}"]
-            case "broken":
-                return [f"[red]broken, {escape(batch.fault or '')}[/red]"]
+            case "broken" | "held":
+                return [f"[red]{batch.state}, {escape(batch.fault or '')}[/red]"]
             case "done" if batch.decision == "train":
                 made = set(self.lab.ledger.models_of_batch(self.use_case.name, batch.id))
                 rows = [r for r in self.lab.ledger.promotions(self.use_case.name) if r.challenger in made]

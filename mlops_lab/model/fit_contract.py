@@ -59,7 +59,12 @@ def describe(contract: Contract, matrix: np.ndarray, truth: np.ndarray, seed: in
                 feature.name: reference(matrix[:, index], index in categories)
                 for index, feature in enumerate(contract.features)
             },
-            "target_reference": {"mean": float(truth.mean()), "std": float(truth.std())},
+            "target_reference": {
+                "mean": float(truth.mean()),
+                "std": float(truth.std()),
+                "p10": float(np.quantile(truth, 0.1)),
+                "p90": float(np.quantile(truth, 0.9)),
+            },
             "background": [[None if np.isnan(v) else float(v) for v in row] for row in background],
         }
     )

@@ -47,8 +47,9 @@ class RunTags(_Tags):
 class BatchTags(RunTags):
     """A batch's run.
 
-    decision: train or skip, with its reason. outcome: promoted, refused, skipped or rolled back, with its reason.
-    version: the batch's challenger.
+    decision: train or skip, with its reason. outcome: promoted, refused, skipped, rolled back, held or accepted, with
+    its reason.
+    version: the batch's challenger. checks: how its named checks ended.
     """
 
     kind = "batch"
@@ -58,6 +59,7 @@ class BatchTags(RunTags):
     payload: str = ""
     digest: str = ""
     ignored_columns: str = ""
+    checks: str = ""
     decision: str = ""
     reason: str = ""
     outcome: str = ""

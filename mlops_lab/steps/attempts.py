@@ -5,10 +5,13 @@ it. It counts when a step raises an error, and when Airflow ends a task that tak
 missing signature, a stop and a kill don't count: a later run can succeed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from mlops_lab.data.payload import BrokenBatchError, encodable
+from mlops_lab.data.database import now
+from mlops_lab.data.payload import BrokenBatchError, ClosedBatchError, encodable
+from mlops_lab.data.states import CLOSED
 from mlops_lab.data.tables import Notice
 from mlops_lab.errors import LabError, ServiceError, SignatureError, first_line, foreign_errors_as_lines
 from mlops_lab.lab import Lab
@@ -29,7 +32,7 @@ def attempt(lab: Lab, batch_id: int | None) -> Iterator[None]:
     try:
         with foreign_errors_as_lines():
             yield
-    except (ServiceError, SignatureError, BrokenBatchError):
+    except (ServiceError, SignatureError, ClosedBatchError):
         raise
     except Exception as error:
         if batch_id is None:
@@ -45,17 +48,35 @@ def attempt(lab: Lab, batch_id: int | None) -> Iterator[None]:
 
 
 def retry(lab: Lab, use_case: UseCase, number: int | None = None) -> int:
-    """Opens the broken batches again, or those with the number. Returns how many; raises `LabError` without any."""
+    """Opens the broken and held batches again, or those with the number; a held one is checked by today's bounds.
+
+    Returns how many; raises `LabError` without any.
+    """
+    return _open(lab, use_case, CLOSED, number)
+
+
+def accept(lab: Lab, use_case: UseCase, number: int, who: str, reason: str) -> int:
+    """Lets the held batches with the number go on, whatever their checks say; the ledger keeps who did it, and why.
+
+    Returns how many; raises `LabError` without any.
+    """
+    record = {"accepted_by": who[:80], "accepted_reason": reason or None, "accepted_at": now()}
+    return _open(lab, use_case, ("held",), number, **record)
+
+
+def _open(lab: Lab, use_case: UseCase, states: Sequence[str], number: int | None, **record: Any) -> int:
     lab.store.create_tables()
-    broken = [batch for batch in lab.ledger.batches(use_case.name) if batch.state == "broken"]
-    opened = [batch for batch in broken if number is None or batch.batch_number == number]
+    closed = [batch for batch in lab.ledger.batches(use_case.name) if batch.state in states]
+    opened = [batch for batch in closed if number is None or batch.batch_number == number]
     if not opened:
         which = "batch" if number is None else f"batch {number}"
         raise LabError(
-            f"{use_case.name} has no broken {which}; `lab status {use_case.name}` shows their states"
+            f"{use_case.name} has no {' or '.join(states)} {which}; "
+            f"`lab status {use_case.name}` shows their states"
         )
     for batch in opened:
-        lab.ledger.note(batch.id, state="landed", attempts=0, fault=None, decision=None, reason=None)
-        # If it breaks again, that is news.
+        again = {"state": "landed", "attempts": 0, "fault": None, "decision": None, "reason": None}
+        lab.ledger.note(batch.id, **again, **record)
+        # If it is closed again, that is news.
         lab.ledger.forget(Notice(use_case=use_case.name, kind="batch", key=batch.id))
     return len(opened)

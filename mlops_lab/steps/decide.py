@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from mlops_lab.contract import Contract
-from mlops_lab.data.ledger import UNFINISHED
 from mlops_lab.data.rows import rows
 from mlops_lab.data.split import SHARES
+from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch
 from mlops_lab.lab import Lab
 from mlops_lab.model.drift import feature_drift
@@ -67,10 +67,10 @@ def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, flo
     contract = served.contract
     if contract.lineage is None:
         return Decision(True, f"version {champion.version} has no lineage")
-    since, policy = max(contract.lineage.batches), use_case.retrain
+    learnt, policy = contract.lineage.batches, use_case.retrain
 
-    new, groups = lab.store.new_groups(use_case, batch.id, since)
-    fresh = lab.store.read_clean(use_case, after=since, until=batch.id)
+    new, groups = lab.store.new_groups(use_case, batch.id, learnt)
+    fresh = lab.store.read_clean(use_case, without=learnt)
     new_share = new / groups if groups else 0.0
     metrics |= {"new_share": new_share, "new_rows": len(fresh)}
     metrics |= _covered(use_case, served, fresh[fresh["batch_id"] == batch.id])

@@ -8,6 +8,7 @@ from mlops_lab.data.payload import BatchShapeError, batch_number, parse
 from mlops_lab.data.prepare import prepare as prepare_rows
 from mlops_lab.data.source import MEGABYTE
 from mlops_lab.data.split import with_split
+from mlops_lab.data.states import CLOSED
 from mlops_lab.data.tables import Batch
 from mlops_lab.data.validate import records
 from mlops_lab.data.validate import validate as validate_rows
@@ -15,6 +16,7 @@ from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
 from mlops_lab.model.tags import BatchTags
 from mlops_lab.steps.attempts import ATTEMPTS
+from mlops_lab.steps.check import check_arrival, check_content, misshapen
 from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.use_case import UseCase
 
@@ -104,7 +106,7 @@ def newest(lab: Lab, use_case: UseCase) -> Batch:
     Raises `LabError` when there is none.
     """
     lab.store.prepare_tables(use_case)
-    usable = [b for b in lab.ledger.batches(use_case.name) if b.mlflow_run and b.state != "broken"]
+    usable = [b for b in lab.ledger.batches(use_case.name) if b.mlflow_run and b.state not in CLOSED]
     if not usable:
         raise LabError(f"{use_case.name} has no batch yet; run `lab run {use_case.name}` first")
     return usable[-1]
@@ -123,7 +125,7 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     try:
         payload = parse(lab.artifacts.get(batch.payload), use_case)
     except BatchShapeError as error:
-        lab.ledger.note(batch_id, state="broken", fault=str(error))
+        lab.ledger.note(batch_id, state="broken", fault=str(error), checks=misshapen(str(error)))
         raise BatchShapeError(f"{error}; the payload is kept as {batch.payload}") from None
     checked = validate_rows(payload, use_case)
     kept = with_split(use_case, checked.typed)
@@ -136,7 +138,8 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
             batch_id=batch.id, batch_number=batch.batch_number, payload=batch.payload, digest=batch.digest
         ),
     )
-    lab.ledger.note(batch_id, mlflow_run=run)
+    checks = check_arrival(lab, use_case, batch, payload, checked.problems)
+    lab.ledger.note(batch_id, mlflow_run=run, checks=checks)
     tags = BatchTags(ignored_columns=", ".join(payload.ignored))
     lab.tracking.log(run, metrics=counts | {"gap": batch.gap}, tags=tags)
     lab.tracking.log_json(run, "quarantine.json", records(checked.problems, QUARANTINE_SHOWN))
@@ -148,24 +151,29 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
 def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     """Writes the batch's rows of RawData to CleanData: cleaned, each distinct row once, with its split.
 
-    A batch that is done stays as it is.
+    A batch that is done stays as it is. Raises `HeldBatchError`, with nothing written, when a check of the batch fails.
     """
     batch = lab.ledger.batch(batch_id)
     if batch.state == "done":
         lab.progress(f"batch {batch.batch_number} is prepared already")
         return
-    prepared = prepare_rows(use_case, lab.store.read_raw(use_case, batch_id))
-    new = lab.store.put_clean(use_case, batch_id, prepared.frame)
-    counts = {"clean": new, "dropped": prepared.dropped, "duplicates": len(prepared.frame) - new}
+    typed = lab.store.read_raw(use_case, batch_id)
+    prepared = prepare_rows(use_case, typed)
+    distinct = prepared.frame[~prepared.frame["row_hash"].duplicated()]
+    known = lab.store.known_rows(use_case, batch_id, distinct["row_hash"].tolist())
+    check_content(lab, use_case, batch, typed, prepared.frame, len(known))
+    new = distinct[~distinct["row_hash"].isin(known)]
+    lab.store.put_clean(use_case, batch_id, new)
+    counts = {"clean": len(new), "dropped": prepared.dropped, "duplicates": len(prepared.frame) - len(new)}
     lab.ledger.note(batch_id, state="prepared", **counts)
     lab.tracking.log(batch.run, metrics=counts)
     lab.progress("{clean:,} new clean rows, {duplicates:,} duplicates, {dropped:,} dropped".format(**counts))
 
 
 def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:
-    """Marks the batch as done, unless it is broken. Returns whether the next batch may be requested at once."""
+    """Marks the batch as done, unless it is closed. Returns whether the next batch may be requested at once."""
     batch = lab.ledger.batch(batch_id)
-    if batch.state != "broken":
+    if batch.state not in CLOSED:
         lab.ledger.note(batch_id, state="done", fault=None)
         lab.tracking.end(batch.run)
     if (reason := fruitless(lab, use_case)) is not None:
@@ -174,12 +182,12 @@ def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:
 
 
 def fruitless(lab: Lab, use_case: UseCase) -> str | None:
-    """Why no further batch is requested at once: the newest ones brought no row. None when it may be requested."""
+    """Why no further batch is requested at once: the newest ones brought no row, or are held. None: it may be."""
     newest = lab.ledger.batches(use_case.name)[-FRUITLESS:]
-    if len(newest) < FRUITLESS or any(batch.stored for batch in newest):
+    if len(newest) < FRUITLESS or any(batch.stored and batch.state != "held" for batch in newest):
         return None
     return (
-        f"the newest {FRUITLESS} batches of {use_case.name} brought no row; "
+        f"the newest {FRUITLESS} batches of {use_case.name} brought no row that may be learnt from; "
         f"`lab status {use_case.name}` has the reasons, then check LAB_DATA_API_URL and the use case's file"
     )
 

@@ -1,7 +1,7 @@
 """Tells people by `LAB_NOTIFY_URL` what the loop decided: each decision once, from the ledger.
 
-Told are promotions, rollbacks, broken batches, and trainings that monitoring requested. A refused challenger isn't:
-it is the usual end of a batch, and the pages show it.
+Told are promotions, rollbacks, broken and held batches, and trainings that monitoring requested. A refused challenger
+isn't: it is the usual end of a batch, and the pages show it.
 
 The table `notices` has a row for each message under way or told. A process first claims its decisions there, so no
 other one sends them; then it sends; then it marks them as told. When the message fails or the process is killed in
@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from threading import Thread
 
 from mlops_lab.data.database import now
+from mlops_lab.data.states import CLOSED
 from mlops_lab.data.tables import Notice
 from mlops_lab.errors import first_line
 from mlops_lab.formatting import counted
@@ -94,11 +95,10 @@ def _fresh(lab: Lab, use_case: str) -> Iterator[tuple[Notice, Decision]]:
         if row.decided_at >= since:
             yield _entry(use_case, "promotion", row.sequence, what, row.reason, row.decided_at)
     for batch in lab.ledger.batches(use_case):
-        if batch.state == "broken" and batch.landed_at >= since:
+        if batch.state in CLOSED and batch.landed_at >= since:
             number = batch.batch_number if batch.batch_number is not None else f"with id {batch.id}"
-            yield _entry(
-                use_case, "batch", batch.id, f"batch {number} broken", batch.fault or "", batch.landed_at
-            )
+            what = f"batch {number} {batch.state}"
+            yield _entry(use_case, "batch", batch.id, what, batch.fault or "", batch.landed_at)
     check = lab.ledger.last_check(use_case, asked=True)
     if check and check.checked_at >= since:
         what = "monitoring requested a training"

@@ -50,7 +50,8 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
         return _without_candidate(lab, use_case, batch)
     best = max(candidates, key=lambda version: _validation(use_case, version))
 
-    decision = _decide(lab, use_case, best, batch.id, batch.run)
+    until = lab.ledger.newest_read(use_case.name, batch.id)
+    decision = _decide(lab, use_case, best, until, batch.run)
     for other in candidates:
         if other.version != best.version:
             lab.registry.tag(other, not_chosen(best))

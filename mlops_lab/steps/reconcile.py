@@ -4,7 +4,7 @@ The ledger decides and MLflow follows. A run can be killed between the two, so t
 batch, at each promotion and at each monitoring check. Where both agree, nothing is written.
 """
 
-from mlops_lab.data.ledger import UNFINISHED
+from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch
 from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab

@@ -37,7 +37,7 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str, again: boo
     if not again and (version := _registered(lab, use_case, batch_id, candidate)) is not None:
         lab.progress(f"{candidate}: version {version} is registered already")
         return version
-    frame = lab.store.read_clean(use_case, until=batch_id)
+    frame = lab.store.read_clean(use_case, until=lab.ledger.newest_read(use_case.name, batch_id))
     tags = CandidateTags(candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number)
     run = lab.tracking.start(use_case.name, f"{candidate}-{batch.batch_number}", tags, batch.mlflow_run)
     try:

@@ -7,12 +7,11 @@ from prometheus_client.core import Metric
 from sqlalchemy import Connection, func, select, tuple_
 
 from mlops_lab.data.database import now
-from mlops_lab.data.ledger import UNFINISHED
+from mlops_lab.data.states import ENDED, UNFINISHED
 from mlops_lab.data.tables import Batch, Check, LiveScore, Model, Promotion
 from observability.exporter.metrics import counter, gauge
 
 ROWS = ("received", "stored", "quarantined", "dropped", "duplicates", "clean")
-ENDED = ("done", "broken")
 USE_CASE = ("use_case",)
 
 

@@ -19,6 +19,7 @@ GOOD, BAD = OUTCOME_COLOURS["promoted"], OUTCOME_COLOURS["refused"]
 PARTS = {"clean": GOOD, "duplicates": NEUTRAL, "dropped": "#d9a13a", "quarantined": BAD}
 # How the drift of a feature stands to the bound.
 STATES = {"within": UP, "over the bound": BAD, "bound unknown": NEUTRAL}
+CHECK_MARKS = {"pass": "✓ pass", "warn": "▲ warn", "fail": "✗ fail"}
 # Features in the drift chart.
 TOP = 15
 
@@ -151,11 +152,37 @@ def _details(use_case: str, runs: list[Run]) -> None:
         facts.append(f"the champion's {level:.0%} intervals cover {covered:.0%} of its new rows")
     facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
     st.markdown(" · ".join(facts))
+    _checks(run)
     left, right = st.columns(2, gap="large")
     with left:
         _drift(run)
     with right:
         _quarantine(run)
+
+
+def _checks(run: Run) -> None:
+    st.markdown("**Checks**")
+    if not BatchTags.from_mlflow(run.tags).checks:
+        st.caption("The batch wasn't checked (yet).")
+        return
+    try:
+        records = _table_of(run.id, "checks.json")
+    except (NotFoundError, ValueError):
+        st.caption("The table of checks in MLflow can't be read.")
+        return
+    frame = pd.DataFrame(records, columns=["name", "outcome", "text"])
+    frame["order"] = frame["outcome"].map({"fail": 0, "warn": 1}).fillna(2)
+    frame["outcome"] = frame["outcome"].map(CHECK_MARKS).fillna(frame["outcome"])
+    column = st.column_config
+    st.dataframe(
+        frame.sort_values("order", kind="stable").drop(columns="order"),
+        hide_index=True,
+        column_config={
+            "name": column.TextColumn("Check", width=90),
+            "outcome": column.TextColumn("Outcome", width=70),
+            "text": column.TextColumn("Figures", width=700),
+        },
+    )
 
 
 def _drift(run: Run) -> None:
@@ -227,7 +254,7 @@ def _quarantine(run: Run) -> None:
         st.caption("No row of this batch was quarantined.")
         return
     try:
-        records = _quarantined(run.id)
+        records = _table_of(run.id, "quarantine.json")
     except NotFoundError:
         st.caption("This run has no quarantine table (yet).")
         return
@@ -247,9 +274,9 @@ def _quarantine(run: Run) -> None:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _quarantined(run_id: str) -> list[dict]:
-    """The run's quarantine table: a list of records, or MLflow's form with columns and rows."""
-    table = json.loads(ui_frame.tracking().artifact(run_id, "quarantine.json"))
+def _table_of(run_id: str, path: str) -> list[dict]:
+    """A table among the run's artifacts: a list of records, or MLflow's form with columns and rows."""
+    table = json.loads(ui_frame.tracking().artifact(run_id, path))
     if isinstance(table, dict):
         return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     if not isinstance(table, list):

@@ -208,6 +208,8 @@ def test_data_shows_counts_decision_drift_and_quarantine(tab, pages):
     expect(tab.get_by_text("bed (minimum): 19")).to_be_visible()
     expect(tab.get_by_text("standard deviation moved by -12%")).to_be_visible()
     expect(tab.get_by_text("the champion's 90% intervals cover 87% of its new rows")).to_be_visible()
+    expect(tab.get_by_text("bed 21% null (9% in training)")).to_be_attached()
+    expect(tab.get_by_text("▲ warn")).to_be_attached()
     choose(tab, "Batch", "Batch 0,")
     expect(tab.get_by_text("there was no champion to compare with")).to_be_visible()
     no_traceback(tab)
@@ -226,6 +228,7 @@ def test_a_use_case_without_a_model_has_a_message_on_each_page(tab, pages):
     expect(tab.get_by_text("No version is registered yet.")).to_be_visible()
     open_page(tab, pages, "data", use_case="newcomer")
     expect(tab.get_by_text("Rows received")).to_be_visible()
+    expect(tab.get_by_text("The batch wasn't checked (yet).")).to_be_visible()
     no_traceback(tab)
 
 
