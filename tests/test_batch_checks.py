@@ -32,13 +32,17 @@ def prepared(use_case, rows):
     return typed, prepare(use_case, typed).frame, found.problems
 
 
-@pytest.fixture
-def champion(use_case):
-    """The contract of a champion that learnt from `flats(600)`; there is no need for its model."""
-    frame = prepared(use_case, flats(600))[1]
+def learnt(use_case, rows):
+    """The contract of a champion that learnt from the rows; there is no need for its model."""
+    frame = prepared(use_case, rows)[1]
     contract = fit_contract(use_case, plain_rows(frame))
     matrix = contract.encode(plain_rows(frame[[feature.name for feature in use_case.features]]))
     return describe(contract, matrix, contract.encode_target(frame["rent"]), seed=0)
+
+
+@pytest.fixture
+def champion(use_case):
+    return learnt(use_case, flats(600))
 
 
 def changed(column, value, share=1.0):
@@ -85,6 +89,12 @@ def test_a_first_batch_has_nothing_to_be_compared_with(use_case):
     assert {check.name: check.text for check in found if check.outcome != "pass"} == {
         "nulls": "floor has no value"
     }
+
+
+def test_nulls_that_the_champion_has_learnt_are_expected(use_case):
+    rows = changed(DISTRICT, None, 0.6)
+    found = content(use_case, *prepared(use_case, rows)[:2], 0, learnt(use_case, rows))
+    assert {check.outcome for check in found} == {"pass"}
 
 
 def test_the_bounds_are_the_use_case_s(use_case, champion):
