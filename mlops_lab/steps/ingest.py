@@ -186,8 +186,9 @@ def fruitless(lab: Lab, use_case: UseCase) -> str | None:
     newest = lab.ledger.batches(use_case.name)[-FRUITLESS:]
     if len(newest) < FRUITLESS or any(batch.stored and batch.state != "held" for batch in newest):
         return None
+    held = " that may be learnt from" if any(batch.state == "held" for batch in newest) else ""
     return (
-        f"the newest {FRUITLESS} batches of {use_case.name} brought no row that may be learnt from; "
+        f"the newest {FRUITLESS} batches of {use_case.name} brought no row{held}; "
         f"`lab status {use_case.name}` has the reasons, then check LAB_DATA_API_URL and the use case's file"
     )
 
