@@ -39,14 +39,15 @@ if TYPE_CHECKING:
         RMSE_LOG,
         ROC_AUC,
         Metric,
+        Threshold,
     )
     from mlops_lab.use_case import UseCase
 
 __all__ = [
     "ACCURACY", "BRIER", "F1", "F1_MACRO", "LOG_LOSS", "MAE", "MAPE", "MDAPE", "PRECISION", "R2", "R2_LOG", "RECALL",
     "RMSE", "RMSE_LOG", "ROC_AUC", "Boolean", "Bound", "Candidate", "Category", "CheckPolicy", "Contract", "Date",
-    "Integer", "Metric", "Number", "RetrainPolicy", "UseCase", "extra_trees", "gradient_boosting", "linear_regression",
-    "logistic_regression", "over_sampled", "random_forest", "ridge", "select_k_best",
+    "Integer", "Metric", "Number", "RetrainPolicy", "Threshold", "UseCase", "extra_trees", "gradient_boosting",
+    "linear_regression", "logistic_regression", "over_sampled", "random_forest", "ridge", "select_k_best",
 ]  # fmt: skip
 
 # Searched in this order for a name.

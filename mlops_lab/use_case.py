@@ -15,7 +15,7 @@ from mlops_lab.check_policy import CheckPolicy
 from mlops_lab.contract import USE_CASE_NAME, RetrainPolicy
 from mlops_lab.errors import UseCaseError, first_line
 from mlops_lab.features import Boolean, Category, Date, Feature
-from mlops_lab.metrics import Metric, Task
+from mlops_lab.metrics import Metric, Task, Threshold
 
 # The scheduler reads the use cases every few seconds, so nothing heavy is imported here.
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class UseCase:
     rules:      name → function(typed frame) returning a boolean Series; False quarantines the row.
     missing:    strings read as null, in addition to the empty string.
     checks:     the bounds of a batch's named checks; one that fails holds the batch back.
+    threshold:  binary: from which probability on the answer is true; by default the one of the best F1.
     schedule:   when the DAG runs, as a cron expression.
     """
 
@@ -63,6 +64,7 @@ class UseCase:
     derived_target: bool = False
     rules: "Mapping[str, Callable[[pd.DataFrame], pd.Series]]" = field(default_factory=dict)
     missing: Sequence[str] = ()
+    threshold: Threshold = field(default_factory=Threshold)
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     checks: CheckPolicy = field(default_factory=CheckPolicy)
     schedule: str = "*/15 * * * *"
@@ -85,6 +87,8 @@ class UseCase:
             raise UseCaseError(f"use case {self.name}: a category target needs its classes in `allowed`")
         if isinstance(self.target, Date):
             raise UseCaseError(f"use case {self.name}: a date can't be a target; declare a Number")
+        if self.threshold != Threshold() and self.task != "binary":
+            raise UseCaseError(f"use case {self.name}: a threshold needs a Boolean target")
         if unknown := set(self.group_key) - {f.name for f in self.columns}:
             raise UseCaseError(
                 f"use case {self.name}: group key of undeclared columns: {', '.join(sorted(unknown))}"

@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as reference
 
 from mlops_lab.errors import UseCaseError
-from mlops_lab.metrics import METRICS, Metric, best_threshold, greater_is_better, score
+from mlops_lab.metrics import METRICS, Metric, Threshold, greater_is_better, score
 
 RANDOM = np.random.default_rng(0)
 
@@ -66,14 +66,34 @@ def test_what_is_not_defined_is_nan():
     assert np.isnan(METRICS["rmse"](np.array([]), np.array([])))
 
 
-def test_the_best_threshold_has_the_best_f1():
+@pytest.mark.parametrize(
+    ("rule", "worth"),
+    [
+        (Threshold(), reference.f1_score),
+        (Threshold(beta=2.0), lambda t, p: reference.fbeta_score(t, p, beta=2)),
+        (Threshold(beta=0.5), lambda t, p: reference.fbeta_score(t, p, beta=0.5, zero_division=0)),
+        (Threshold(cost=5.0), lambda t, p: -(5 * np.sum((t == 1) & ~p) + np.sum((t == 0) & p))),
+        (Threshold(cost=0.1), lambda t, p: -(0.1 * np.sum((t == 1) & ~p) + np.sum((t == 0) & p))),
+    ],
+    ids=["f1", "f2", "f0.5", "dear misses", "cheap misses"],
+)
+def test_the_threshold_is_the_best_one_by_its_rule(rule, worth):
     for seed in range(8):
         random = np.random.default_rng(seed)
         truth = (random.random(40) < 0.2).astype(float)
-        positive = np.round(0.2 * truth + random.random(40), 1)
-        best = max(reference.f1_score(truth, positive >= t, zero_division=0) for t in np.unique(positive))
-        assert reference.f1_score(truth, positive >= best_threshold(truth, positive)) == pytest.approx(best)
-    assert best_threshold(np.zeros(3), np.array([0.1, 0.2, 0.3])) == 0.5
+        positive = np.round((0.2 * truth + random.random(40)) / 1.3, 1)
+        tried = [worth(truth, positive >= t) for t in [*np.unique(positive), 1.0]]
+        assert worth(truth, positive >= rule.choose(truth, positive)) == pytest.approx(max(tried))
+    assert rule.choose(np.zeros(3), np.array([0.1, 0.2, 0.3])) == 0.5
+
+
+def test_a_fixed_threshold_is_taken_and_a_wrong_one_refused():
+    assert Threshold(fixed=0.3).choose(np.ones(2), np.array([0.1, 0.9])) == 0.3
+    with pytest.raises(UseCaseError, match="one rule"):
+        Threshold(beta=2.0, fixed=0.3)
+    for wrong in ({"fixed": 1.5}, {"cost": 0.0}, {"beta": -1.0}):
+        with pytest.raises(UseCaseError, match="above 0"):
+            Threshold(**wrong)
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)

@@ -16,7 +16,7 @@ from mlops_lab.data.rows import rows
 from mlops_lab.data.split import SHARES
 from mlops_lab.errors import ModelError
 from mlops_lab.features import Number
-from mlops_lab.metrics import Metric, best_threshold, score
+from mlops_lab.metrics import Metric, score
 from mlops_lab.model import export
 from mlops_lab.model.fit_contract import describe, fit_contract
 from mlops_lab.model.interval import coverage, fit_interval, groups_of
@@ -80,7 +80,7 @@ def train(
     outputs = _outputs(model, fitted, matrices, truths, metric)
     threshold = None
     if contract.task == "binary":
-        threshold = best_threshold(truths["validation"], outputs["validation"][:, 1])
+        threshold = use_case.threshold.choose(truths["validation"], outputs["validation"][:, 1])
     if contract.task == "regression":
         contract = _with_interval(contract, candidate, frame, truths, outputs)
     contract = contract.model_copy(
@@ -94,6 +94,8 @@ def train(
             "baseline": _baseline(metric, contract, truths),
         }
     )
+    if threshold is not None:
+        params = {"threshold": str(use_case.threshold), **params}
     seconds = time.perf_counter() - started
     size = model.ByteSize() / 1e6
     found = contract.metrics["validation"][metric.name]

@@ -8,9 +8,9 @@ import pytest
 from mlops_lab.candidates import gradient_boosting, linear_regression, logistic_regression, ridge
 from mlops_lab.contract import Contract, RetrainPolicy
 from mlops_lab.data.rows import rows
-from mlops_lab.errors import ModelError
+from mlops_lab.errors import ModelError, UseCaseError
 from mlops_lab.features import Category, Number
-from mlops_lab.metrics import F1, R2, score
+from mlops_lab.metrics import F1, R2, Threshold, score
 from mlops_lab.model import export
 from mlops_lab.model.fit_contract import fit_contract
 from mlops_lab.model.predictor import Predictor
@@ -108,6 +108,30 @@ def test_the_grid_is_decided_on_validation(frames):
     assert trained.params["alpha"] == trained.trials[int(np.argmin(scores))]["alpha"]
     assert trained.metrics["validation"]["rmse_log"] == pytest.approx(min(scores), rel=1e-4)
     assert scores[2] > min(scores)
+
+
+def test_a_use_case_chooses_the_rule_of_its_threshold(frames, trained):
+    def made(rule):
+        candidate = gradient_boosting({"n_estimators": 20})
+        return train(small_case("binary", threshold=rule), candidate, frames["binary"])
+
+    fixed, careful = made(Threshold(fixed=0.5)), made(Threshold(cost=1.5))
+    assert fixed.contract.threshold == 0.5
+    assert (fixed.params["threshold"], careful.params["threshold"]) == (
+        "fixed at 0.5",
+        "least cost, a miss costs 1.5 false alarms",
+    )
+    # A miss that costs little is made more often, on test rows, too.
+    found, default = careful.metrics["test"], trained["binary"].metrics["test"]
+    assert careful.contract.threshold > trained["binary"].contract.threshold
+    assert found["recall"] < default["recall"]
+    assert found["precision"] > default["precision"]
+    predictor = Predictor(careful.contract, careful.model.SerializeToString())
+    matrix = careful.holdout[0]
+    expected = (predictor.run(matrix)[:, 1] >= careful.contract.threshold).tolist()
+    assert predictor.predict_encoded(matrix).values == expected
+    with pytest.raises(UseCaseError, match="a threshold needs a Boolean target"):
+        small_case("regression", threshold=Threshold(fixed=0.5))
 
 
 def test_the_threshold_is_the_best_on_validation(frames, trained):
