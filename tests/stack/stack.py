@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import pymysql
 
@@ -170,6 +171,17 @@ class Stack:
         with server, server.cursor() as cursor:
             cursor.execute(query)
             return list(cursor.fetchall())
+
+    def bucket(self, login: tuple[str, str] | None = None) -> Any:
+        """An S3 client of MinIO, by default as its administrator."""
+        user, password = login or self.login("MinIO")
+        return boto3.client(
+            "s3", endpoint_url=self.url("minio"), aws_access_key_id=user, aws_secret_access_key=password
+        )
+
+    def lab(self, *arguments: str) -> str:
+        """The output of a command of `lab` in the worker."""
+        return self.run_in("airflow-worker", "python", "-m", "mlops_lab.cli", *arguments)
 
     def root_sql(self, statements: str) -> list[str]:
         """The lines that MySQL's root gets: what no account of the lab may do, such as making rows older."""

@@ -2,7 +2,6 @@
 
 import json
 
-import boto3
 import httpx
 import pymysql
 import pytest
@@ -114,7 +113,4 @@ def test_mlflow_has_no_login_here_and_answers_to_the_labs_names_alone(stack):
 
 
 def _buckets(stack: Stack, user: str, password: str) -> list[str]:
-    store = boto3.client(
-        "s3", endpoint_url=stack.url("minio"), aws_access_key_id=user, aws_secret_access_key=password
-    )
-    return [bucket["Name"] for bucket in store.list_buckets()["Buckets"]]
+    return [bucket["Name"] for bucket in stack.bucket((user, password)).list_buckets()["Buckets"]]

@@ -2,7 +2,6 @@
 
 import json
 
-import boto3
 import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -63,10 +62,7 @@ def test_mlflow_holds_runs_and_aliases(stack):
 
 
 def test_objects_are_in_the_buckets(stack):
-    user, password = stack.login("MinIO")
-    store = boto3.client(
-        "s3", endpoint_url=stack.url("minio"), aws_access_key_id=user, aws_secret_access_key=password
-    )
+    store = stack.bucket()
     assert {bucket["Name"] for bucket in store.list_buckets()["Buckets"]} == {"mlflows3", "api-artifacts"}
     payloads = store.list_objects_v2(Bucket="api-artifacts")["Contents"]
     models = [entry["Key"] for entry in store.list_objects_v2(Bucket="mlflows3")["Contents"]]

@@ -189,7 +189,7 @@ def test_drift_is_an_alert_and_requests_a_training(stack, traffic, record_proper
 
 
 def test_a_prediction_is_followed_to_its_payload_in_the_bucket(stack, traffic):
-    said = stack.run_in("airflow-worker", "python", "-m", "mlops_lab.cli", "trace", traffic[1][0], "--json")
+    said = stack.lab("trace", traffic[1][0], "--json")
     found = json.loads(said)
     assert found["prediction"]["feedback"][0]["actual"] == 250_000
     assert all(batch["payload_bytes"] > 1000 for batch in found["batches"])
@@ -197,7 +197,7 @@ def test_a_prediction_is_followed_to_its_payload_in_the_bucket(stack, traffic):
 
 
 def test_the_tables_on_mysql_are_those_of_this_release(stack, traffic):
-    said = stack.run_in("airflow-worker", "python", "-m", "mlops_lab.cli", "migrate")
+    said = stack.lab("migrate")
     assert said.splitlines() == ["RawData: nothing to change"]
 
 

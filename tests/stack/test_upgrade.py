@@ -53,7 +53,7 @@ def test_the_data_of_release_1_is_kept_and_the_loop_goes_on(stack, backup, recor
     assert stack.sql(f"SELECT version FROM RawData.predictions WHERE id = '{known}'") == [
         (facts["champion"],)
     ]
-    trace = stack.run_in("airflow-worker", "python", "-m", "mlops_lab.cli", "trace", known)
+    trace = stack.lab("trace", known)
     assert f"version {facts['champion']}" in trace
 
     # It was paused for the backup, in the middle of a run.
