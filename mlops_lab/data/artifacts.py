@@ -4,6 +4,7 @@ import math
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
@@ -13,6 +14,8 @@ from mlops_lab.errors import LabError, ServiceError, first_line
 PART = ".part"
 # Bytes that are written at once to see whether there is room.
 BLOCK = 1 << 20
+# By default pyarrow packs and unpacks an object by the ending of its name, such as .gz.
+AS_IT_IS: Any = {"compression": None}
 
 
 class ArtifactError(ServiceError):
@@ -70,7 +73,7 @@ class Artifacts:
         try:
             if self._moves and folder:
                 self._files.create_dir(folder, recursive=True)
-            with self._files.open_output_stream(path) as stream:
+            with self._files.open_output_stream(path, **AS_IT_IS) as stream:
                 for _ in range(math.ceil(size / BLOCK)):
                     stream.write(block)
         except OSError as error:
@@ -100,7 +103,7 @@ class Artifacts:
 
     def get(self, path: str) -> bytes:
         try:
-            with self._files.open_input_stream(path) as stream:
+            with self._files.open_input_stream(path, **AS_IT_IS) as stream:
                 return stream.read()
         except OSError as error:
             raise ArtifactError(f"the object store can't read {path}: {first_line(error)}") from error
@@ -110,7 +113,7 @@ class Artifacts:
         try:
             if self._files.get_file_info(path).type != fs.FileType.File:
                 raise LabError(f"there is no object {path} in the bucket")
-            with self._files.open_input_stream(path) as stream, file.open("wb") as target:
+            with self._files.open_input_stream(path, **AS_IT_IS) as stream, file.open("wb") as target:
                 while block := stream.read(BLOCK):
                     target.write(block)
         except OSError as error:
@@ -122,7 +125,7 @@ class Artifacts:
             if self._moves:
                 self._files.create_dir(path.rpartition("/")[0], recursive=True)
             # Elsewhere in S3, too: a stream that is closed by an error ends as an object of what was written.
-            with file.open("rb") as source, self._files.open_output_stream(path + PART) as stream:
+            with file.open("rb") as source, self._files.open_output_stream(path + PART, **AS_IT_IS) as stream:
                 while block := source.read(BLOCK):
                     stream.write(block)
             self._files.move(path + PART, path)
@@ -157,5 +160,5 @@ class Artifacts:
             raise ArtifactError(f"the object store can't delete {folder}: {first_line(error)}") from error
 
     def _write(self, path: str, content: bytes) -> None:
-        with self._files.open_output_stream(path) as stream:
+        with self._files.open_output_stream(path, **AS_IT_IS) as stream:
             stream.write(content)

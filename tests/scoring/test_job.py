@@ -1,7 +1,9 @@
 """Scoring as a job: rows of an object or a query in, an object out; a further try goes on with the same rows."""
 
+import gzip
 import io
 import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -25,10 +27,12 @@ ROWS = pd.DataFrame(flats(250, seed=3), columns=COLUMNS).assign(
 
 @pytest.fixture
 def lab(trained):
-    """With its lines of progress, and the rows in the bucket."""
+    """With its lines of progress, and the rows in the bucket, plain and packed."""
     trained.said = []
     trained.progress = trained.said.append
-    trained.artifacts.put("uploads/rows.csv", ROWS.to_csv(index=False).encode())
+    content = ROWS.to_csv(index=False).encode()
+    trained.artifacts.put("uploads/rows.csv", content)
+    trained.artifacts.put("uploads/rows.csv.gz", gzip.compress(content))
     return trained
 
 
@@ -57,6 +61,14 @@ def test_an_object_becomes_an_object_of_predictions(lab, use_case):
     assert result(lab, f"{path}.refused.csv")["message"].tolist() == ["must be at least 5, not 1"]
     assert lab.said[-1] == f"249 rows scored by version {champion.version}, 1 refused: {path}"
     assert left_over(lab) == []
+
+
+def test_a_packed_object_stays_packed_on_its_way(lab, use_case):
+    packed = Path(lab.settings.artifacts, "uploads", "rows.csv.gz").read_bytes()
+    assert packed == lab.artifacts.get("uploads/rows.csv.gz")
+    assert gzip.decompress(packed) == lab.artifacts.get("uploads/rows.csv")
+    found = run_job(lab, use_case, "1", "uploads/rows.csv.gz", None, None)
+    assert (found["rows"], found["refused"]) == (249, 1)
 
 
 def test_another_version_and_name_can_be_chosen(lab, use_case):
