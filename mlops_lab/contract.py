@@ -75,6 +75,11 @@ class Lineage(BaseModel):
     rows: dict[str, int] = Field(description="number of rows by split: train, validation, test")
     created_at: datetime
     commit: str | None = None
+    digest: str | None = Field(None, description="sha256 of the rows; None in a model of an earlier release")
+    libraries: dict[str, str] = Field(
+        default_factory=dict,
+        description="the versions of Python and of the libraries that the model comes from",
+    )
 
 
 class RetrainPolicy(BaseModel):

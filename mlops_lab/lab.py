@@ -107,7 +107,11 @@ class Lab:
         return self.settings.home / "models"
 
     def predictor(self, version: Version) -> Predictor:
-        """A registered version, loaded; its signature and both records of its digest must agree with its files.
+        """A registered version, loaded. Raises `ModelError`, also for the reasons of `model_folder`."""
+        return Predictor.load(self.model_folder(version))
+
+    def model_folder(self, version: Version) -> Path:
+        """A registered version's files; its signature and both records of its digest must agree with them.
 
         Raises `ModelError`, also when the database has no record of it and the settings don't allow that.
         """
@@ -115,7 +119,7 @@ class Lab:
         digest = recorded.digest if recorded else None
         allowed = self.settings.allow_unrecorded
         keys = signing.verify_keys(self.settings)
-        return Predictor.load(self.registry.download(version, self.cache, digest, keys, allowed))
+        return self.registry.download(version, self.cache, digest, keys, allowed)
 
     def predictor_or_fault(self, version: Version) -> tuple[Predictor | None, str]:
         """The loaded version and an empty text; or None and the reason why it can't be loaded, now or later.

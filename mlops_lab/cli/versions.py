@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from mlops_lab.cli.app import UseCaseName, app, open_lab, print_line
+from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json, print_line
 from mlops_lab.errors import LabError
-from mlops_lab.local.command import out
+from mlops_lab.local.command import err, out
 from mlops_lab.settings import Settings
 
 
@@ -54,3 +54,26 @@ def promote(
     if not outcome.promoted:
         raise LabError(f"version {version} of {use_case} isn't promoted: {outcome.reason}")
     out.print(f"version {version} is the champion of {use_case}: {outcome.reason}", soft_wrap=True)
+
+
+@app.command()
+def reproduce(
+    use_case: UseCaseName,
+    version: Annotated[int, typer.Argument(help="a registered version")],
+    as_json: AsJson = False,
+) -> None:
+    """Trains a version again from the stored rows, registers nothing, and lists what came out differently."""
+    from mlops_lab.steps.reproduce import reproduce as again
+
+    lab = open_lab(Settings(), err.print if as_json else print_line)
+    found = again(lab, lab.use_case(use_case), version)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        for line in (*found.causes, *found.changes):
+            print_line(line)
+    if not found.same:
+        why = "" if found.causes else ", and its origin has no difference that explains it"
+        raise LabError(f"version {version} of {use_case} doesn't come out again{why}")
+    if not as_json:
+        print_line(f"version {version} of {use_case} comes out again: the same graph, {found.digest}")

@@ -171,6 +171,8 @@ def _serve(model: ModelProto, tail: list[_Node]) -> ModelProto:
     del model.graph.output[:]
     width = (None,) if tail[0][0] == "Reshape" else (None, tail[0][1].shape[1])
     model.graph.output.append(_value("y", width))
+    # The converter names it by chance, and the same training must give the same bytes.
+    model.graph.name = "mlops_lab"
     return _model(model.graph)
 
 

@@ -2,18 +2,17 @@
 
 import tempfile
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mlops_lab.contract import Lineage
 from mlops_lab.data.database import now
 from mlops_lab.data.tables import Batch, Model
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model import signing
+from mlops_lab.model.lineage import origin
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.tags import CandidateTags, VersionTags
 from mlops_lab.use_case import UseCase
@@ -79,11 +78,7 @@ def _register(
     """The run's scores, pictures and model; then the signed version with its digest in the registry and in RawData."""
     from mlops_lab.model import export
 
-    batches = sorted(int(number) for number in frame["batch_id"].unique())
-    splits = frame["split"].value_counts().to_dict()
-    lineage = Lineage(
-        run_id=run, candidate=candidate, batches=batches, rows=splits, created_at=now(), commit=_commit()
-    )  # fmt: skip
+    lineage = origin(run, candidate, frame, now())
     contract = trained.contract.model_copy(update={"lineage": lineage})
     metrics = {
         f"{split}.{name}": value
@@ -98,7 +93,7 @@ def _register(
     chosen = use_case.metric.name
     lab.tracking.log(run, params=trained.params, metrics=metrics)
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
-    for number in batches:
+    for number in lineage.batches:
         source = lab.ledger.batch(number)
         name = f"{use_case.name}-batch-{source.batch_number}"
         url = f"{lab.settings.artifacts}/{source.payload}"
@@ -130,11 +125,3 @@ def _register(
         )
     )
     return version.version
-
-
-@lru_cache(maxsize=1)
-def _commit() -> str | None:
-    """The commit that the code is at, where there is a repository."""
-    from mlflow.utils.git_utils import get_git_commit
-
-    return get_git_commit(str(Path(__file__).resolve().parent))

@@ -1,0 +1,65 @@
+"""The origin of a model: its rows with their digest, the code's commit, the libraries that learned it."""
+
+import platform
+from datetime import datetime
+from functools import lru_cache
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+
+from mlops_lab.contract import Lineage
+
+# What decides, with the rows and the code, which model comes out.
+LIBRARIES = (
+    "imbalanced-learn",
+    "lightgbm",
+    "numpy",
+    "onnxmltools",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "skl2onnx",
+)
+
+
+def origin(run_id: str, candidate: str, frame: pd.DataFrame, created_at: datetime) -> Lineage:
+    """The lineage of a model that learns from these rows of CleanData, here and now."""
+    return Lineage(
+        run_id=run_id,
+        candidate=candidate,
+        batches=sorted(int(number) for number in frame["batch_id"].unique()),
+        rows=frame["split"].value_counts().to_dict(),
+        created_at=created_at,
+        commit=commit(),
+        digest=rows_digest(frame),
+        libraries=libraries(),
+    )
+
+
+def rows_digest(frame: pd.DataFrame) -> str:
+    """sha256 over the rows' values, splits, batches and order."""
+    checksum = sha256("\0".join(frame.columns).encode())
+    checksum.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return checksum.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def commit() -> str | None:
+    """The commit that the code is at, where there is a repository."""
+    from mlflow.utils.git_utils import get_git_commit
+
+    return get_git_commit(str(Path(__file__).resolve().parent))
+
+
+@lru_cache(maxsize=1)
+def libraries() -> dict[str, str]:
+    """The versions of Python, of the libraries that learn, and the processor's architecture."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

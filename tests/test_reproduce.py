@@ -1,0 +1,76 @@
+"""`lab reproduce`: a version comes out again byte for byte; where it doesn't, every difference is named."""
+
+import json
+
+import pytest
+from sqlalchemy import Engine, text
+from typer.testing import CliRunner
+
+from mlops_lab.cli import app
+from mlops_lab.errors import ModelError
+from mlops_lab.model import lineage
+from mlops_lab.steps.reproduce import reproduce
+
+
+def change(clean: Engine, statement: str) -> int:
+    with clean.begin() as db:
+        return db.execute(text(statement)).rowcount
+
+
+def test_every_version_comes_out_again(trained, use_case):
+    for version in trained.registry.versions("flats"):
+        found = reproduce(trained, use_case, version.version)
+        assert (found.same, found.causes, found.changes) == (True, [], [])
+    # Nothing is registered, and no run is left.
+    assert len(trained.registry.versions("flats")) == 2
+
+
+def test_other_code_that_gives_the_same_model_is_named(trained, use_case, monkeypatch):
+    libraries = lineage.libraries()
+    monkeypatch.setattr(lineage, "commit", lambda: "b" * 40)
+    monkeypatch.setattr(lineage, "libraries", lambda: libraries | {"numpy": "0.9"})
+    found = reproduce(trained, use_case, 1)
+    assert found.same
+    assert [cause.partition(":")[0] for cause in found.causes] == ["code", "numpy"]
+    assert "bbbbbbbbbbbb now" in found.causes[0]
+    assert found.causes[1] == f"numpy: {libraries['numpy']} then, 0.9 now"
+
+
+def test_a_value_that_was_changed_is_found(trained, use_case):
+    trained.store.prepare_tables(use_case)
+    where = "row_hash = (SELECT MIN(row_hash) FROM flats_clean WHERE split = 'train')"
+    assert change(trained.store.clean, f"UPDATE flats_clean SET rent = rent + 1000 WHERE {where}") == 1
+    found = reproduce(trained, use_case, 1)
+    assert found.causes == ["rows: their values or their order differ"]
+    assert found.changes[0] == "the graph is another one"
+    assert any(line.startswith("metrics: test rmse ") and " then, " in line for line in found.changes)
+
+
+def test_rows_that_are_gone_are_counted(trained, use_case):
+    trained.store.prepare_tables(use_case)
+    gone = change(trained.store.clean, "DELETE FROM flats_clean WHERE split = 'test'")
+    found = reproduce(trained, use_case, 1)
+    assert f"rows: {gone} test rows then, 0 now" in found.causes
+    assert not found.same
+
+
+def test_the_command_ends_with_one_line_and_its_status(trained, use_case, monkeypatch):
+    monkeypatch.setenv("LAB_HOME", str(trained.settings.home))
+    monkeypatch.setenv("LAB_USE_CASES", str(trained.settings.use_cases))
+    done = CliRunner().invoke(app, ["reproduce", "flats", "1"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].startswith("version 1 of flats comes out again: the same graph, ")
+    trained.store.prepare_tables(use_case)
+    change(trained.store.clean, "UPDATE flats_clean SET rent = 2 * rent")
+    done = CliRunner().invoke(app, ["reproduce", "flats", "1", "--json"])
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["causes"] == ["rows: their values or their order differ"]
+    assert done.stderr.splitlines()[-1] == "error: version 1 of flats doesn't come out again"
+
+
+def test_what_can_not_be_trained_again_is_one_line(trained, use_case):
+    with pytest.raises(ModelError, match="flats has no version 99"):
+        reproduce(trained, use_case, 99)
+    use_case.candidates[:] = []
+    with pytest.raises(ModelError, match=r"flats has no candidate '\w+' any more"):
+        reproduce(trained, use_case, 1)
