@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         select_k_best,
     )
     from mlops_lab.check_policy import Bound, CheckPolicy
-    from mlops_lab.contract import Contract, RetrainPolicy
+    from mlops_lab.contract import Contract, PromotionPolicy, RetrainPolicy
     from mlops_lab.features import Boolean, Category, Date, Integer, Number
     from mlops_lab.metrics import (
         ACCURACY,
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCURACY", "BRIER", "F1", "F1_MACRO", "LOG_LOSS", "MAE", "MAPE", "MDAPE", "PRECISION", "R2", "R2_LOG", "RECALL",
     "RMSE", "RMSE_LOG", "ROC_AUC", "Boolean", "Bound", "Candidate", "Category", "CheckPolicy", "Contract", "Date",
-    "Integer", "Metric", "Number", "RetrainPolicy", "Threshold", "UseCase", "extra_trees", "gradient_boosting",
-    "linear_regression", "logistic_regression", "over_sampled", "random_forest", "ridge", "select_k_best",
+    "Integer", "Metric", "Number", "PromotionPolicy", "RetrainPolicy", "Threshold", "UseCase", "extra_trees",
+    "gradient_boosting", "linear_regression", "logistic_regression", "over_sampled", "random_forest", "ridge",
+    "select_k_best",
 ]  # fmt: skip
 
 # Searched in this order for a name.

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -109,6 +109,37 @@ class RetrainPolicy(BaseModel):
     min_holdout: int = 200
 
 
+class PromotionPolicy(BaseModel):
+    """When a challenger replaces the champion, both scored on the same test rows (`mlops_lab/model/judge.py`).
+
+    Gains and losses are relative: a share of the champion's error (`Metric.gain`). Sureness is the share of the
+    bootstrap resamples, by groups, in which the challenger is better.
+
+    margin:     the smallest gain that is worth a replacement: 0.01 is 1 % less error.
+    sure:       sureness that a gain beyond the margin needs as well, because a small hold-out often shows such a gain
+                by chance. 0.975: the 95 % interval of the gain lies above zero.
+    very_sure:  from this sureness on, a gain within the margin is enough. 0.995: the 99 % interval lies above zero.
+                None: it never is.
+    between:    what happens when one of `margin` and `sure` is reached and the other isn't.
+    bounds:     second metric → largest loss by it that is accepted, for the challenger as a whole.
+    slices:     feature, a category or a boolean → largest loss by the use case's metric that is accepted on the rows
+                of any one of its values. A slice counts only from `slice_rows` rows on, and when the challenger is
+                worse there as surely as `sure`: of many small slices, some always look worse by chance.
+
+    The use case's file decides; the contract keeps what its model was trained under.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    margin: float = Field(0.01, ge=0)
+    sure: float = Field(0.975, ge=0, le=1)
+    very_sure: float | None = Field(0.995, ge=0, le=1)
+    between: Literal["keep", "promote"] = "keep"
+    bounds: dict[str, Annotated[float, Field(ge=0)]] = {}
+    slices: dict[str, Annotated[float, Field(ge=0)]] = {}
+    slice_rows: int = Field(100, ge=1)
+
+
 class Contract(BaseModel):
     """Everything that a caller of the model needs, apart from its ONNX graph.
 
@@ -144,6 +175,7 @@ class Contract(BaseModel):
         default_factory=dict, description="scores of the naive baseline, likewise"
     )
     retrain: RetrainPolicy = Field(RetrainPolicy(), description="the bounds of drift and of training")
+    promotion: PromotionPolicy = Field(PromotionPolicy(), description="when a challenger replaces a champion")
     reference: dict[str, Reference] = {}
     target_reference: dict[str, float] = Field(
         default_factory=dict,

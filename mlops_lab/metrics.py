@@ -30,9 +30,8 @@ def _not_set(*arguments: Any) -> float:
 class Metric:
     """One metric; `metric(truth, output, threshold)` computes it.
 
-    gate:     used when a use case chooses this metric: (metric, tolerance). A challenger is refused when this second
-              metric, for which smaller is better, is worse than the champion's by more than the tolerance, or worse
-              than the naive baseline's.
+    gate:     used when a use case chooses this metric: (metric, loss), a bound of its promotion policy from the start.
+              `PromotionPolicy.bounds` may name another loss.
     function: (truth, output) for regression, (truth, output, threshold) for classifiers. Only this module sets it;
               elsewhere it is taken from the table by the name.
 
@@ -60,6 +59,17 @@ class Metric:
     def sign(self) -> int:
         """1 when greater is better, -1 when smaller is: `sign * value` is to be maximised."""
         return 1 if self.greater_is_better else -1
+
+    def gain(self, new: float, old: float) -> float:
+        """By how much `new` is better than `old`: the share of the old error that it is without, 0.02 for 2 % less.
+
+        The error is the distance to the score of a model without fault: 0 where smaller is better, else 1 (so for an
+        accuracy the share of wrong rows, for R² the variance that isn't explained). Negative when it is worse; minus
+        infinity when it is worse than a model without error.
+        """
+        error = abs((1.0 if self.greater_is_better else 0.0) - old)
+        better = self.sign * (new - old)
+        return better / error if error else float(np.copysign(np.inf, better)) if better else 0.0
 
     def __call__(self, truth: np.ndarray, output: np.ndarray, threshold: float | None = None) -> float:
         """NaN where the metric isn't defined: without rows, or an AUC of one class only.
@@ -242,7 +252,7 @@ RMSE_LOG = Metric("rmse_log", greater_is_better=False, function=_rmse_log)
 R2_LOG = Metric("r2_log", greater_is_better=True, function=_r2_log)
 MDAPE = Metric("mdape", greater_is_better=False, function=_mdape)
 # Binary.
-ROC_AUC = Metric("roc_auc", greater_is_better=True, function=_roc_auc, gate=("brier", 0.002))
+ROC_AUC = Metric("roc_auc", greater_is_better=True, function=_roc_auc, gate=("brier", 0.02))
 BRIER = Metric("brier", greater_is_better=False, function=_brier)
 F1 = Metric("f1", greater_is_better=True, function=_f1)
 PRECISION = Metric("precision", greater_is_better=True, function=_precision)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_lab.check_policy import CheckPolicy
-from mlops_lab.contract import USE_CASE_NAME, RetrainPolicy
+from mlops_lab.contract import USE_CASE_NAME, PromotionPolicy, RetrainPolicy
 from mlops_lab.errors import UseCaseError, first_line
 from mlops_lab.features import Boolean, Category, Date, Feature
-from mlops_lab.metrics import Metric, Task, Threshold
+from mlops_lab.metrics import OF_TASK, Metric, Task, Threshold
 
 # The scheduler reads the use cases every few seconds, so nothing heavy is imported here.
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class UseCase:
     threshold: Threshold = field(default_factory=Threshold)
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     checks: CheckPolicy = field(default_factory=CheckPolicy)
+    promotion: PromotionPolicy = field(default_factory=PromotionPolicy)
     schedule: str = "*/15 * * * *"
 
     def __post_init__(self) -> None:
@@ -92,6 +93,22 @@ class UseCase:
         if unknown := set(self.group_key) - {f.name for f in self.columns}:
             raise UseCaseError(
                 f"use case {self.name}: group key of undeclared columns: {', '.join(sorted(unknown))}"
+            )
+        self.check_promotion(self.promotion)
+
+    def check_promotion(self, policy: PromotionPolicy) -> None:
+        """Raises `UseCaseError` when a promotion policy names a metric or a slice that the use case doesn't have."""
+        known = [metric.name for metric in OF_TASK[self.task]]
+        if unknown := set(policy.bounds) - set(known):
+            raise UseCaseError(
+                f"use case {self.name}: bounds of unknown metrics: {', '.join(sorted(unknown))}; "
+                f"there are {', '.join(known)}"
+            )
+        sliced = [f.name for f in self.features if isinstance(f, Category | Boolean)]
+        if unknown := set(policy.slices) - set(sliced):
+            raise UseCaseError(
+                f"use case {self.name}: slices by {', '.join(sorted(unknown))}, which is no category and no boolean "
+                "of its features"
             )
 
     @property

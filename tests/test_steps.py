@@ -18,7 +18,9 @@ from mlops_lab.data.split import hashes, split_of
 from mlops_lab.data.tables import LiveScore
 from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch, train_now
+from mlops_lab.model.judge import judge
 from mlops_lab.model.registry import CHAMPION, PREVIOUS
+from mlops_lab.model.row_scores import RowScores
 from mlops_lab.monitor import monitor
 from mlops_lab.rollout import RolloutError
 from mlops_lab.steps.ingest import KnownBatchError, land, prepare, reset, validate
@@ -240,6 +242,11 @@ def test_a_challenger_that_is_not_better_is_refused_and_the_scores_are_recorded(
         decision.interval_low <= decision.champion_score - decision.challenger_score <= decision.interval_high
     )
     assert "not better" in trained.registry.version("flats", decision.challenger).facts.reason
+    # The stored scores of the rows give the same verdict again.
+    kept = RowScores.from_parquet(trained.tracking.read_bytes(*decision.evidence.split("/")))
+    again = judge(use_case.promotion, use_case.metric, kept)
+    assert (again.reason, again.sureness) == (decision.reason, decision.sureness)
+    assert len(kept.truth) == decision.holdout_rows
 
 
 def test_a_small_holdout_promotes_a_first_champion_and_nothing_else(lab, use_case, course):

@@ -5,6 +5,7 @@ from mlops_lab import (
     Boolean,
     Category,
     Integer,
+    PromotionPolicy,
     UseCase,
     gradient_boosting,
     logistic_regression,
@@ -115,4 +116,8 @@ USE_CASE = UseCase(
         ),
     ],
     metric=ROC_AUC,
+    # A group of patients must not pay for the gain of the others. ROC AUC itself bounds the Brier score.
+    promotion=PromotionPolicy(
+        margin=0.01, slices={"race": 0.05, "gender": 0.05, "age": 0.05}, slice_rows=500
+    ),
 )

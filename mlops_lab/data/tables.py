@@ -122,8 +122,16 @@ class Promotion(_Table):
         default=None, comment="95 % paired bootstrap of the gain"
     )
     interval_high: Mapped[float | None] = mapped_column(default=None)
+    sureness: Mapped[float | None] = mapped_column(
+        default=None, comment="share of the bootstrap resamples in which the challenger is better"
+    )
     holdout_rows: Mapped[int | None] = mapped_column(default=None)
     holdout_digest: Mapped[str | None] = mapped_column(String(64), default=None)
+    evidence: Mapped[str | None] = mapped_column(
+        String(100),
+        default=None,
+        comment="MLflow run and file of the per-row scores; null without a comparison",
+    )
     decided_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 

@@ -8,8 +8,10 @@ import numpy as np
 RESAMPLES = 200
 
 
-def resample(groups: Sequence[Any] | np.ndarray, statistic: Callable[[np.ndarray], float]) -> np.ndarray:
-    """The statistic on `RESAMPLES` resamples of the rows, float (m,); resamples without a finite one are left out.
+def resample(
+    groups: Sequence[Any] | np.ndarray, statistic: Callable[[np.ndarray], float], times: int = RESAMPLES
+) -> np.ndarray:
+    """The statistic on that many resamples of the rows, float (m,); resamples without a finite one are left out.
 
     groups:    the group of each row, (n,). Rows of one group (a patient, a property) are drawn together.
     statistic: row indices, int (k,), with repeats, to a number.
@@ -23,9 +25,9 @@ def resample(groups: Sequence[Any] | np.ndarray, statistic: Callable[[np.ndarray
     rows = np.arange(len(group))
     random = np.random.default_rng(0)
     values = []
-    for _ in range(RESAMPLES if len(rows) else 0):
+    for _ in range(times if len(rows) else 0):
         drawn = random.integers(0, len(found), len(found))
-        times = np.bincount(drawn, minlength=len(found))
-        values.append(statistic(np.repeat(rows, times[group])))
+        counts = np.bincount(drawn, minlength=len(found))
+        values.append(statistic(np.repeat(rows, counts[group])))
     results = np.array(values, dtype=np.float64)
     return results[np.isfinite(results)]

@@ -1,16 +1,17 @@
 """Challenger against champion: both are scored again, on the same test rows, those that are stored now."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
+from mlops_lab.contract import Contract
 from mlops_lab.data.rows import rows
-from mlops_lab.metrics import METRICS, Metric
-from mlops_lab.model.bootstrap import resample
+from mlops_lab.metrics import Metric
+from mlops_lab.model.judge import judge
 from mlops_lab.model.predictor import Predictor
+from mlops_lab.model.row_scores import RowScores
 from mlops_lab.use_case import UseCase
 
 
@@ -18,11 +19,9 @@ from mlops_lab.use_case import UseCase
 class Comparison:
     """The outcome of one comparison, with its evidence.
 
-    challenger_score, champion_score: the use case's metric on the test rows; None where it isn't defined.
-    interval: by how much the challenger is better (positive is better, for every metric): the 2.5 and 97.5 percentiles
-              of a paired bootstrap over the groups of the test rows (Efron and Tibshirani, An introduction to the
-              bootstrap, 1993).
+    challenger_score to sureness: as in `Verdict`; None without a champion to compare with.
     holdout_digest: identifies the test rows. No row of CleanData is removed, so it stays valid.
+    rows: what both models predicted; None when nothing was compared.
     """
 
     promoted: bool
@@ -30,17 +29,21 @@ class Comparison:
     metric: str
     challenger_score: float | None
     champion_score: float | None
+    gain: float | None
     interval: tuple[float, float] | None
+    sureness: float | None
     holdout_rows: int
     holdout_digest: str
+    rows: RowScores | None = field(default=None, repr=False)
 
 
 def compare(
     use_case: UseCase, challenger: Predictor, champion: Predictor | None, holdout: pd.DataFrame
 ) -> Comparison:
-    """Whether the challenger replaces the champion: it does when it is better or equal.
+    """Whether the challenger replaces the champion, by the use case's promotion policy.
 
-    The first champion is promoted without a comparison, on one test row or more. Later ones need `min_holdout`.
+    The first champion is promoted without a comparison, on one test row or more, and so is the successor of one that
+    can't be scored on today's rows. Later ones need `min_holdout`.
     A classifier predicts by the threshold of its own contract.
 
     holdout: test rows of CleanData, with features, target, row_hash and group_hash.
@@ -48,70 +51,47 @@ def compare(
     metric, n = use_case.metric, len(holdout)
     truth = challenger.contract.encode_target(holdout[use_case.target.name])
     new = _output(challenger, holdout) if n else np.empty(0)
-    by_challenger = challenger.contract.threshold
-    new_score = _defined(metric(truth, new, by_challenger))
-    found = Comparison(False, "", metric.name, new_score, None, None, n, _digest(holdout))
-    if champion is None and not n:
-        return replace(
-            found, reason="there are no test rows yet, so its error is unknown; it takes more data"
-        )
-    if champion is None:
-        return replace(found, promoted=True, reason=f"first champion, {_first(metric, new_score, n)}")
+    score = metric(truth, new, challenger.contract.threshold)
+    score = score if np.isfinite(score) else None
+    found = Comparison(False, "", metric.name, score, None, None, None, None, n, _digest(holdout))
+    fault = _unscorable(use_case, challenger.contract, champion.contract) if champion else ""
+    if champion is None or fault:
+        first = _first(found, metric, score, n)
+        return replace(first, reason=f"{fault}; therefore no comparison: {first.reason}") if fault else first
     if n < use_case.retrain.min_holdout:
         needed = use_case.retrain.min_holdout
         return replace(found, reason=f"only {n} test rows; {needed} are needed to replace a champion")
 
-    old = _output(champion, holdout)
-    by_champion = champion.contract.threshold
-    old_score = _defined(metric(truth, old, by_champion))
-    if new_score is None or old_score is None:
+    row_scores = RowScores(
+        truth=truth,
+        challenger=new,
+        champion=_output(champion, holdout),
+        groups=np.unique(holdout["group_hash"].to_numpy(), return_inverse=True)[1],
+        slices={name: _texts(holdout[name]) for name in use_case.promotion.slices},
+        thresholds=(challenger.contract.threshold, champion.contract.threshold),
+        baseline=challenger.contract.baseline.get("test", {}),
+    )
+    return replace(found, **vars(judge(use_case.promotion, metric, row_scores)), rows=row_scores)
+
+
+def _first(found: Comparison, metric: Metric, score: float | None, n: int) -> Comparison:
+    """The outcome without a champion to compare with."""
+    if not n:
         return replace(
-            found, reason=f"{metric.name} isn't defined on the {n} test rows, so nothing is compared"
+            found, reason="there are no test rows yet, so its error is unknown; it takes more data"
         )
-
-    def gain(picked: np.ndarray) -> float:
-        challengers = metric(truth[picked], new[picked], by_challenger)
-        return metric.sign * (challengers - metric(truth[picked], old[picked], by_champion))
-
-    found = replace(found, champion_score=old_score, interval=_interval(gain, holdout["group_hash"]))
-    scores = f"{metric.name} {new_score:.4g} against {old_score:.4g} on the same {n} test rows"
-    floor = challenger.contract.baseline.get("test", {})
-    if worse := _worse_by_the_gate(metric, truth, new, old, floor):
-        return replace(found, reason=f"{worse} ({scores})")
-    better = metric.sign * new_score >= metric.sign * old_score
-    return replace(
-        found, promoted=better, reason=f"{'better or equal' if better else 'not better'}: {scores}"
-    )
+    said = f"{metric.name} isn't defined" if score is None else f"{metric.name} {score:.4g}"
+    return replace(found, promoted=True, reason=f"first champion, {said} on {n} test rows")
 
 
-def _first(metric: Metric, score: float | None, n: int) -> str:
-    return (
-        f"{metric.name} isn't defined on {n} test rows"
-        if score is None
-        else f"{metric.name} {score:.4g} on {n} test rows"
-    )
-
-
-def _worse_by_the_gate(
-    metric: Metric, truth: np.ndarray, new: np.ndarray, old: np.ndarray, baseline: dict[str, float]
-) -> str | None:
-    """The reason why the metric's gate refuses the challenger; None when it passes, or when there is no gate."""
-    if metric.gate is None:
-        return None
-    name, tolerance = metric.gate
-    score, champion, floor = METRICS[name](truth, new), METRICS[name](truth, old), baseline.get(name, np.inf)
-    if score <= min(champion + tolerance, floor):
-        return None
-    bound = f"the champion's {champion:.4g}" if champion + tolerance <= floor else f"the naive {floor:.4g}"
-    return f"its {name} {score:.4g} is worse than {bound}"
-
-
-def _interval(gain: Callable[[np.ndarray], float], groups: pd.Series) -> tuple[float, float] | None:
-    gains = resample(groups.to_numpy(), gain)
-    if not len(gains):
-        return None
-    low, high = np.percentile(gains, [2.5, 97.5])
-    return float(low), float(high)
+def _unscorable(use_case: UseCase, challenger: Contract, champion: Contract) -> str:
+    """Why the champion can't be scored on the use case's rows, in words; empty when it can."""
+    if (champion.task, champion.classes) != (challenger.task, challenger.classes):
+        return "the champion can't be scored any more: it predicts other classes or another kind of target"
+    if gone := {f.name for f in champion.features} - {f.name for f in use_case.features}:
+        columns = ", ".join(sorted(gone))
+        return f"the champion can't be scored any more: {use_case.name} doesn't declare its columns {columns}"
+    return ""
 
 
 def _output(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
@@ -119,8 +99,9 @@ def _output(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
     return predictor.run(predictor.contract.encode(rows(pd.DataFrame(frame, columns=names))))
 
 
-def _defined(score: float) -> float | None:
-    return score if np.isfinite(score) else None
+def _texts(column: pd.Series) -> np.ndarray:
+    """The values as texts; a missing one is a value of its own."""
+    return column.astype("object").where(column.notna(), "missing").astype(str).to_numpy(dtype=str)
 
 
 def _digest(holdout: pd.DataFrame) -> str:

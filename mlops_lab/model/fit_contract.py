@@ -37,6 +37,7 @@ def fit_contract(use_case: UseCase, training: Sequence[Mapping[str, Any]]) -> Co
         metric=use_case.metric.name,
         greater_is_better=use_case.metric.greater_is_better,
         retrain=use_case.retrain,
+        promotion=use_case.promotion,
     )
     try:
         contract.read([contract.example])

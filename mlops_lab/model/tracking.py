@@ -12,6 +12,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from mlops_lab.errors import ServiceError, first_line
 from mlops_lab.model.registry import Registry
 from mlops_lab.model.tags import PARENT, ModelTags, RunTags
 
@@ -79,6 +80,20 @@ class Tracking:
             file = Path(folder) / Path(path).name
             file.write_text(json.dumps(content, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
             self._client.log_artifact(run_id, str(file), str(Path(path).parent) if "/" in path else None)
+
+    def log_bytes(self, run_id: str, name: str, content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / name
+            file.write_bytes(content)
+            self._client.log_artifact(run_id, str(file))
+
+    def read_bytes(self, run_id: str, name: str) -> bytes:
+        """A file of the run. Raises `ServiceError` when MLflow doesn't hand it out."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return Path(self._client.download_artifacts(run_id, name, folder)).read_bytes()
+            except (MlflowException, OSError) as error:
+                raise ServiceError(f"{name} of run {run_id} can't be read: {first_line(error)}") from error
 
     def log_folder(self, run_id: str, folder: Path, path: str | None = None) -> None:
         self._client.log_artifacts(run_id, str(folder), path)

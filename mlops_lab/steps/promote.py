@@ -139,10 +139,18 @@ def _decide(
             found = _with_live(found, live)
         if force:
             found = replace(found, promoted=True, reason=f"forced: {force}; the comparison: {found.reason}")
+        sequence = len(history) + 1
+        evidence = None
+        if found.rows is not None:
+            # Before the decision, so that a recorded one always has its evidence.
+            name = f"promotion-{sequence}.parquet"
+            evidence = f"{run}/{name}"
+            scores = replace(found.rows, worse_live=_worse_live(live))
+            lab.tracking.log_bytes(run, name, scores.to_parquet())
         low, high = found.interval or (None, None)
         decision = Promotion(
             use_case=use_case.name,
-            sequence=len(history) + 1,
+            sequence=sequence,
             challenger=challenger.version,
             champion=champion.version if champion else None,
             outcome="promoted" if found.promoted else "refused",
@@ -152,14 +160,21 @@ def _decide(
             champion_score=found.champion_score,
             interval_low=low,
             interval_high=high,
+            sureness=found.sureness,
             holdout_rows=found.holdout_rows,
             holdout_digest=found.holdout_digest,
+            evidence=evidence,
         )
         if lab.ledger.put_promotion(decision):
-            evidence = {**vars(found), "challenger": challenger.version, "live": [vars(one) for one in live]}
+            facts = {
+                **{name: value for name, value in vars(found).items() if name != "rows"},
+                "policy": use_case.promotion.model_dump(),
+                "challenger": challenger.version,
+                "live": [vars(one) for one in live],
+            }
             # A version may be decided on more than once by hand.
-            name = f"promotion-{decision.sequence}.json" if again else "promotion.json"
-            lab.tracking.log_json(run, name, evidence)
+            name = f"promotion-{sequence}.json" if again else "promotion.json"
+            lab.tracking.log_json(run, name, facts)
             return decision
         lab.progress("another promotion came first; comparing again with the new champion")
 
@@ -169,9 +184,14 @@ def _with_live(found: Comparison, live: Sequence[LiveComparison]) -> Comparison:
     if not live:
         return found
     said = "; ".join(map(str, live))
-    if found.promoted and any(one.worse for one in live):
+    if found.promoted and _worse_live(live):
         return replace(found, promoted=False, reason=f"worse with callers: {said} ({found.reason})")
     return replace(found, reason=f"{found.reason}; {said}")
+
+
+def _worse_live(live: Sequence[LiveComparison]) -> str:
+    """What live traffic says against the challenger; empty when it isn't worse there."""
+    return "; ".join(map(str, live)) if any(one.worse for one in live) else ""
 
 
 def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) -> None:

@@ -1,5 +1,7 @@
 """Champion against challenger: the outcome, its reason, and its evidence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,11 @@ from mlops_lab.metrics import F1
 from mlops_lab.model.compare import compare
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import train
-from mlops_lab.use_case import RetrainPolicy
-from tests.support.cases import small_case
+from mlops_lab.use_case import PromotionPolicy, RetrainPolicy
+from tests.support.cases import FEATURES, small_case
 
 POLICY = RetrainPolicy(min_holdout=100)
+EQUAL_WINS = PromotionPolicy(margin=0, sure=0)
 
 
 def predictor(trained) -> Predictor:
@@ -66,13 +69,17 @@ def test_the_better_model_wins_with_an_interval_of_its_gain(trained, linear, hol
     use_case = small_case("regression", retrain=POLICY)
     found = compare(use_case, linear, trees, holdout)
     assert found.promoted
-    assert found.reason.startswith("better or equal: rmse_log ")
+    assert found.reason.startswith("better by the margin of 1% and sure: rmse_log ")
     assert 0 < found.interval[0] < found.champion_score - found.challenger_score < found.interval[1]
     back = compare(use_case, trees, linear, holdout)
     assert not back.promoted
     assert back.interval == pytest.approx((-found.interval[1], -found.interval[0]))
     assert back.holdout_digest == found.holdout_digest
-    assert compare(use_case, trees, trees, holdout).promoted, "an equal model is promoted"
+    equal = compare(use_case, trees, trees, holdout)
+    assert not equal.promoted
+    assert equal.reason.startswith("not better: rmse_log ")
+    assert equal.reason.endswith(" test rows, the same error, better in 0% of the resamples")
+    assert compare(replace(use_case, promotion=EQUAL_WINS), trees, trees, holdout).promoted
     assert "only 99 test rows; 100 are needed" in compare(use_case, linear, trees, holdout.head(99)).reason
 
 
@@ -116,7 +123,34 @@ def test_a_challenger_that_fails_the_gate_is_refused(trained, holdouts):
             return np.column_stack([1 - positive, positive])
 
     sure = TooSure(model.contract, model.model.SerializeToString())
-    found = compare(small_case("binary", retrain=POLICY), sure, predictor(model), holdouts["binary"])
+    use_case = small_case("binary", retrain=POLICY, promotion=EQUAL_WINS)
+    found = compare(use_case, sure, predictor(model), holdouts["binary"])
     assert not found.promoted
     assert found.reason.startswith("its brier ")
     assert found.champion_score == pytest.approx(found.challenger_score)
+
+
+def test_a_champion_that_cannot_be_scored_any_more_is_replaced_with_that_reason(frames, trained, holdouts):
+    """However good it may be, nobody can say how good it is on rows without its columns."""
+    holdout, trees = holdouts["regression"], predictor(trained["regression"])
+    fewer = small_case("regression", features=FEATURES[:-2], retrain=POLICY)
+    challenger = predictor(train(fewer, linear_regression(log_target=True), frames["regression"]))
+    found = compare(fewer, challenger, trees, holdout)
+    assert found.promoted
+    assert found.reason.startswith(
+        "the champion can't be scored any more: small_regression doesn't declare its columns district, heating; "
+        "therefore no comparison: first champion, rmse_log "
+    )
+    assert found.rows is None
+    refused = compare(fewer, challenger, trees, holdout.head(0))
+    assert (refused.promoted, refused.reason.endswith("it takes more data")) == (False, True)
+
+    kinds = trained["multiclass"].contract
+    fewer_kinds = Predictor(
+        kinds.model_copy(update={"classes": kinds.classes[::-1]}),
+        trained["multiclass"].model.SerializeToString(),
+    )
+    case = small_case("multiclass", retrain=POLICY)
+    other = compare(case, predictor(trained["multiclass"]), fewer_kinds, holdouts["multiclass"])
+    assert other.promoted
+    assert other.reason.startswith("the champion can't be scored any more: it predicts other classes")

@@ -7,7 +7,7 @@ FLATS = '''
 """The rent of a flat, for tests."""
 
 from mlops_lab import (
-    RMSE, Boolean, Category, Date, Integer, Number, RetrainPolicy, UseCase, linear_regression, ridge,
+    RMSE, Boolean, Category, Date, Integer, Number, PromotionPolicy, RetrainPolicy, UseCase, linear_regression, ridge,
 )
 
 USE_CASE = UseCase(
@@ -26,6 +26,8 @@ USE_CASE = UseCase(
     candidates=[linear_regression(), ridge()],
     metric=RMSE,
     retrain=RetrainPolicy(min_holdout=20, min_drift_rows=200),
+    # Better or equal wins, so that a second training makes a second champion.
+    promotion=PromotionPolicy(margin=0, sure=0),
 )
 '''
 
