@@ -9,17 +9,22 @@ import pytest
 # The longest groups come first, so that the workers end together. A group is a file, unless a test names another
 # by `xdist_group`: tests that share services run one after another in one worker.
 LONGEST = (
-    "test_demo.py",
     "pages",
+    "test_demo.py",
     "dags",
     "test_real_data.py",
     "notebooks",
+    "test_trials.py",
     "test_use_cases.py",
+    "test_openapi.py",
     "test_steps.py",
-    "test_champions.py",
-    "test_prediction_log.py",
+    "test_kills.py",
     "test_mlflow_login.py",
+    "test_routes.py",
     "test_cli.py",
+    "test_prediction_log.py",
+    "test_champions.py",
+    "test_docs.py",
 )
 # Each of these marks implies `process`.
 BOOT = ("alerts", "browser", "chaos", "cluster", "demo", "stack")
