@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ from datos.synthetic.market import BATCHES, Market
 from mlops_lab.data.payload import RawBatch
 from mlops_lab.data.rows import rows
 from mlops_lab.data.validate import validate
+from mlops_lab.loop import run_batch
 from mlops_lab.model.fit_contract import fit_contract
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import train
 from mlops_lab.settings import REPOSITORY
 from mlops_lab.use_case import get_use_case
 from tests.support.cases import clean_rows
+from tests.support.data_api import END
+from tests.support.flats import batch
 
 HOUSING, DIABETES, COVERTYPE = (
     get_use_case(REPOSITORY / "use_cases", n) for n in ("housing", "diabetes", "covertype")
@@ -65,6 +69,22 @@ def test_housing_on_the_market_comes_close_to_the_best_possible():
     best = market.best_rmse_log(listed)
     assert ranked[0].metrics["test"]["rmse_log"] < 1.1 * best
     assert ranked[0].metrics["test"]["rmse_log"] < 0.97 * ridge.metrics["test"]["rmse_log"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
+def test_the_loop_trains_on_the_markets_batches_and_skips_the_last_which_brings_little_new(lab, course):
+    """At a quarter of the demo's rows, with one candidate: neither matters to the decisions."""
+    market = Market(scale=0.01)
+    course.will_answer(*(batch(number, market.read(number)) for number in BATCHES), END)
+    one = replace(HOUSING, candidates=HOUSING.candidates[:1])
+    for _ in BATCHES:
+        run_batch(lab, one)
+    batches = lab.ledger.batches("housing")
+    assert [(b.batch_number, b.state) for b in batches] == [(number, "done") for number in BATCHES]
+    assert [b.decision for b in batches] == ["train"] * 5 + ["skip"]
+    expected = [sum(market.expected_quarantine(number).values()) for number in BATCHES]
+    assert [b.quarantined for b in batches] == expected
 
 
 @pytest.mark.slow
