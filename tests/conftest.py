@@ -81,6 +81,12 @@ def use_case(lab):
 
 
 @pytest.fixture
+def without_pictures(monkeypatch) -> None:
+    """Trainings draw no plots, which take a third of a small one. tests/notebooks sees those of a whole loop."""
+    monkeypatch.setattr("mlops_lab.model.figures.draw", lambda *_: [])
+
+
+@pytest.fixture
 def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip("the real data sets aren't here (LAB_TEST_DATA)")

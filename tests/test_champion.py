@@ -16,11 +16,7 @@ from mlops_lab.steps.promote import promote, roll_back
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
-    """They take half of the time of a small training."""
-    monkeypatch.setattr("mlops_lab.model.figures.draw", lambda *_: [])
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def use_cases(tmp_path) -> Path:
 
 
 @pytest.fixture
-def environment(tmp_path, use_cases, course, templates, monkeypatch) -> None:
+def environment(tmp_path, use_cases, course, templates, without_pictures, monkeypatch) -> None:
     templates.copy_empty(tmp_path / "lab")
     for name in [name for name in os.environ if name.startswith("LAB_")]:
         monkeypatch.delenv(name)

@@ -20,7 +20,7 @@ from tests.inference.serving import Served
 from tests.observability.test_exporter import exported, samples
 from tests.support.flats import flats
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]
 
 NAMES = ["area", "floor", "district", "balcony", "built"]
 

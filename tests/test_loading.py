@@ -18,6 +18,8 @@ from mlops_lab.steps.sign import sign
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def test_a_model_that_was_changed_after_registration_is_not_loaded(trained, use_case):
     champion = trained.registry.by_alias("flats", CHAMPION)

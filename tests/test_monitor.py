@@ -21,7 +21,7 @@ from mlops_lab.steps.decide import decide
 from mlops_lab.steps.ingest import finish, newest
 from tests.support.flats import batch, flats
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]
 
 NAMES = ["area", "floor", "district", "balcony", "built"]
 

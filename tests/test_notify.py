@@ -111,10 +111,10 @@ def test_what_a_dead_receiver_or_a_kill_left_is_told_later_and_an_old_decision_n
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("without_pictures")
 def test_a_loop_that_was_killed_tells_each_decision_once_when_it_runs_again(
     lab, receiver, use_case, course, monkeypatch
 ):
-    monkeypatch.setattr("mlops_lab.model.figures.draw", lambda *_: [])
     settings = lab.settings.model_copy(update={"notify_url": SecretStr(receiver.url)})
     lab = replace(lab, settings=settings)
     course.will_answer(batch(1, flats(400)), (200, b"<html>"), END)

@@ -25,11 +25,7 @@ from mlops_lab.steps.ingest import finish, fruitless, land, prepare, validate
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
-    """They take half of the time of a small training."""
-    monkeypatch.setattr("mlops_lab.model.figures.draw", lambda *_: [])
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def killed(*_):

@@ -21,6 +21,8 @@ from mlops_lab.steps.ingest import KnownBatchError
 from mlops_lab.steps.trial import begin_trial
 from tests.support.flats import batch, flats
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 @pytest.fixture
 def logged(lab):

@@ -46,6 +46,7 @@ def without(lab: Lab, what: str) -> Iterator[Lab]:
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize(
     ("what", "steps"),
     [
@@ -64,7 +65,6 @@ def test_a_fault_in_each_step_is_one_line_and_the_next_run_goes_on(
     one = replace(use_case, candidates=use_case.candidates[:1])
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("mlops_lab.data.source.time.sleep", lambda _: None)
-    monkeypatch.setattr("mlops_lab.model.figures.draw", lambda *_: [])
     under_way = []
 
     def with_its_fault(step: str):

@@ -28,6 +28,8 @@ from mlops_lab.steps.promote import roll_back
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def count(lab, table: str) -> int:
     engine = lab.store.clean if table.endswith("_clean") else lab.store.raw

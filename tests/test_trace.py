@@ -19,6 +19,8 @@ from mlops_lab.loop import run_batch
 from mlops_lab.model.registry import CHAMPION
 from tests.support.flats import batch, flats
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 PREDICTION = "0197f0c0ffee" + "ab" * 10
 ROW = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
 

@@ -25,6 +25,8 @@ from mlops_lab.loop import run_batch
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 RELEASE_1 = (Path(__file__).parent / "release_1.sql").read_text()
 
 

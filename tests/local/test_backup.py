@@ -13,6 +13,8 @@ from mlops_lab.status import status
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def quiet(_: str) -> None:
     pass

@@ -13,6 +13,8 @@ from mlops_lab.loop import run_batch
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 class Airflow:
     """Runs one batch at each question for the runs, as the DAG would; then it is idle."""

@@ -1,5 +1,7 @@
 """The notebooks run from top to bottom in a real lab, leave it as it was, and are committed without outputs."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -68,6 +70,15 @@ def test_experiments_are_in_an_experiment_of_their_own_and_register_nothing(exec
     assert lab.registry.use_cases() == ["housing"]
     made = lab.ledger.models_of_batch("housing", 1) + lab.ledger.models_of_batch("housing", 2)
     assert {version.version for version in lab.registry.versions("housing")} == set(made)
+
+
+def test_each_version_of_the_loop_has_its_plots(settings):
+    """Most tests of the loop train without them: `without_pictures` in tests/conftest.py."""
+    registry = Lab(settings).registry
+    for version in registry.versions("housing"):
+        plots = registry.client.list_artifacts(version.run_id, "plots")
+        assert [Path(plot.path).stem for plot in plots] == ["errors", "predicted", "shap_summary"]
+        assert all(plot.file_size > 5_000 for plot in plots)
 
 
 def test_exploring_takes_no_batch_from_the_pipeline(executed, settings):
