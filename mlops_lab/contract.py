@@ -90,12 +90,16 @@ class RetrainPolicy(BaseModel):
     psi:            population stability index of any feature against the champion's training rows.
     target_std:     relative change of the target's standard deviation.
     new_category:   fraction of the new rows that have one value of a category without a code in the champion.
-    min_drift_rows: rows below which drift isn't computed, because chance alone would pass the bound.
+    batch_error:    relative increase of the champion's error on the batch's new rows over the greatest error of its
+                    95 % test interval. For a metric where greater is better, the error is 1 - metric.
+    live_error:     relative increase of the champion's error on labelled predictions over its test error.
+    min_drift_rows: rows below which drift, new categories and the error on new rows aren't computed, because chance
+                    alone would pass the bound.
     min_holdout:    test rows below which nothing is promoted, except a first champion.
 
-    A champion carries its policy in its contract. `psi` and `min_drift_rows` are always read from there, so that the
-    decision, the monitor, the service's gauges and the alert use one number. A change of the two in a use case's
-    file takes effect with its next champion; a change of the others takes effect at once.
+    A champion carries its policy in its contract. `psi`, `live_error` and `min_drift_rows` are always read from there,
+    so that the decision, the monitor, the service's gauges and the alert use one number. A change of the three in a use
+    case's file takes effect with its next champion; a change of the others takes effect at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,6 +109,8 @@ class RetrainPolicy(BaseModel):
     psi: float = 0.25
     target_std: float = 0.25
     new_category: float = 0.05
+    batch_error: float = 0.05
+    live_error: float = 0.25
     min_drift_rows: int = 500
     min_holdout: int = 200
 

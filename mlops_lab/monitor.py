@@ -14,10 +14,9 @@ from mlops_lab.data.predictions import Labelled
 from mlops_lab.data.tables import Check, LiveScore
 from mlops_lab.errors import LabError, ServiceError
 from mlops_lab.lab import Lab
-from mlops_lab.model.bootstrap import resample
 from mlops_lab.model.drift import feature_drift, histogram
 from mlops_lab.model.figures import draw_drift
-from mlops_lab.model.live import CONFIDENCE, Live
+from mlops_lab.model.live import Live, worse_than_test
 from mlops_lab.model.registry import Version
 from mlops_lab.model.tags import MonitoringTags
 from mlops_lab.steps.ingest import newest
@@ -25,9 +24,6 @@ from mlops_lab.steps.live import WINDOW, live_scores
 from mlops_lab.steps.notices import tell
 from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.use_case import UseCase
-
-# The allowed relative increase of the live error over the test error.
-MAX_ERROR_INCREASE = 0.25
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def _compare(
         reasons.append(
             f"{worst} has drifted in the served rows (PSI {drift[worst]:.2f} > {policy.psi}, {rows})"
         )
-    if live is not None and test is not None and _worse(served, test):
+    if worse_than_test(served, policy.live_error):
         reasons.append(
             f"{contract.metric} is {live:.4g} on {len(labelled):,} labelled predictions, {test:.4g} on test rows"
         )
@@ -143,20 +139,6 @@ def _obstacle(lab: Lab, use_case: UseCase) -> str | None:
 def _encoded(contract: Contract, logged: list[dict[str, Any]]) -> np.ndarray:
     """Logged rows as the model's input. Rows of an earlier version that this one refuses are left out."""
     return contract.encode(contract.read_valid(logged))
-
-
-def _worse(served: Live, test: float) -> bool:
-    """Whether the error is above its bound in nearly every resample.
-
-    For a metric where greater is better, the error is 1 − metric.
-    """
-
-    def error(score: float) -> float:
-        return 1 - score if served.contract.greater_is_better else score
-
-    scores = resample([row.group for row in served.rows], served.score_of)
-    above = [error(value) > (1 + MAX_ERROR_INCREASE) * error(test) for value in scores]
-    return bool(above) and float(np.mean(above)) >= CONFIDENCE
 
 
 def _report(

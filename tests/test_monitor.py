@@ -18,7 +18,7 @@ from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.monitor import monitor
 from mlops_lab.steps.decide import decide
-from mlops_lab.steps.ingest import finish, newest
+from mlops_lab.steps.ingest import finish, land, newest, prepare, validate
 from tests.support.flats import batch, flats
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]
@@ -155,6 +155,15 @@ def test_the_live_error_needs_enough_ground_truth(lab, use_case, service):
     assert "rmse is" in bad.reason
     assert "labelled predictions" in bad.reason
     assert bad.live_score > 2 * bad.test_score
+
+    # The next batch says so, too, whether or not the check ran before.
+    quiet = replace(use_case, retrain=use_case.retrain.model_copy(update={"new_share": 2.0}))
+    entry = land(lab, quiet)
+    for step in (validate, prepare):
+        step(lab, quiet, entry.id)
+    assert "the champion is worse with callers: rmse is" in decide(lab, quiet, entry.id).reason
+    run = lab.registry.client.get_run(lab.ledger.batch(entry.id).run)
+    assert run.data.metrics["live.rmse"] == pytest.approx(bad.live_score)
 
     # After a reset versions are counted from 1 again, and the log stays: the run tells them apart.
     with lab.store.raw.begin() as db:

@@ -52,6 +52,21 @@ class Live:
         return metric(self.truth[picked], self.output[picked], self.contract.threshold)
 
 
+def error(contract: Contract, score: float) -> float:
+    """A score of the contract's metric as an error: 1 - metric where greater is better."""
+    return 1 - score if contract.greater_is_better else score
+
+
+def worse_than_test(served: Live, increase: float) -> bool:
+    """Whether the live error is above the test error by this relative increase, in nearly every resample."""
+    contract, test = served.contract, served.contract.test_score
+    if served.score is None or test is None:
+        return False
+    scores = resample([row.group for row in served.rows], served.score_of)
+    above = [error(contract, value) > (1 + increase) * error(contract, test) for value in scores]
+    return bool(above) and float(np.mean(above)) >= CONFIDENCE
+
+
 @dataclass(frozen=True)
 class LiveComparison:
     """Challenger against champion on labelled predictions.

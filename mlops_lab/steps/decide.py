@@ -13,9 +13,13 @@ from mlops_lab.data.tables import Batch
 from mlops_lab.lab import Lab
 from mlops_lab.model.drift import feature_drift
 from mlops_lab.model.interval import coverage
+from mlops_lab.model.live import Live, worse_than_test
+from mlops_lab.model.new_categories import frequent_new, named
+from mlops_lab.model.new_error import error_on_new, predicted
 from mlops_lab.model.predictor import Predictor
-from mlops_lab.model.registry import CHAMPION
+from mlops_lab.model.registry import CHAMPION, Version
 from mlops_lab.model.tags import BatchTags
+from mlops_lab.steps.live import WINDOW
 from mlops_lab.use_case import UseCase
 
 
@@ -82,6 +86,9 @@ def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, flo
     # The champion's own contract, so that the monitor and the alert use the same bounds.
     if len(fresh) >= contract.retrain.min_drift_rows:
         reasons += _drift(use_case, contract, fresh, metrics)
+        reasons += _new_categories(use_case, contract, fresh, metrics)
+    reasons += _batch_error(lab, use_case, served, fresh[fresh["batch_id"] == batch.id], metrics)
+    reasons += _live_error(lab, champion, contract, metrics)
     if reasons:
         return Decision(True, "; ".join(reasons))
     share = f"{new_share:.0%} of its groups are new" if groups else "no row could be stored"
@@ -105,11 +112,54 @@ def _covered(use_case: UseCase, champion: Predictor, fresh: pd.DataFrame) -> dic
     contract = champion.contract
     if contract.interval is None or fresh.empty:
         return {}
-    names = [feature.name for feature in contract.features]
-    # A column that the use case has no more counts as missing, as in the comparison.
-    output = champion.run(contract.encode(rows(pd.DataFrame(fresh, columns=names))))
     truth = contract.encode_target(fresh[use_case.target.name])
-    return coverage(contract, truth, output) | {"interval_level": contract.interval.level}
+    return coverage(contract, truth, predicted(champion, fresh)) | {"interval_level": contract.interval.level}
+
+
+def _new_categories(
+    use_case: UseCase, contract: Contract, fresh: pd.DataFrame, metrics: dict[str, float]
+) -> list[str]:
+    """Values that many of the new rows have, and that the champion has no code for."""
+    shares = [s for values in frequent_new(contract, fresh, 0.0).values() for s in values.values()]
+    found = frequent_new(contract, fresh, use_case.retrain.new_category)
+    count = sum(len(values) for values in found.values())
+    metrics |= {"new_categories": count, "new_category_share": max(shares, default=0.0)}
+    return [f"new values of a category are frequent: {named(found)}"] if found else []
+
+
+def _batch_error(
+    lab: Lab, use_case: UseCase, champion: Predictor, new: pd.DataFrame, metrics: dict[str, float]
+) -> list[str]:
+    """Test, then train: the champion's error on the batch's rows, before a model learns from them."""
+    contract = champion.contract
+    if contract.lineage is None or len(new) < contract.retrain.min_drift_rows:
+        return []
+    test = lab.store.read_clean(use_case, split="test", only=contract.lineage.batches)
+    if len(test) < use_case.retrain.min_holdout:
+        return []
+    found = error_on_new(champion, new, test, use_case.retrain.batch_error)
+    if found is None:
+        return []
+    low, high = found.interval
+    name = found.metric
+    metrics |= {f"new.{name}": found.score, f"test.{name}.low": low, f"test.{name}.high": high}
+    return [f"the champion is worse on new rows: {found}"] if found.worse else []
+
+
+def _live_error(lab: Lab, champion: Version, contract: Contract, metrics: dict[str, float]) -> list[str]:
+    """The champion's error on predictions with a ground truth, by the rule of the monitoring check."""
+    served = Live(
+        contract, lab.predictions.labelled(champion.use_case, champion.version, champion.run_id, WINDOW)
+    )
+    if (score := served.score) is None:
+        return []
+    metrics |= {f"live.{contract.metric}": score, "live_labelled": len(served.rows)}
+    if not worse_than_test(served, contract.retrain.live_error):
+        return []
+    return [
+        f"the champion is worse with callers: {contract.metric} is {score:.4g} on {len(served.rows):,} "
+        f"labelled predictions, {contract.test_score:.4g} on test rows"
+    ]
 
 
 def _drift(

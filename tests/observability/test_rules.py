@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlops_lab.monitor import MAX_ERROR_INCREASE
+from mlops_lab.contract import RetrainPolicy
 from mlops_lab.settings import REPOSITORY
 from observability.bounds import OBJECTIVE, bounds, in_words
 
@@ -71,7 +71,7 @@ def test_each_runbook_shows_the_bound_of_its_alert(name, bound):
 
 
 def test_the_runbook_shows_the_bound_of_the_live_error():
-    assert in_words(MAX_ERROR_INCREASE, "percentunit") in section("MonitoringBoundPassed")
+    assert in_words(RetrainPolicy().live_error, "percentunit") in section("MonitoringBoundPassed")
 
 
 def test_no_annotation_repeats_a_bound():

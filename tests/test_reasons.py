@@ -1,0 +1,57 @@
+"""Reasons to train beside new rows and drift: frequent new categories, and the champion's error on new rows."""
+
+from dataclasses import replace
+
+import pytest
+
+from mlops_lab.steps.decide import decide
+from mlops_lab.steps.ingest import land, prepare, validate
+from tests.support.data_api import END
+from tests.support.flats import batch, flats
+
+# New groups alone are no reason here.
+QUIET = {"new_share": 2.0, "min_new_rows": 10_000}
+
+
+def noisy(size: float, n: int = 400) -> list[list]:
+    """Flats as before, whose rent is off by `size` EUR, up or down."""
+    return [[*row[:5], row[5] + size * (-1) ** number] for number, row in enumerate(flats(n, seed=1))]
+
+
+def docks(share: float, n: int = 400) -> list[list]:
+    rows = flats(n, seed=1)
+    for row in rows[: round(share * n)]:
+        row[2] = "docks"
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "policy", "reason"),
+    [
+        (docks(0.03), {"new_category": 0.03}, 'new values of a category are frequent: district "docks" (3%)'),
+        (docks(0.03), {}, None),
+        (noisy(150), {}, "the champion is worse on new rows: rmse is 15"),
+        (noisy(150), {"batch_error": 9.0}, None),
+        (noisy(150, 150), {}, None),  # too few rows to tell
+        (flats(400, seed=1), {"batch_error": 0.0}, None),
+    ],
+)
+def test_new_categories_and_a_greater_error_on_new_rows_lead_to_a_training(
+    trained, use_case, course, rows, policy, reason
+):
+    lab = trained
+    mine = replace(use_case, retrain=use_case.retrain.model_copy(update=QUIET | policy))
+    course.will_answer(batch(2, rows), END)
+    entry = land(lab, mine)
+    for step in (validate, prepare):
+        step(lab, mine, entry.id)
+    decision = decide(lab, mine, entry.id)
+    assert decision.train == (reason is not None), decision.reason
+    assert (reason or "nothing drifted") in decision.reason
+    entry = lab.ledger.batch(entry.id)
+    assert entry.reason == decision.reason
+    metrics = lab.registry.client.get_run(entry.mlflow_run).data.metrics
+    if len(rows) == 400:
+        assert metrics["new_category_share"] == pytest.approx(0.03 if rows[0][2] == "docks" else 0)
+        assert metrics["test.rmse.low"] < metrics["test.rmse.high"]
+        assert (metrics["new.rmse"] > 1.05 * metrics["test.rmse.high"]) == (rows == noisy(150))
