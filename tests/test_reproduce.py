@@ -7,6 +7,7 @@ from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
 from mlops_lab.cli import app
+from mlops_lab.contract import Contract
 from mlops_lab.errors import ModelError
 from mlops_lab.model import lineage
 from mlops_lab.steps.reproduce import reproduce
@@ -44,6 +45,30 @@ def test_a_value_that_was_changed_is_found(trained, use_case):
     assert found.causes == ["rows: their values or their order differ"]
     assert found.changes[0] == "the graph is another one"
     assert any(line.startswith("metrics: test rmse ") and " then, " in line for line in found.changes)
+
+
+def test_rows_of_a_batch_that_was_accepted_since_are_left_out(trained, use_case, monkeypatch):
+    trained.store.prepare_tables(use_case)
+    load = Contract.load
+
+    def older(folder):
+        contract = load(folder)
+        return contract.model_copy(
+            update={"lineage": contract.lineage.model_copy(update={"batches": [1, 3]})}
+        )
+
+    monkeypatch.setattr(Contract, "load", older)
+    for batch in (2, 3):
+        some = "SELECT row_hash FROM flats_clean WHERE split = 'train' AND batch_id = 1 LIMIT 50"
+        assert (
+            change(
+                trained.store.clean,
+                f"UPDATE flats_clean SET batch_id = {batch} WHERE row_hash IN ({some})",
+            )
+            == 50
+        )
+    train = load(trained.model_folder(trained.registry.version("flats", 1))).lineage.rows["train"]
+    assert f"rows: {train} train rows then, {train - 50} now" in reproduce(trained, use_case, 1).causes
 
 
 def test_rows_that_are_gone_are_counted(trained, use_case):

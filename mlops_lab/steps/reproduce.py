@@ -60,7 +60,8 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
     candidate = next((one for one in use_case.candidates if one.name == lineage.candidate), None)
     if candidate is None:
         raise ModelError(f"{use_case.name} has no candidate {lineage.candidate!r} any more")
-    frame = lab.store.read_clean(use_case, until=max(lineage.batches))
+    # A batch that was held then may have been accepted since.
+    frame = lab.store.read_clean(use_case, only=lineage.batches)
     trained = fit(use_case, candidate, frame, progress=lab.progress)
     found = origin(lineage.run_id, candidate.name, frame, now())
     graph = trained.model.SerializeToString()
@@ -81,8 +82,6 @@ def _causes(before: Lineage, after: Lineage) -> Iterator[str]:
     """What differs between two origins, in words."""
     if gone := sorted(set(before.batches) - set(after.batches)):
         yield f"rows: batches {', '.join(map(str, gone))} of the ledger have no clean rows any more"
-    if more := sorted(set(after.batches) - set(before.batches)):
-        yield f"rows: batches {', '.join(map(str, more))} of the ledger have clean rows since then"
     for split, count in before.rows.items():
         if (left := after.rows.get(split, 0)) != count:
             yield f"rows: {count:,} {split} rows then, {left:,} now"
