@@ -1,0 +1,80 @@
+"""Past promotions under another policy, from the per-row scores that were kept; nothing is trained or scored again."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from mlops_lab.contract import PromotionPolicy
+from mlops_lab.data.tables import Promotion
+from mlops_lab.errors import LabError, ModelError, ServiceError
+from mlops_lab.lab import Lab
+from mlops_lab.metrics import OF_TASK, Metric
+from mlops_lab.model.judge import judge
+from mlops_lab.model.row_scores import RowScores
+from mlops_lab.use_case import UseCase
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One recorded decision, and what it would have been. would: promoted or refused; None when nobody can tell."""
+
+    sequence: int
+    challenger: int
+    champion: int | None
+    was: str
+    would: str | None
+    reason: str
+
+
+def policy_of(use_case: UseCase, changes: dict[str, Any]) -> PromotionPolicy:
+    """The use case's policy with other values. Raises `LabError` when one isn't a field or not in its range."""
+    try:
+        policy = PromotionPolicy.model_validate(use_case.promotion.model_dump() | changes)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        raise LabError(f"the policy's {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+    use_case.check_promotion(policy)
+    return policy
+
+
+def metric_of(use_case: UseCase, name: str | None) -> Metric:
+    """A metric of the use case's task; its own by default. Raises `LabError`."""
+    known = {metric.name: metric for metric in OF_TASK[use_case.task]}
+    if name is not None and name not in known:
+        raise LabError(f"{use_case.name} has no metric {name}; there are {', '.join(known)}")
+    return use_case.metric if name is None else known[name]
+
+
+def replay(lab: Lab, use_case: UseCase, policy: PromotionPolicy, metric: Metric) -> list[Replayed]:
+    """Each decision on a challenger, oldest first; each against the champion that it met then."""
+    lab.store.create_tables()
+    return [
+        _again(lab, row, policy, metric)
+        for row in lab.ledger.promotions(use_case.name)
+        if row.outcome in ("promoted", "refused")
+    ]
+
+
+def _again(lab: Lab, row: Promotion, policy: PromotionPolicy, metric: Metric) -> Replayed:
+    would, reason = (
+        None,
+        "no comparison was made, or it was made by an earlier release, which kept no per-row scores",
+    )
+    if row.evidence is not None:
+        run, name = row.evidence.split("/", 1)
+        try:
+            scores = RowScores.from_parquet(lab.tracking.read_bytes(run, name))
+        except (ModelError, ServiceError) as error:
+            reason = str(error)
+        else:
+            if unknown := sorted(set(policy.slices) - set(scores.slices)):
+                reason = f"its per-row scores have no slices by {', '.join(unknown)}"
+            else:
+                found = judge(policy, metric, scores)
+                refused = found.promoted and scores.worse_live
+                would = "promoted" if found.promoted and not refused else "refused"
+                reason = (
+                    f"worse with callers: {scores.worse_live} ({found.reason})" if refused else found.reason
+                )
+    return Replayed(row.sequence, row.challenger, row.champion, row.outcome, would, reason)
