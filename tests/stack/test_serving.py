@@ -57,7 +57,9 @@ def test_the_scoring_dag_scores_the_rows_of_a_query(stack):
 
 
 def test_the_scoring_dag_scores_an_object_and_names_its_bad_rows(stack):
-    lines = [stack.example, stack.example | {next(iter(stack.example)): "?"}, stack.example]
+    contract = httpx.get(f"{stack.url('inference')}/models/housing", timeout=30).json()
+    number = next(feature["name"] for feature in contract["features"] if feature["type"] == "number")
+    lines = [stack.example, stack.example | {number: "much"}, stack.example]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(stack.example))
     writer.writeheader()
@@ -81,7 +83,7 @@ def test_a_shadow_and_a_canary_predict_beside_the_champion_and_get_live_scores(s
     )
 
     def answers() -> dict:
-        """The reply to 60 rows of one request with a key of its own."""
+        """The reply to 60 rows in one request."""
         body = {"rows": [stack.example] * 60}
         reply = httpx.post(f"{stack.url('inference')}/predict/housing", json=body, timeout=60)
         assert reply.status_code == 200, reply.text
