@@ -1,6 +1,7 @@
 """Values of a contract and counts as text. Every page, report and message writes them the same way."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from mlops_lab.features import Boolean, Date, Feature, Number
@@ -44,3 +45,9 @@ def bounds(feature: Feature) -> str:
     if low is not None:
         return f"At least {low}."
     return f"At most {high}." if high is not None else ""
+
+
+def row_counts(batch: Mapping[str, Any]) -> str:
+    """A batch's numbers of rows: "400 received, 2 quarantined, 390 clean"; a number that is None is left out."""
+    counts = {name: batch[name] for name in ("received", "quarantined", "clean") if batch[name] is not None}
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "rows not counted yet"

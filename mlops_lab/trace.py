@@ -9,6 +9,7 @@ from typing import Any
 from mlops_lab.data.artifacts import ArtifactError
 from mlops_lab.data.tables import Batch
 from mlops_lab.errors import LabError, ModelError
+from mlops_lab.formatting import row_counts
 from mlops_lab.lab import Lab
 from mlops_lab.model.registry import CHAMPION
 
@@ -119,12 +120,10 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def batch_lines(batch: dict[str, Any]) -> list[str]:
     """A batch's lineage as lines to read."""
-    counts = {name: batch[name] for name in ("received", "quarantined", "clean") if batch[name] is not None}
-    rows = ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "rows not counted yet"
     size = batch["payload_fault"] or f"{batch['payload_bytes']:,} bytes"
     trained = ", ".join(map(str, batch["versions"])) or "none"
     return [
-        f"batch {batch['batch_number']} (ledger {batch['id']}, {batch['state']}): {rows}",
+        f"batch {batch['batch_number']} (ledger {batch['id']}, {batch['state']}): {row_counts(batch)}",
         f"  run {batch['run_id']}, versions trained: {trained}",
         f"  payload {batch['payload']} ({size})",
     ]

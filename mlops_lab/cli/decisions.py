@@ -1,4 +1,4 @@
-"""The command that takes past decisions again by another policy."""
+"""The commands about past decisions: why they were taken, and what another policy would have decided."""
 
 import json
 from dataclasses import asdict
@@ -9,6 +9,30 @@ import typer
 from mlops_lab.cli.app import AsJson, UseCaseName, app, print_json, reading_lab
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import out
+
+
+@app.command()
+def why(
+    use_case: UseCaseName,
+    version: Annotated[int | None, typer.Argument(help="a version; default: the newest batch")] = None,
+    batch: Annotated[int | None, typer.Option(help="a batch instead, its number in `lab status`")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Says why a batch led to a training, and why its versions became champion or not."""
+    from mlops_lab.why import lines, why_batch, why_version
+
+    if version is not None and batch is not None:
+        raise LabError("name a version or a batch, not both")
+    with reading_lab() as lab:
+        definition = lab.use_case(use_case)
+        found = (
+            why_batch(lab, definition, batch) if version is None else why_version(lab, definition, version)
+        )
+    if as_json:
+        print_json(found)
+    else:
+        for line in lines(found):
+            out.print(line, soft_wrap=True, markup=False)
 
 
 @app.command()
