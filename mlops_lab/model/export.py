@@ -18,6 +18,7 @@ from onnx.utils import Extractor
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ModelError, first_line
 from mlops_lab.metrics import Metric
+from mlops_lab.model.calibration import EDGE, Calibration
 from mlops_lab.model.onnx_graph import OnnxGraph
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -38,12 +39,14 @@ class Fitted:
     log:           regression: the pipeline predicts log(1 + target).
     class_weights: classifiers: (classes in the training rows, all classes); an entry is the weight of a probability
                    for a class. Afterwards each row is scaled to sum to 1.
+    calibration:   classifiers: what follows, if anything does.
     """
 
     pipeline: Any
     bounds: tuple[float, float] = (-math.inf, math.inf)
     log: bool = False
     class_weights: np.ndarray | None = None
+    calibration: Calibration | None = None
 
     def output(self, matrix: np.ndarray) -> np.ndarray:
         """The same as the graph's `y`, computed by scikit-learn, float64."""
@@ -51,7 +54,8 @@ class Fitted:
             predicted = np.clip(self.pipeline.predict(matrix), *self.bounds)
             return np.expm1(predicted) if self.log else predicted
         weighted = self.pipeline.predict_proba(matrix) @ self.class_weights
-        return weighted / weighted.sum(axis=1, keepdims=True)
+        probabilities = weighted / weighted.sum(axis=1, keepdims=True)
+        return self.calibration(probabilities) if self.calibration else probabilities
 
     def graph(self, features: int) -> ModelProto:
         """Raises `ModelError` when a step of the pipeline doesn't convert."""
@@ -85,7 +89,14 @@ class Fitted:
         return [*tail, ("Exp",), ("Sub", np.float32(1))] if self.log else tail
 
     def _classes_tail(self, class_weights: np.ndarray) -> list[_Node]:
-        return [("MatMul", class_weights.astype(np.float32)), ("Normalize",)]
+        tail: list[_Node] = [("MatMul", class_weights.astype(np.float32)), ("Normalize",)]
+        if self.calibration:
+            weights, bias = (
+                array.astype(np.float32) for array in (self.calibration.weights, self.calibration.bias)
+            )
+            tail += [("Max", np.float32(EDGE)), ("Min", np.float32(1 - EDGE)), ("Log",)]
+            tail += [("MatMul", weights), ("Add", bias), ("Softmax",)]
+        return tail
 
 
 def check(

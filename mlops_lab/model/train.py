@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mlops_lab.errors import ModelError
 from mlops_lab.features import Number
 from mlops_lab.metrics import Metric, score
 from mlops_lab.model import export
+from mlops_lab.model.calibration import calibrate
 from mlops_lab.model.fit_contract import describe, fit_contract
 from mlops_lab.model.interval import coverage, fit_interval, groups_of
 from mlops_lab.model.onnx_graph import OnnxGraph
@@ -76,8 +77,21 @@ def train(
     progress(f"{len(truths['train'])} training rows, {matrices['train'].shape[1]} features")
 
     fitted, params, trials = _search(metric, candidate, contract, matrices, truths, seed, progress)
-    model = fitted.graph(len(contract.features))
-    outputs = _outputs(model, fitted, matrices, truths, metric)
+    if contract.task != "regression":
+        groups = groups_of(frame[frame["split"] == "validation"])
+        calibration = calibrate(fitted.output(matrices["validation"]), truths["validation"], groups)
+        fitted = replace(fitted, calibration=calibration)
+    try:
+        model, outputs = _graph(contract, fitted, matrices, truths, metric)
+    except ModelError as error:
+        if fitted.calibration is None:
+            raise
+        # Where many probabilities are nearly 0 or 1, the graph's float32 has too few digits left for their order.
+        progress(f"its probabilities stay as they are: calibrated, {error}")
+        fitted = replace(fitted, calibration=None)
+        model, outputs = _graph(contract, fitted, matrices, truths, metric)
+    if contract.task != "regression":
+        params = {"calibration": str(fitted.calibration or "none"), **params}
     threshold = None
     if contract.task == "binary":
         threshold = use_case.threshold.choose(truths["validation"], outputs["validation"][:, 1])
@@ -197,16 +211,17 @@ def _fit(
     return export.Fitted(pipeline, class_weights=class_weights)
 
 
-def _outputs(
-    model: ModelProto, fitted: export.Fitted, matrices: Parts, truths: Parts, metric: Metric
-) -> Parts:
-    """The graph's output for each split; it is checked against the pipeline on validation and test rows."""
+def _graph(
+    contract: Contract, fitted: export.Fitted, matrices: Parts, truths: Parts, metric: Metric
+) -> tuple[ModelProto, Parts]:
+    """The graph, and its output for each split; it is checked against the pipeline on validation and test rows."""
+    model = fitted.graph(len(contract.features))
     unseen = np.concatenate([matrices["validation"], matrices["test"]])
     truth = np.concatenate([truths["validation"], truths["test"]])
     output = export.check(model, fitted, unseen, truth, metric)
     validation, test = np.split(output, [len(matrices["validation"])])
     training = OnnxGraph(model.SerializeToString()).run(matrices["train"])
-    return {"train": training, "validation": validation, "test": test}
+    return model, {"train": training, "validation": validation, "test": test}
 
 
 def _with_interval(
