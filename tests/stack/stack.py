@@ -164,6 +164,18 @@ class Stack:
     def airflow(self) -> AirflowClient:
         return AirflowClient(self.url("airflow"), *self.login("Airflow"))
 
+    def pause(self, dag: str) -> None:
+        """Pauses a DAG and waits for the end of its tasks under way; a paused DAG begins no further task."""
+        airflow = self.airflow()
+
+        def still() -> bool:
+            runs = [run["dag_run_id"] for run in airflow.runs(dag) if run["state"] == "running"]
+            tasks = [task for run in runs for task in airflow.tasks(dag, run)]
+            return all(task["state"] not in ("running", "queued") for task in tasks)
+
+        airflow.pause(dag)
+        eventually(still, "the end of the tasks under way", 2 * PATIENCE)
+
     def sql(self, query: str) -> list[tuple]:
         """Rows, read with the read-only account for people."""
         user, password = self.login("MySQL")

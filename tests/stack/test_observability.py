@@ -68,9 +68,9 @@ def becomes_an_alert(
     record(f"seconds until {name}", round(delay))
 
 
-def ask(stack, requests: int) -> list[str]:
-    """Ten rows per request, all of one city; the ids of the last ten predictions."""
-    some = random.Random(0)
+def ask(stack, requests: int) -> dict[str, float]:
+    """Ten rows per request, all of one city; the predictions by their id, in order."""
+    some, found = random.Random(0), {}
     for _ in range(requests):
         rows = [
             stack.example | {"bed": some.randint(1, 5), "house_size": some.uniform(600, 4000)}
@@ -78,7 +78,8 @@ def ask(stack, requests: int) -> list[str]:
         ]
         reply = httpx.post(f"{stack.url('inference')}/predict/housing", json={"rows": rows}, timeout=30)
         assert reply.status_code == 200, reply.text
-    return reply.json()["prediction_ids"]
+        found |= zip(reply.json()["prediction_ids"], reply.json()["predictions"], strict=True)
+    return found
 
 
 def monitor(stack) -> None:
@@ -106,29 +107,23 @@ def lost(stack, use_cases) -> Iterator[str]:
 def champion(stack) -> Iterator[int]:
     """The first champion; trainings pause from then on."""
     eventually(stack.champion, "a champion of housing", 2 * PATIENCE)
-    airflow = stack.airflow()
-
-    def still() -> bool:
-        runs = [run["dag_run_id"] for run in airflow.runs("housing_training") if run["state"] == "running"]
-        tasks = [task for run in runs for task in airflow.tasks("housing_training", run)]
-        return all(task["state"] not in ("running", "queued") for task in tasks)
-
-    # A paused DAG begins no further task, also not of a run under way.
-    airflow.pause("housing_training")
-    eventually(still, "the end of the tasks under way")
+    stack.pause("housing_training")
     yield stack.champion()
-    airflow.unpause("housing_training")
+    stack.airflow().unpause("housing_training")
 
 
 @pytest.fixture(scope="module")
 def traffic(stack, champion) -> tuple[float, list[str]]:
     """Sends drifted rows, a wrong row and feedback; monitoring runs twice. Returns the start and the prediction ids."""
     began = time.time()
-    odd = ask(stack, 60)
+    answers = ask(stack, 60)
+    odd = list(answers)[-10:]
     wrong = stack.example | {"nonsense": 1}
     assert httpx.post(f"{stack.url('inference')}/predict/housing", json=wrong, timeout=30).status_code == 422
-    for known in odd:
-        feedback = {"use_case": "housing", "prediction_id": known, "actual": 250_000}
+    # A version has a live score from 100 labelled predictions on.
+    for known in list(answers)[-110:]:
+        actual = 250_000 if known in odd else answers[known]
+        feedback = {"use_case": "housing", "prediction_id": known, "actual": actual}
         assert httpx.post(f"{stack.url('inference')}/feedback", json=feedback, timeout=30).status_code == 202
     logged = f"SELECT id FROM RawData.feedback WHERE prediction_id = '{odd[-1]}'"
     eventually(lambda: stack.sql(logged), "the logged feedback")

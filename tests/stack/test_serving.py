@@ -18,19 +18,7 @@ BUCKET = "api-artifacts"
 def quiet(stack) -> None:
     """No training of housing, which could end a trial by another champion."""
     eventually(stack.champion, "a champion of housing", 2 * PATIENCE)
-    airflow = stack.airflow()
-    airflow.pause("housing_training")
-
-    def at_rest() -> bool:
-        # A run of a paused DAG stays open, but gets no further task.
-        tasks = [
-            task
-            for run in airflow.runs("housing_training")
-            for task in airflow.tasks("housing_training", run["dag_run_id"])
-        ]
-        return not [task for task in tasks if task["state"] in ("queued", "running", "restarting")]
-
-    eventually(at_rest, "the end of the running tasks", 2 * PATIENCE)
+    stack.pause("housing_training")
 
 
 def score(stack: Stack, source: str, target: str) -> list[dict[str, str]]:
