@@ -57,24 +57,23 @@ def replay(lab: Lab, use_case: UseCase, policy: PromotionPolicy, metric: Metric)
 
 
 def _again(lab: Lab, row: Promotion, policy: PromotionPolicy, metric: Metric) -> Replayed:
-    would, reason = (
-        None,
-        "no comparison was made, or it was made by an earlier release, which kept no per-row scores",
-    )
-    if row.evidence is not None:
-        run, name = row.evidence.split("/", 1)
-        try:
-            scores = RowScores.from_parquet(lab.tracking.read_bytes(run, name))
-        except (ModelError, ServiceError) as error:
-            reason = str(error)
-        else:
-            if unknown := sorted(set(policy.slices) - set(scores.slices)):
-                reason = f"its per-row scores have no slices by {', '.join(unknown)}"
-            else:
-                found = judge(policy, metric, scores)
-                refused = found.promoted and scores.worse_live
-                would = "promoted" if found.promoted and not refused else "refused"
-                reason = (
-                    f"worse with callers: {scores.worse_live} ({found.reason})" if refused else found.reason
-                )
+    would, reason = _verdict(lab, row, policy, metric)
     return Replayed(row.sequence, row.challenger, row.champion, row.outcome, would, reason)
+
+
+def _verdict(lab: Lab, row: Promotion, policy: PromotionPolicy, metric: Metric) -> tuple[str | None, str]:
+    """(what the decision would have been, why); None with the reason when nobody can tell."""
+    if row.evidence is None:
+        reason = "no comparison was made, or it was made by an earlier release, which kept no per-row scores"
+        return None, reason
+    run, name = row.evidence.split("/", 1)
+    try:
+        scores = RowScores.from_parquet(lab.tracking.read_bytes(run, name))
+    except (ModelError, ServiceError) as error:
+        return None, str(error)
+    if unknown := sorted(set(policy.slices) - set(scores.slices)):
+        return None, f"its per-row scores have no slices by {', '.join(unknown)}"
+    found = judge(policy, metric, scores)
+    if found.promoted and scores.worse_live:
+        return "refused", f"worse with callers: {scores.worse_live} ({found.reason})"
+    return "promoted" if found.promoted else "refused", found.reason

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from mlops_lab.contract import Contract
-from mlops_lab.data.rows import rows
 from mlops_lab.metrics import Metric
 from mlops_lab.model.judge import judge
+from mlops_lab.model.predicted import predicted
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.row_scores import RowScores
 from mlops_lab.use_case import UseCase
@@ -50,7 +50,7 @@ def compare(
     """
     metric, n = use_case.metric, len(holdout)
     truth = challenger.contract.encode_target(holdout[use_case.target.name])
-    new = _output(challenger, holdout) if n else np.empty(0)
+    new = predicted(challenger, holdout) if n else np.empty(0)
     score = metric(truth, new, challenger.contract.threshold)
     score = score if np.isfinite(score) else None
     found = Comparison(False, "", metric.name, score, None, None, None, None, n, _digest(holdout))
@@ -65,7 +65,7 @@ def compare(
     row_scores = RowScores(
         truth=truth,
         challenger=new,
-        champion=_output(champion, holdout),
+        champion=predicted(champion, holdout),
         groups=np.unique(holdout["group_hash"].to_numpy(), return_inverse=True)[1],
         slices={name: _texts(holdout[name]) for name in use_case.promotion.slices},
         thresholds=(challenger.contract.threshold, champion.contract.threshold),
@@ -92,11 +92,6 @@ def _unscorable(use_case: UseCase, challenger: Contract, champion: Contract) -> 
         columns = ", ".join(sorted(gone))
         return f"the champion can't be scored any more: {use_case.name} doesn't declare its columns {columns}"
     return ""
-
-
-def _output(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
-    names = [feature.name for feature in predictor.contract.features]
-    return predictor.run(predictor.contract.encode(rows(pd.DataFrame(frame, columns=names))))
 
 
 def _texts(column: pd.Series) -> np.ndarray:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mlops_lab.data.rows import rows
 from mlops_lab.metrics import METRICS
 from mlops_lab.model.bootstrap import resample
 from mlops_lab.model.live import CONFIDENCE, error
+from mlops_lab.model.predicted import predicted
 from mlops_lab.model.predictor import Predictor
 
 # Rows that are scored at most: more make the interval hardly narrower, and the bootstrap slow.
@@ -54,12 +54,6 @@ def error_on_new(
     bound = (1 + increase) * error(contract, low if contract.greater_is_better else high)
     worse = float(np.mean([error(contract, value) > bound for value in scores_new])) >= CONFIDENCE
     return NewError(contract.metric, score, used, (low, high), tested, worse)
-
-
-def predicted(champion: Predictor, frame: pd.DataFrame) -> np.ndarray:
-    """The outputs of the graph. A column that the use case has no more counts as missing, as in the comparison."""
-    names = [feature.name for feature in champion.contract.features]
-    return champion.run(champion.contract.encode(rows(pd.DataFrame(frame, columns=names))))
 
 
 def _scores(champion: Predictor, frame: pd.DataFrame) -> tuple[np.ndarray, float, int]:

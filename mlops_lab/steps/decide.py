@@ -15,7 +15,8 @@ from mlops_lab.model.drift import feature_drift
 from mlops_lab.model.interval import coverage
 from mlops_lab.model.live import Live, worse_than_test
 from mlops_lab.model.new_categories import frequent_new, named
-from mlops_lab.model.new_error import error_on_new, predicted
+from mlops_lab.model.new_error import error_on_new
+from mlops_lab.model.predicted import predicted
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Version
 from mlops_lab.model.tags import BatchTags
