@@ -15,19 +15,16 @@ from mlops_lab.contract import Contract
 from mlops_lab.data.rows import rows
 from mlops_lab.data.split import SHARES
 from mlops_lab.errors import ModelError
-from mlops_lab.features import Number
 from mlops_lab.metrics import Metric, score
 from mlops_lab.model import export
 from mlops_lab.model.calibration import calibrate
 from mlops_lab.model.fit_contract import describe, fit_contract
 from mlops_lab.model.interval import coverage, fit_interval, groups_of
 from mlops_lab.model.onnx_graph import OnnxGraph
+from mlops_lab.model.search import Parts, search
 from mlops_lab.use_case import UseCase
 
 SPLITS = tuple(split for split, _ in SHARES)
-
-# An array for each split: encoded rows, ground truth, or outputs.
-Parts = dict[str, np.ndarray]
 
 
 @dataclass
@@ -76,7 +73,7 @@ def train(
     contract, matrices, truths = _encode(use_case, frame, seed)
     progress(f"{len(truths['train'])} training rows, {matrices['train'].shape[1]} features")
 
-    fitted, params, trials = _search(metric, candidate, contract, matrices, truths, seed, progress)
+    fitted, params, trials = search(metric, candidate, contract, matrices, truths, seed, progress)
     if contract.task != "regression":
         groups = groups_of(frame[frame["split"] == "validation"])
         calibration = calibrate(fitted.output(matrices["validation"]), truths["validation"], groups)
@@ -144,71 +141,6 @@ def _encode(use_case: UseCase, frame: pd.DataFrame, seed: int) -> tuple[Contract
             f"{use_case.name}: all training rows have the same {use_case.target.name}; nothing to learn"
         )
     return describe(contract, matrices["train"], truths["train"], seed), matrices, truths
-
-
-def _search(
-    metric: Metric,
-    candidate: Candidate,
-    contract: Contract,
-    matrices: Parts,
-    truths: Parts,
-    seed: int,
-    progress: Callable[[str], None],
-) -> tuple[export.Fitted, dict[str, Any], list[dict[str, Any]]]:
-    """(fitted, parameters, trials) of the best point of the grid, by the metric on validation rows."""
-    best: export.Fitted | None = None
-    best_rank, best_params = -np.inf, dict[str, Any]()
-    trials: list[dict[str, Any]] = []
-    for number, params in enumerate(candidate.grid, 1):
-        started = time.perf_counter()
-        fitted = _fit(candidate, contract, dict(params), matrices["train"], truths["train"], seed)
-        value = metric(truths["validation"], fitted.output(matrices["validation"]))
-        if not np.isfinite(value):
-            raise ModelError(
-                f"{contract.use_case}: {metric.name} isn't defined on the {len(truths['validation'])} validation "
-                "rows; it takes more data"
-            )
-        seconds = time.perf_counter() - started
-        trials.append({**params, metric.name: value, "seconds": seconds})
-        point = ", ".join(f"{key} {v}" for key, v in params.items()) or "defaults"
-        progress(
-            f"{number}/{len(candidate.grid)} {point}: {metric.name} {value:.4f} on validation, {seconds:.1f} s"
-        )
-        if best is None or metric.sign * value > best_rank:
-            best, best_rank, best_params = fitted, metric.sign * value, dict(params)
-    if best is None:
-        raise ModelError(f"{candidate.name}: its grid has no point")
-    return best, best_params, trials
-
-
-def _fit(
-    candidate: Candidate, contract: Contract, params: dict[str, Any], x: np.ndarray, y: np.ndarray, seed: int
-) -> export.Fitted:
-    pipeline = candidate.build(contract, params, seed)
-    if contract.task == "regression":
-        target = contract.target
-        minimum, maximum = (target.minimum, target.maximum) if isinstance(target, Number) else (None, None)
-        bounds = (-np.inf if minimum is None else minimum, np.inf if maximum is None else maximum)
-        if candidate.log_target:
-            if y.min() < 0:
-                raise ModelError(f"{candidate.name}: log_target needs a {target.name} that is never negative")
-            y = np.log1p(y)
-            # Clip to the training range: after `expm1`, a small extrapolation error becomes huge.
-            bounds = (float(y.min()), float(y.max()))
-        return export.Fitted(pipeline.fit(x, y), bounds, candidate.log_target)
-    classes = len(contract.classes)
-    prior = np.bincount(y.astype(int), minlength=classes) / len(y)
-    weights = (prior > 0).astype(float)
-    if candidate.sampler:
-        x, y = candidate.sampler(seed).fit_resample(x, y.astype(int))
-        sampled = np.bincount(y.astype(int), minlength=classes) / len(y)
-        weights = np.divide(prior, sampled, out=np.zeros(classes), where=sampled > 0)
-    pipeline.fit(x, y.astype(int))
-    # A rare class may be absent from the first batches.
-    seen = np.asarray(pipeline.classes_, dtype=int)
-    class_weights = np.zeros((len(seen), classes))
-    class_weights[np.arange(len(seen)), seen] = weights[seen]
-    return export.Fitted(pipeline, class_weights=class_weights)
 
 
 def _graph(

@@ -1,0 +1,83 @@
+"""The search for a candidate's parameters: each point of its grid is fitted, the best on validation rows is kept."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mlops_lab.candidates import Candidate
+from mlops_lab.contract import Contract
+from mlops_lab.errors import ModelError
+from mlops_lab.features import Number
+from mlops_lab.metrics import Metric
+from mlops_lab.model import export
+
+# An array for each split: encoded rows, ground truth, or outputs.
+Parts = dict[str, np.ndarray]
+
+
+def search(
+    metric: Metric,
+    candidate: Candidate,
+    contract: Contract,
+    matrices: Parts,
+    truths: Parts,
+    seed: int,
+    progress: Callable[[str], None],
+) -> tuple[export.Fitted, dict[str, Any], list[dict[str, Any]]]:
+    """(fitted, parameters, trials) of the best point of the grid, by the metric on validation rows."""
+    best: export.Fitted | None = None
+    best_rank, best_params = -np.inf, dict[str, Any]()
+    trials: list[dict[str, Any]] = []
+    for number, params in enumerate(candidate.grid, 1):
+        started = time.perf_counter()
+        fitted = fit(candidate, contract, dict(params), matrices["train"], truths["train"], seed)
+        value = metric(truths["validation"], fitted.output(matrices["validation"]))
+        if not np.isfinite(value):
+            raise ModelError(
+                f"{contract.use_case}: {metric.name} isn't defined on the {len(truths['validation'])} validation "
+                "rows; it takes more data"
+            )
+        seconds = time.perf_counter() - started
+        trials.append({**params, metric.name: value, "seconds": seconds})
+        point = ", ".join(f"{key} {v}" for key, v in params.items()) or "defaults"
+        progress(
+            f"{number}/{len(candidate.grid)} {point}: {metric.name} {value:.4f} on validation, {seconds:.1f} s"
+        )
+        if best is None or metric.sign * value > best_rank:
+            best, best_rank, best_params = fitted, metric.sign * value, dict(params)
+    if best is None:
+        raise ModelError(f"{candidate.name}: its grid has no point")
+    return best, best_params, trials
+
+
+def fit(
+    candidate: Candidate, contract: Contract, params: dict[str, Any], x: np.ndarray, y: np.ndarray, seed: int
+) -> export.Fitted:
+    """The candidate at one point, fitted on encoded rows `x` (n, features) and their ground truth `y` (n,)."""
+    pipeline = candidate.build(contract, params, seed)
+    if contract.task == "regression":
+        target = contract.target
+        minimum, maximum = (target.minimum, target.maximum) if isinstance(target, Number) else (None, None)
+        bounds = (-np.inf if minimum is None else minimum, np.inf if maximum is None else maximum)
+        if candidate.log_target:
+            if y.min() < 0:
+                raise ModelError(f"{candidate.name}: log_target needs a {target.name} that is never negative")
+            y = np.log1p(y)
+            # Clip to the training range: after `expm1`, a small extrapolation error becomes huge.
+            bounds = (float(y.min()), float(y.max()))
+        return export.Fitted(pipeline.fit(x, y), bounds, candidate.log_target)
+    classes = len(contract.classes)
+    prior = np.bincount(y.astype(int), minlength=classes) / len(y)
+    weights = (prior > 0).astype(float)
+    if candidate.sampler:
+        x, y = candidate.sampler(seed).fit_resample(x, y.astype(int))
+        sampled = np.bincount(y.astype(int), minlength=classes) / len(y)
+        weights = np.divide(prior, sampled, out=np.zeros(classes), where=sampled > 0)
+    pipeline.fit(x, y.astype(int))
+    # A rare class may be absent from the first batches.
+    seen = np.asarray(pipeline.classes_, dtype=int)
+    class_weights = np.zeros((len(seen), classes))
+    class_weights[np.arange(len(seen)), seen] = weights[seen]
+    return export.Fitted(pipeline, class_weights=class_weights)
