@@ -12,6 +12,7 @@ from mlops_lab.errors import ModelError
 from mlops_lab.features import Number
 from mlops_lab.metrics import Metric
 from mlops_lab.model import export
+from mlops_lab.model.memory import Memory
 
 # An array for each split: encoded rows, ground truth, or outputs.
 Parts = dict[str, np.ndarray]
@@ -30,9 +31,10 @@ def search(
     best: export.Fitted | None = None
     best_rank, best_params = -np.inf, dict[str, Any]()
     trials: list[dict[str, Any]] = []
+    memory = Memory() if len(candidate.grid) > 1 else None
     for number, params in enumerate(candidate.grid, 1):
         started = time.perf_counter()
-        fitted = fit(candidate, contract, dict(params), matrices["train"], truths["train"], seed)
+        fitted = fit(candidate, contract, dict(params), matrices["train"], truths["train"], seed, memory)
         value = metric(truths["validation"], fitted.output(matrices["validation"]))
         if not np.isfinite(value):
             raise ModelError(
@@ -53,10 +55,21 @@ def search(
 
 
 def fit(
-    candidate: Candidate, contract: Contract, params: dict[str, Any], x: np.ndarray, y: np.ndarray, seed: int
+    candidate: Candidate,
+    contract: Contract,
+    params: dict[str, Any],
+    x: np.ndarray,
+    y: np.ndarray,
+    seed: int,
+    memory: Memory | None = None,
 ) -> export.Fitted:
-    """The candidate at one point, fitted on encoded rows `x` (n, features) and their ground truth `y` (n,)."""
+    """The candidate at one point, fitted on encoded rows `x` (n, features) and their ground truth `y` (n,).
+
+    memory: has the steps that were fitted on the same rows for other points.
+    """
     pipeline = candidate.build(contract, params, seed)
+    if memory and not candidate.sampler:  # which makes other rows for each point
+        pipeline.set_params(memory=memory)
     if contract.task == "regression":
         target = contract.target
         minimum, maximum = (target.minimum, target.maximum) if isinstance(target, Number) else (None, None)

@@ -4,6 +4,7 @@ import mlflow.onnx
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.preprocessing import PowerTransformer
 
 from mlops_lab.candidates import gradient_boosting, linear_regression, logistic_regression, ridge
 from mlops_lab.contract import Contract, RetrainPolicy
@@ -108,6 +109,23 @@ def test_the_grid_is_decided_on_validation(frames):
     assert trained.params["alpha"] == trained.trials[int(np.argmin(scores))]["alpha"]
     assert trained.metrics["validation"]["rmse_log"] == pytest.approx(min(scores), rel=1e-4)
     assert scores[2] > min(scores)
+
+
+def test_points_of_a_grid_share_their_preprocessing(frames, monkeypatch):
+    fitted = []
+    transform = PowerTransformer.fit_transform
+    monkeypatch.setattr(
+        PowerTransformer,
+        "fit_transform",
+        lambda self, x, y=None: (fitted.append(x), transform(self, x, y))[1],
+    )
+    use_case, alphas = small_case("regression"), (0.1, 10.0, 1000.0)
+    together = train(use_case, ridge(alphas, log_target=True), frames["regression"])
+    assert len(fitted) == 1
+    alone = [
+        train(use_case, ridge([alpha], log_target=True), frames["regression"]).trials[0] for alpha in alphas
+    ]
+    assert [one["rmse_log"] for one in together.trials] == [one["rmse_log"] for one in alone]
 
 
 def test_a_use_case_chooses_the_rule_of_its_threshold(frames, trained):
