@@ -50,6 +50,10 @@ Day = Annotated[
     ),
 ]
 
+ColumnNames = Annotated[
+    bool, Header(description="Whether the reply has `columns`, their names in the order of the rows.")
+]
+
 Key = Annotated[
     str,
     Header(
@@ -147,7 +151,12 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
 
     @app.get("/{dataset}/data", responses=_NEXT, dependencies=[Depends(_not_from_another_site)])
     def data(
-        dataset: Name, found: Found, group_number: Group, day: Day = None, idempotency_key: Key = ""
+        dataset: Name,
+        found: Found,
+        group_number: Group,
+        day: Day = None,
+        idempotency_key: Key = "",
+        column_names: ColumnNames = False,
     ) -> Response:
         """The group's next batch: lists of texts, or with `day` objects; 400 at the end of the data."""
         key = _day(day)
@@ -169,6 +178,8 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
         reply: dict[str, Any] = {"group_number": group_number}
         if day is not None:
             reply["day"] = day
+        if column_names:
+            reply["columns"] = list(found.columns)
         reply |= {
             "batch_number": turn.number,
             "data": rows if day is None else as_objects(found, rows),

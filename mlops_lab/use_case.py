@@ -36,7 +36,8 @@ class UseCase:
     target:     Number (regression), Boolean (binary) or Category with `allowed` (multiclass).
     features:   the fields of a request, in the order of the model's input.
     extra:      raw columns that only cleaning, the group key or the target need.
-    layouts:    for batches whose rows are lists: the names of the columns, one layout for each width.
+    layouts:    for another server's batches whose rows are lists: the names of the columns, one layout for each width.
+                The lab's own Data API names the columns itself.
     group_key:  rows with equal values in these columns (one patient, one property) are always in the same split;
                 by default the whole row.
     clean:      function(frame) returning a frame: drops rows and repairs values. It must not make a feature, because

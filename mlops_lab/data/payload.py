@@ -60,8 +60,8 @@ class RawBatch:
 def parse(body: bytes, use_case: UseCase) -> RawBatch:
     """A stored payload as rows of the use case's raw columns.
 
-    Rows come as objects, or as lists that a layout of the use case names. Single rows that don't fit are
-    returned apart. Raises `BatchShapeError` when the payload as a whole isn't a batch of this use case.
+    Rows come as objects, or as lists; the payload's own `columns` or a layout of the use case names these. Single rows
+    that don't fit are returned apart. Raises `BatchShapeError` when the whole payload isn't a batch of this use case.
     """
     payload = _loaded(body)
     if not isinstance(payload, dict) or not isinstance(payload.get("data"), list):
@@ -72,7 +72,7 @@ def parse(body: bytes, use_case: UseCase) -> RawBatch:
     if not data:
         return RawBatch(number, [], [], [], [])
 
-    layout = _layout(data, use_case)
+    layout = _layout(data, use_case, _named(payload))
     rows: list[dict[str, Any]] = []
     positions: list[int] = []
     misshapen: list[tuple[int, str, Any]] = []
@@ -141,18 +141,35 @@ def _misfit(row: Any, layout: list[str] | None) -> str:
     return f"has {len(row)} values instead of {len(layout)}" if layout else "is a list among objects"
 
 
-def _layout(data: list[Any], use_case: UseCase) -> list[str] | None:
-    """The layout for rows that come as lists: the one with as many columns as most of them.
+def _named(payload: dict[str, Any]) -> list[str] | None:
+    """The columns that the payload names itself, as the lab's own Data API does."""
+    columns = payload.get("columns")
+    if columns is None:
+        return None
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise BatchShapeError('the payload\'s "columns" is no list of names')
+    if len(set(columns)) < len(columns):
+        raise BatchShapeError('the payload\'s "columns" has a name twice')
+    return columns
+
+
+def _layout(data: list[Any], use_case: UseCase, named: list[str] | None) -> list[str] | None:
+    """The layout for rows that come as lists: the columns that the payload names, else the layout of the use case with
+    as many columns as most of the rows.
 
     None when there are no such rows, or when they are a minority and no layout fits one. Raises `BatchShapeError` when
-    no layout fits most of a batch of lists.
+    no layout fits most of a batch of lists, or when the use case's contradicts the payload.
     """
     widths = Counter(len(row) for row in data if isinstance(row, list))
     if not widths:
         return None
-    layouts = {
-        len(layout): list(layout) for layout in use_case.layouts or [[c.name for c in use_case.columns]]
-    }
+    declared = {len(layout): list(layout) for layout in use_case.layouts}
+    if named is not None:
+        _agree(declared.get(len(named), named), named, use_case)
+    layouts = {len(named): named} if named else declared
+    if not layouts:
+        columns = [column.name for column in use_case.columns]
+        layouts = {len(columns): columns}
     if 2 * widths.total() < len(data):
         return next((layouts[width] for width, _ in widths.most_common() if width in layouts), None)
     width = widths.most_common(1)[0][0]
@@ -160,3 +177,13 @@ def _layout(data: list[Any], use_case: UseCase) -> list[str] | None:
         known = " or ".join(str(size) for size in sorted(layouts))
         raise BatchShapeError(f"rows have {width} values; {use_case.name} has layouts of {known} columns")
     return layouts[width]
+
+
+def _agree(layout: list[str], named: list[str], use_case: UseCase) -> None:
+    """Raises `BatchShapeError` when a layout of the use case names other columns than the payload itself."""
+    for position, (ours, theirs) in enumerate(zip(layout, named, strict=True), 1):
+        if ours != theirs:
+            raise BatchShapeError(
+                f"column {position} is {theirs} by the Data API and {ours} by the layout of {use_case.name}; "
+                "correct `layouts`, or leave it out"
+            )

@@ -18,8 +18,10 @@ from mlops_lab.errors import LabError, ServiceError, first_line
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 # Requests to a server that can't be reached or answers 5xx, with pauses of 1, 2 and 4 seconds between them.
 ATTEMPTS = 4
-# The header by which the lab's own Data API recognises a request that is sent again.
+# The header by which the lab's own Data API recognises a request that is sent again, and the one by which its reply
+# names the columns. Other servers ignore both.
 KEY = "Idempotency-Key"
+COLUMNS = "Column-Names"
 # The two parameters of the API. Others that a person puts into the address may be secrets.
 PUBLIC = ("group_number", "day")
 # Bytes of a reply without a batch that are read: it has one line.
@@ -164,7 +166,7 @@ class DataApi:
     def _ask_once(
         self, url: str, query: dict[str, str], file: Path | None, key: str, deadline: float
     ) -> _Reply:
-        headers = {"Accept-Encoding": "gzip"} | ({KEY: key} if key else {})
+        headers = {"Accept-Encoding": "gzip", COLUMNS: "true"} | ({KEY: key} if key else {})
         wait = max(0.1, deadline - time.monotonic())
         with httpx.stream(
             "GET", url, params=query, headers=headers, auth=self._login, timeout=wait, verify=_certificates()

@@ -42,10 +42,11 @@ class BatchCheck:
 def schema(columns: Sequence[str], use_case: UseCase, before: Sequence[str] | None) -> BatchCheck:
     """Columns that are new, gone or in another order than in the batch before. Missing ones never get this far.
 
-    before: None for a first batch, whose columns are compared with those that the use case names.
+    before: None for a first batch, whose columns are compared with those of the use case's layouts, if it has some.
     """
     columns = list(columns)[:COLUMNS]
-    known = {name for layout in use_case.layouts for name in layout} | {c.name for c in use_case.columns}
+    layouts = {name for layout in use_case.layouts for name in layout}
+    known = layouts | {column.name for column in use_case.columns} if layouts else columns
     new = [name for name in columns if name not in (known if before is None else before)]
     gone = [name for name in before or () if name not in columns]
     common = [name for name in before or () if name in columns]

@@ -1,6 +1,7 @@
 """A payload becomes rows of the declared columns; errors name rows and columns that can't be used."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,25 @@ def test_a_few_lists_among_objects_are_set_apart(use_case):
     ]
 
 
+def test_a_payload_that_names_its_columns_needs_no_layout(use_case):
+    names, lists = [column.name for column in use_case.columns], flats(3)
+    mixed = batch(1, [["x", *reversed(row)] for row in lists]) | {"columns": ["landlord", *reversed(names)]}
+    parsed = parse(body(mixed), use_case)
+    assert parsed.rows == parse(body(batch(1, lists)), use_case).rows
+    assert parsed.ignored == ["landlord"]
+
+
+def test_a_layout_that_contradicts_the_payload_is_refused(use_case):
+    names = [column.name for column in use_case.columns]
+    swapped = replace(use_case, layouts=[[names[-1], *names[1:-1], names[0]]])
+    payload = body(batch(1, flats(3)) | {"columns": names})
+    with pytest.raises(
+        BatchShapeError, match="column 1 is area by the Data API and rent by the layout of flats"
+    ):
+        parse(payload, swapped)
+    assert parse(payload, replace(use_case, layouts=[names, ["a", "b"]])).rows
+
+
 @pytest.mark.parametrize(
     ("payload", "fault"),
     [
@@ -66,6 +86,9 @@ def test_a_few_lists_among_objects_are_set_apart(use_case):
             b'{"batch_number": 3, "data": ' + 100_000 * b"[" + 100_000 * b"]}", "isn't JSON", id="deep"
         ),
         (body(batch(10**25, [[1]])), 'no whole number "batch_number" of 32 bits'),
+        (body(batch(3, [[1]]) | {"columns": "area"}), '"columns" is no list of names'),
+        (body(batch(3, [[1, 2]]) | {"columns": ["area", "area"]}), '"columns" has a name twice'),
+        (body(batch(3, [[1, 2]]) | {"columns": ["area", "rent"]}), "columns are missing: floor"),
         (body(batch(True, [[1]])), 'no whole number "batch_number"'),
     ],
 )

@@ -37,6 +37,14 @@ def test_the_list_variant_has_rows_as_lists_of_texts(serve):
     assert any("" in row for row in reply["data"])
 
 
+def test_the_reply_names_its_columns_when_it_is_asked_to(serve):
+    api = serve()
+    plain = api.get("/realtor/data", params={"group_number": 3}).json()
+    api.get("/realtor/restart_data_generation", params={"group_number": 3})
+    named = api.get("/realtor/data", params={"group_number": 3}, headers={"Column-Names": "true"}).json()
+    assert named == plain | {"columns": list(COLUMNS)}
+
+
 def test_the_object_variant_has_the_same_rows_as_objects(serve):
     api = serve()
     texts = rows_of(api.get("/realtor/data?group_number=3"))
