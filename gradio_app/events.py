@@ -24,6 +24,7 @@ from mlops_lab.form import (
     title_of,
 )
 from mlops_lab.formatting import number, show
+from mlops_lab.model.card import card
 
 HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 NO_VERSION = "**No version to show yet.** The first training that ends registers one."
@@ -37,6 +38,7 @@ class Events:
         self._client = client
         # A version's contract never changes, so each is fetched once.
         self._contract = lru_cache(maxsize=50)(lambda use_case, version: client.contract(use_case))
+        self._whole = lru_cache(maxsize=50)(lambda use_case, version: client.contract(use_case, full=True))
         self._weights = lru_cache(maxsize=50)(
             lambda *served: example_weights(client, self._contract(*served))
         )
@@ -126,11 +128,11 @@ class Events:
         return text, gr.Plot(picture.waterfall(contract, values, explanation), visible=True)
 
     def history(self, served: tuple[str, int] | None, before: tuple | None) -> tuple:
-        """The versions of the chosen use case: a sentence, a plot and a table.
+        """The versions of the chosen use case: a sentence, the card of the served one, a plot and a table.
 
         before: what this page shows, as the last element of the earlier result. While it holds, nothing is drawn again.
         """
-        nothing = gr.Plot(visible=False), gr.Dataframe(visible=False), None
+        nothing = "", gr.Plot(visible=False), gr.Dataframe(visible=False), None
         if not served:
             try:
                 unknown = self._client.models().unknown
@@ -145,9 +147,14 @@ class Events:
         about = f"Version {served[1]} of {contract.title} is served; {count} registered. Scores are {contract.metric}."
         rows = [_cells(version) for version in versions]
         if before == (about, rows):
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        facts = next((v.facts for v in versions if v.version == served[1]), None)
+        try:
+            told = card(self._whole(*served), served[1], facts)
+        except LabError as error:
+            told = fault(error)
         figure = picture.history(versions[::-1], contract.metric, contract.greater_is_better)
-        return about, gr.Plot(figure, visible=True), gr.Dataframe(rows, visible=True), (about, rows)
+        return about, told, gr.Plot(figure, visible=True), gr.Dataframe(rows, visible=True), (about, rows)
 
     def _importance(self, served: tuple[str, int]) -> dict[str, float]:
         """The importance of each field; empty while there is none, then the form has the contract's order."""

@@ -65,6 +65,8 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
                 visible=False,
                 elem_id="table",
             )
+            with gr.Accordion("Model card", open=False, elem_id="card"):
+                model_card = gr.Markdown()
 
         # A later probe never sets the chosen use case. It would undo a choice that was made while it ran.
         probe: dict[str, Any] = {
@@ -86,7 +88,7 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
         use_case.select(events.choose, None, [chosen, answer, moved], **HIDDEN)
         history: dict[str, Any] = {
             "inputs": [served, told],
-            "outputs": [about, scores, table, told],
+            "outputs": [about, model_card, scores, table, told],
             **HIDDEN,
         }
         gr.on([served.change], page.history, **history)

@@ -13,8 +13,8 @@ from inference.openapi import refusals
 from inference.service import Service
 from mlops_lab.features import SCHEMA_VALUES, TEXT_LIMIT, Category
 
-# Encoded training rows: no reply has them, for they may be rows of persons.
-_PRIVATE = {"background"}
+# Encoded training rows and errors of test rows: no reply has them, for they may be rows of persons.
+_PRIVATE = {"background": True, "evaluation": {"cells"}}
 
 
 def router(service: Service) -> APIRouter:
@@ -87,7 +87,7 @@ def router(service: Service) -> APIRouter:
         full: Annotated[bool, Query(description="with the reference histograms of the features")] = False,
     ) -> Response:
         champion = champions.get(use_case)
-        text = champion.contract.model_dump_json(exclude=_PRIVATE if full else {*_PRIVATE, "reference"})
+        text = champion.contract.model_dump_json(exclude=_PRIVATE if full else _PRIVATE | {"reference": True})
         return Response(text, media_type="application/json", headers={"X-Model-Version": champion.label})
 
     @routes.get(

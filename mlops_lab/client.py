@@ -173,9 +173,13 @@ class InferenceClient:
             unknown = "the inference service has not read the model registry yet"
         return ServedModels(models=tuple(found), unknown=unknown)
 
-    def contract(self, use_case: str) -> Contract:
-        """The contract of the served champion. Raises `RequestRefusedError` when there is none."""
-        return _parse(Contract, self._call("GET", f"/models/{use_case}"))
+    def contract(self, use_case: str, full: bool = False) -> Contract:
+        """The contract of the served champion. Raises `RequestRefusedError` when there is none.
+
+        full: with the reference histograms of the features.
+        """
+        asked = {"params": {"full": "true"}} if full else {}
+        return _parse(Contract, self._call("GET", f"/models/{use_case}", **asked))
 
     def values(self, use_case: str, feature: str, text: str = "") -> list[str]:
         """Up to 50 values of a category that contain the text, the most frequent first."""

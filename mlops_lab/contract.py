@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlops_lab.errors import ContractError
+from mlops_lab.evaluation import Evaluation
 from mlops_lab.features import Category, Feature, FieldError
 from mlops_lab.metrics import Task
 
@@ -79,6 +80,10 @@ class Lineage(BaseModel):
     libraries: dict[str, str] = Field(
         default_factory=dict,
         description="the versions of Python and of the libraries that the model comes from",
+    )
+    cpu_seconds: float | None = Field(None, description="of the training, of all threads")
+    peak_mb: float | None = Field(
+        None, description="the most memory that the training process had until then"
     )
 
 
@@ -180,6 +185,7 @@ class Contract(BaseModel):
     baseline: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="scores of the naive baseline, likewise"
     )
+    evaluation: Evaluation | None = Field(None, description="the test rows in detail")
     retrain: RetrainPolicy = Field(RetrainPolicy(), description="the bounds of drift and of training")
     promotion: PromotionPolicy = Field(PromotionPolicy(), description="when a challenger replaces a champion")
     reference: dict[str, Reference] = {}

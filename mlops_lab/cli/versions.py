@@ -1,10 +1,10 @@
-"""The commands that decide which version answers: a trial with live traffic, a promotion by hand."""
+"""The commands about versions: a trial with live traffic, a promotion by hand, a second training, the model card."""
 
 from typing import Annotated
 
 import typer
 
-from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json, print_line
+from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json, print_line, reading_lab
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import err, out
 from mlops_lab.settings import Settings
@@ -77,3 +77,24 @@ def reproduce(
         raise LabError(f"version {version} of {use_case} doesn't come out again{why}")
     if not as_json:
         print_line(f"version {version} of {use_case} comes out again: the same graph, {found.digest}")
+
+
+@app.command()
+def card(
+    use_case: UseCaseName,
+    version: Annotated[int | None, typer.Argument(help="default: the champion")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prints a version's model card: purpose, data, scores with intervals, slices, limits, cost, decision."""
+    from mlops_lab.contract import Contract
+    from mlops_lab.model.card import as_json as card_json
+    from mlops_lab.model.card import card
+
+    with reading_lab() as lab:
+        name = lab.use_case(use_case).name
+        found = lab.champion(name) if version is None else lab.registry.version(name, version)
+        contract = Contract.load(lab.model_folder(found))
+    if as_json:
+        print_json(card_json(contract, found.version, found.facts))
+    else:
+        print(card(contract, found.version, found.facts), end="")

@@ -1,7 +1,8 @@
-"""Rows of a frame as plain dictionaries: the one bridge from pandas to the contract."""
+"""Rows of a frame as plain dictionaries, the one bridge from pandas to the contract; a column as texts."""
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -16,3 +17,8 @@ def _plain(column: pd.Series) -> list[Any]:
     # pandas' type stubs refuse None in `where`, although it is valid for an object column.
     nothing: Any = None
     return column.astype(object).where(column.notna(), nothing).tolist()
+
+
+def texts(column: pd.Series) -> np.ndarray:
+    """The values as texts, (n,); a missing one is a value of its own."""
+    return column.astype("object").where(column.notna(), "missing").astype(str).to_numpy(dtype=str)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_lab.contract import Contract
+from mlops_lab.data.rows import texts
 from mlops_lab.metrics import Metric
 from mlops_lab.model.judge import judge
 from mlops_lab.model.predicted import predicted
@@ -67,7 +68,7 @@ def compare(
         challenger=new,
         champion=predicted(champion, holdout),
         groups=np.unique(holdout["group_hash"].to_numpy(), return_inverse=True)[1],
-        slices={name: _texts(holdout[name]) for name in use_case.promotion.slices},
+        slices={name: texts(holdout[name]) for name in use_case.promotion.slices},
         thresholds=(challenger.contract.threshold, champion.contract.threshold),
         baseline=challenger.contract.baseline.get("test", {}),
     )
@@ -92,11 +93,6 @@ def _unscorable(use_case: UseCase, challenger: Contract, champion: Contract) -> 
         columns = ", ".join(sorted(gone))
         return f"the champion can't be scored any more: {use_case.name} doesn't declare its columns {columns}"
     return ""
-
-
-def _texts(column: pd.Series) -> np.ndarray:
-    """The values as texts; a missing one is a value of its own."""
-    return column.astype("object").where(column.notna(), "missing").astype(str).to_numpy(dtype=str)
 
 
 def _digest(holdout: pd.DataFrame) -> str:

@@ -30,7 +30,7 @@ def fit_interval(
     log: the model learns log(1 + target), so errors are measured there. truth, output: float (n,) in the target's
     unit. groups: the group of each row, (n,).
     """
-    errors = np.abs(_scaled(log, truth) - _scaled(log, output))
+    errors = np.abs(scaled(log, truth) - scaled(log, output))
     for bands in range(MAX_BANDS, 0, -1):
         edges = np.unique(np.quantile(output, np.linspace(0, 1, bands + 1)[1:-1]))
         band = np.searchsorted(edges, output)
@@ -60,7 +60,7 @@ def limits(contract: Contract, values: Any) -> np.ndarray | None:
         return None
     values = np.asarray(values, dtype=np.float64)
     radius = np.array(interval.radii)[np.searchsorted(interval.edges, values)]
-    middle = _scaled(interval.log, values)
+    middle = scaled(interval.log, values)
     found = np.stack([middle - radius, middle + radius], axis=1)
     if interval.log:
         found = np.maximum(np.expm1(found), 0.0)
@@ -97,5 +97,6 @@ def _quantile(errors: np.ndarray, groups: int, level: float) -> float:
     return float(np.sort(errors)[rank - 1]) if rank <= len(errors) else math.inf
 
 
-def _scaled(log: bool, values: np.ndarray) -> np.ndarray:
+def scaled(log: bool, values: np.ndarray) -> np.ndarray:
+    """Values of the target on the scale on which errors are measured: log(1 + value), or as they are."""
     return np.log1p(np.maximum(values, 0.0)) if log else np.asarray(values, dtype=np.float64)

@@ -26,6 +26,7 @@ from mlflow import MlflowClient, artifacts
 from mlops_lab.contract import CONTRACT_FILE, MAX_GRAPH_BYTES, MODEL_FILE
 from mlops_lab.errors import ModelError, ServiceError, SignatureError, first_line
 from mlops_lab.model import signing
+from mlops_lab.model.card import decided
 from mlops_lab.model.mlflow_store import make_store
 from mlops_lab.model.tags import ModelTags, VersionTags
 from mlops_lab.model.trial import Trial
@@ -69,6 +70,7 @@ class Version:
     aliases: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     created_at: datetime | None = None
+    description: str = field(default="", repr=False)
 
     @property
     def facts(self) -> VersionTags:
@@ -164,10 +166,12 @@ class Registry:
             aliases.setdefault(number, []).append(alias)
         return [self._version(v, tuple(sorted(aliases.get(int(v.version), ())))) for v in found]
 
-    def register(self, use_case: str, run_id: str, folder: Path, tags: VersionTags, key: str) -> Version:
+    def register(
+        self, use_case: str, run_id: str, folder: Path, tags: VersionTags, key: str, description: str = ""
+    ) -> Version:
         """Stores the folder (graph, contract, MLmodel) with the run and makes it a version.
 
-        Its digest and the signature of it, by the private key, are tags.
+        Its digest and the signature of it, by the private key, are tags. description: its short model card.
         """
         checksum = digest(folder)
         signature = signing.sign(key, use_case, checksum)
@@ -184,6 +188,7 @@ class Registry:
             source=source,
             run_id=run_id,
             tags=replace(tags, digest=checksum, signature=signature).to_mlflow(),
+            description=description or None,
             await_creation_for=60,
         )
         return self._version(made)
@@ -203,7 +208,11 @@ class Registry:
             self.client.set_registered_model_tag(use_case, key, value)
 
     def tag(self, version: Version, tags: VersionTags) -> None:
-        """Sets the tags that the record holds; others stay as they are."""
+        """Sets the tags that the record holds; others stay as they are. The description tells an outcome, too."""
+        # The description comes first: what a kill leaves out is made up for as long as the tag isn't set.
+        if tags.outcome and version.description:
+            text = decided(version.description, tags)
+            self.client.update_model_version(version.use_case, str(version.version), text)
         for key, value in tags.to_mlflow().items():
             self.client.set_model_version_tag(version.use_case, str(version.version), key, value)
 
@@ -286,6 +295,7 @@ class Registry:
             aliases=tuple(found.aliases) if aliases is None else aliases,
             tags=dict(found.tags),
             created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+            description=found.description or "",
         )
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ from mlops_lab.errors import ModelError
 from mlops_lab.metrics import Metric, score
 from mlops_lab.model import export
 from mlops_lab.model.calibration import calibrate
+from mlops_lab.model.evaluate import evaluate
 from mlops_lab.model.fit_contract import describe, fit_contract
 from mlops_lab.model.interval import coverage, fit_interval, groups_of
 from mlops_lab.model.onnx_graph import OnnxGraph
 from mlops_lab.model.search import Parts, search
-from mlops_lab.model.tuner import Journal, Known, tune
 from mlops_lab.use_case import UseCase
 
 SPLITS = tuple(split for split, _ in SHARES)
@@ -33,9 +32,9 @@ SPLITS = tuple(split for split, _ in SHARES)
 class Trained:
     """A model that is ready to be registered.
 
-    trials:  one for each point that was fitted on all training rows: its parameters, seconds, and the use case's
-             metric on validation rows.
+    trials:  one for each point of the grid: its parameters, seconds, and the use case's metric on validation rows.
     holdout: encoded test rows, their ground truth and the graph's output.
+    cpu_seconds: of all threads.
     """
 
     contract: Contract
@@ -44,6 +43,7 @@ class Trained:
     params: dict[str, Any]
     trials: list[dict[str, Any]]
     seconds: float
+    cpu_seconds: float
     holdout: tuple[np.ndarray, np.ndarray, np.ndarray] = field(repr=False)
 
     @property
@@ -65,21 +65,18 @@ def train(
     *,
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
-    journal: Journal | None = None,
 ) -> Trained:
     """Fits the candidate on the frame's training rows.
 
-    frame:   rows of CleanData: features and target, typed, and `split` (train, validation or test).
-    journal: of a tuned candidate: where the points of its search are kept; None: nowhere.
+    frame: rows of CleanData: features and target, typed, and `split` (train, validation or test).
     Raises `ModelError` when there are too few rows, or when the graph doesn't equal the pipeline.
     """
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     metric = use_case.metric
     contract, matrices, truths = _encode(use_case, frame, seed)
     progress(f"{len(truths['train'])} training rows, {matrices['train'].shape[1]} features")
 
-    find = partial(tune, candidate.tuning, journal or Known()) if candidate.tuning else search
-    fitted, params, trials = find(metric, candidate, contract, matrices, truths, seed, progress)
+    fitted, params, trials = search(metric, candidate, contract, matrices, truths, seed, progress)
     if contract.task != "regression":
         groups = groups_of(frame[frame["split"] == "validation"])
         calibration = calibrate(fitted.output(matrices["validation"]), truths["validation"], groups)
@@ -111,6 +108,16 @@ def train(
             "baseline": _baseline(metric, contract, truths),
         }
     )
+    found = evaluate(
+        contract,
+        pd.DataFrame(frame[frame["split"] == "test"]),
+        matrices["test"],
+        truths["test"],
+        outputs["test"],
+        log=candidate.log_target,
+        calibration=params.get("calibration"),
+    )
+    contract = contract.model_copy(update={"evaluation": found})
     if threshold is not None:
         params = {"threshold": str(use_case.threshold), **params}
     seconds = time.perf_counter() - started
@@ -124,6 +131,7 @@ def train(
         params={"candidate": candidate.name, "log_target": candidate.log_target, "seed": seed, **params},
         trials=trials,
         seconds=seconds,
+        cpu_seconds=time.process_time() - used,
         holdout=(matrices["test"], truths["test"], outputs["test"]),
     )
 

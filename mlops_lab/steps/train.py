@@ -1,5 +1,7 @@
 """Trains one candidate on all clean rows and registers it as a version of the use case's model."""
 
+import resource
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from mlops_lab.data.tables import Batch, Model
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model import signing
+from mlops_lab.model.card import CARD_FILE, card, description
 from mlops_lab.model.lineage import origin
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.tags import CandidateTags, VersionTags
@@ -27,7 +30,6 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str, again: boo
     A candidate that an earlier run registered for the batch before it was killed isn't trained again, unless `again`.
     """
     # Imported here, because scikit-learn and LightGBM load slowly and only this step needs them.
-    from mlops_lab.model.search_runs import SearchRuns
     from mlops_lab.model.train import train as fit
 
     batch = lab.ledger.batch(batch_id)
@@ -41,18 +43,7 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str, again: boo
     tags = CandidateTags(candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number)
     run = lab.tracking.start(use_case.name, f"{candidate}-{batch.batch_number}", tags, batch.mlflow_run)
     try:
-        journal = None
-        if chosen.tuning:
-            journal = SearchRuns(lab.tracking, use_case, chosen, frame, run, tags)
-            if batch.mlflow_run:
-                journal.adopt(batch.mlflow_run)
-        trained = fit(
-            use_case,
-            chosen,
-            frame,
-            progress=lambda text: lab.progress(f"{candidate}: {text}"),
-            journal=journal,
-        )
+        trained = fit(use_case, chosen, frame, progress=lambda text: lab.progress(f"{candidate}: {text}"))
         version = _register(lab, use_case, batch, run, candidate, trained, frame)
     except ModelError as error:
         lab.tracking.log(run, tags=replace(tags, outcome="refused", outcome_reason=str(error)))
@@ -90,7 +81,8 @@ def _register(
     """The run's scores, pictures and model; then the signed version with its digest in the registry and in RawData."""
     from mlops_lab.model import export
 
-    lineage = origin(run, candidate, frame, now())
+    cost = {"cpu_seconds": trained.cpu_seconds, "peak_mb": _peak_mb()}
+    lineage = origin(run, candidate, frame, now()).model_copy(update=cost)
     contract = trained.contract.model_copy(update={"lineage": lineage})
     metrics = {
         f"{split}.{name}": value
@@ -103,7 +95,7 @@ def _register(
     if contract.interval and contract.interval.coverage is not None:
         metrics["test.interval_coverage"] = contract.interval.coverage
     chosen = use_case.metric.name
-    lab.tracking.log(run, params=trained.params, metrics=metrics)
+    lab.tracking.log(run, params=trained.params, metrics=metrics | cost)
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
     for number in lineage.batches:
         source = lab.ledger.batch(number)
@@ -115,6 +107,7 @@ def _register(
         plots.mkdir()
         trained.plot(plots)
         lab.tracking.log_folder(run, plots, "plots")
+        lab.tracking.log_bytes(run, CARD_FILE, card(contract).encode())
         export.save(trained.model, contract, model)
         Predictor.load(model).check_example()  # what can't be loaded must never be a version
         tags = VersionTags(
@@ -126,7 +119,8 @@ def _register(
             batch_id=batch.id,
             batch_number=batch.batch_number,
         )
-        version = lab.registry.register(use_case.name, run, model, tags, signing.signing_key(lab.settings))
+        key = signing.signing_key(lab.settings)
+        version = lab.registry.register(use_case.name, run, model, tags, key, description(contract))
     lab.ledger.put_model(
         Model(
             use_case=use_case.name,
@@ -137,3 +131,9 @@ def _register(
         )
     )
     return version.version
+
+
+def _peak_mb() -> float:
+    """The most memory that this process ever had, in MB. The system counts in KiB, on a Mac in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e6

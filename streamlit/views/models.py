@@ -4,18 +4,22 @@ import altair as alt
 import pandas as pd
 import ui_frame
 import ui_versions
+from pydantic import ValidationError
 from ui_settings import settings
 from ui_tracking import NotFoundError, Run
 
 import streamlit as st
 from mlops_lab.client import ModelVersion
+from mlops_lab.contract import CONTRACT_FILE, Contract
+from mlops_lab.errors import LabError
 from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS
 from mlops_lab.formatting import number
 from mlops_lab.metrics import greater_is_better
+from mlops_lab.model.card import card
 from mlops_lab.model.tags import CandidateTags
 
-# Folder of a candidate's artifacts.
-PLOTS = "plots"
+# Folders of a candidate's artifacts.
+PLOTS, MODEL = "plots", "model"
 
 
 @st.fragment(run_every=settings().page_refresh)
@@ -146,6 +150,8 @@ def _details(use_case: str, versions: list[ModelVersion], candidates: dict[str, 
     facts += [f"digest `{tags.digest[:12]}`"] if tags.digest else []
     facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
     st.markdown(" · ".join(facts))
+    with st.expander("Model card"), ui_frame.friendly():
+        st.markdown(card(_contract(run.id), version.version, tags))
     _candidates(ui_versions.rivals(run, candidates.values()), versions, metric)
     _plots(run)
 
@@ -188,6 +194,15 @@ def _plots(run: Run) -> None:
                     st.image(_image(run.id, path), width="stretch")
                 except NotFoundError as error:
                     st.caption(str(error))
+
+
+@st.cache_resource(max_entries=50, show_spinner=False)
+def _contract(run_id: str) -> Contract:
+    """The contract of a candidate's model. Raises `LabError`."""
+    try:
+        return Contract.model_validate_json(ui_frame.tracking().artifact(run_id, f"{MODEL}/{CONTRACT_FILE}"))
+    except ValidationError as error:
+        raise LabError(f"the contract of run {run_id} can't be read, so there is no model card") from error
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

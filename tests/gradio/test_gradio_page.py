@@ -145,6 +145,12 @@ def test_the_history_of_models_shows_scores_and_reasons(tab, page):
     expect(table.get_by_role("gridcell", name="not better: rmse_log 0.335 against 0.3342")).to_be_visible()
     expect(table.get_by_role("gridcell", name="first champion, rmse_log 0.332")).to_be_visible()
     expect(table.get_by_role("gridcell", name="0.335", exact=True)).to_be_visible()
+    tab.locator("#card button").click()
+    card = tab.locator("#card")
+    expect(card.get_by_role("heading", name="House price, version 1")).to_be_visible()
+    expect(card.get_by_text("0.32 to 0.345")).to_be_visible()
+    expect(card.get_by_text(contracts.ODD_STATE)).to_be_visible()
+    expect(card.locator("img")).to_have_count(0)
 
 
 def test_the_history_is_drawn_again_only_when_it_has_changed(inference):
@@ -155,8 +161,9 @@ def test_the_history_is_drawn_again_only_when_it_has_changed(inference):
     assert plot.visible
     assert all(update == {"__type__": "update"} for update in events.history(("housing", 1), shown))
     about, versions = shown
-    _, plot, table, now = events.history(("housing", 1), (about, versions[1:]))
+    _, text, plot, table, now = events.history(("housing", 1), (about, versions[1:]))
     assert (plot.visible, table.visible, now) == (True, True, shown)
+    assert text.startswith("# House price, version 1\n")
     assert events.history(("diabetes", 1), shown)[0].startswith("Version 1 of ")
 
 

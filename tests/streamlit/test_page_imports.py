@@ -14,6 +14,7 @@ ALLOWED = {
     "mlops_lab.form",
     "mlops_lab.formatting",
     "mlops_lab.metrics",
+    "mlops_lab.model.card",
     "mlops_lab.model.tags",
     "mlops_lab.serve",
     "mlops_lab.settings",

@@ -183,6 +183,12 @@ def test_models_shows_scores_reasons_and_plots(tab, pages):
     expect(tab.get_by_text("59% better")).to_be_visible()
     expect(paragraph(tab, "Promoted: first champion, rmse_log 0.332 on 2214 test rows")).to_be_visible()
     expect(tab.get_by_text("Shap summary")).to_be_visible()
+    tab.get_by_text("Model card", exact=True).click()
+    card = tab.get_by_test_id("stExpander").filter(has_text="Model card")
+    expect(card.get_by_role("heading", name="House price, version 1")).to_be_visible()
+    expect(card.get_by_text("0.32 to 0.345")).to_be_visible()
+    expect(card.get_by_text(contracts.ODD_STATE)).to_be_visible()
+    expect(card.locator("img")).to_have_count(0)
     image = tab.get_by_test_id("stImage").locator("img").first
     tab.wait_for_function("image => image.complete && image.naturalWidth === 480", arg=image.element_handle())
     choose(tab, "Version", "Version 4")

@@ -5,9 +5,12 @@ from datetime import UTC, date, datetime
 import numpy as np
 
 from mlops_lab.contract import Contract, Interval, Lineage
+from mlops_lab.evaluation import Evaluation, Slice
 from mlops_lab.features import Boolean, Category, Date, Integer, Number
 
 STATES = ["California", "Texas", "Florida", "New York", "Puerto Rico"]
+# A value that a page must show and not draw.
+ODD_STATE = "<img src=//evil.example/x.png> ![x](//evil.example/y.png)"
 CITIES = [f"City {place:03}" for place in range(300)]
 CODES = {str(code): f"Chapter {code // 100}" for code in range(2500)}  # too many to send to a page
 
@@ -55,6 +58,15 @@ def housing() -> Contract:
         greater_is_better=False,
         description="The asking price of a listed property in the United States.",
         interval=Interval(level=0.9, log=False, edges=[], radii=[50_000.0], rows=400, groups=300),
+        metrics={"test": {"rmse_log": 0.332}},
+        evaluation=Evaluation(
+            rows=2214,
+            groups=2000,
+            intervals={"rmse_log": (0.32, 0.345)},
+            slices=[
+                Slice(by="state", value=ODD_STATE, metric="rmse_log", rows=300, score=0.4, low=0.3, high=0.5)
+            ],
+        ),
         target_scale=60_000.0,
     )
 

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from mlflow import MlflowClient
 from mlops_lab.contract import MODEL_FILE, Contract, Lineage
+from mlops_lab.evaluation import Cell, Evaluation
 from mlops_lab.features import Boolean, Category, Date, Integer, Number
 from mlops_lab.model import signing
 from mlops_lab.model.drift import reference
@@ -85,6 +86,13 @@ def _fitted(use_case: str, scale: float) -> tuple[Contract, bytes]:
         metric="rmse",
         greater_is_better=False,
         metrics={"test": {"rmse": 1.0}},
+        evaluation=Evaluation(
+            rows=ROWS,
+            groups=ROWS,
+            intervals={"rmse": (0.9, 1.1)},
+            slices=[],
+            cells=[Cell(within={}, rows=ROWS, errors=[-1.0, 0.0, 1.0])],
+        ),
         lineage=Lineage(
             run_id="0" * 32,
             candidate="small",
