@@ -51,3 +51,10 @@ def row_counts(batch: Mapping[str, Any]) -> str:
     """A batch's numbers of rows: "400 received, 2 quarantined, 390 clean"; a number that is None is left out."""
     counts = {name: batch[name] for name in ("received", "quarantined", "clean") if batch[name] is not None}
     return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "rows not counted yet"
+
+
+def holdout_words(uses: int, since: str | None) -> str:
+    """How often promotion decisions have read the test rows; since: the day of the first one."""
+    if not uses or not since:
+        return "no decision has read the test rows yet"
+    return f"{counted(uses, 'decision')} read the test rows since {since}"

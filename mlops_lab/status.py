@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mlops_lab.data.ledger import holdout_readers
 from mlops_lab.data.tables import LiveScore
 from mlops_lab.errors import LabError, ModelError, ServiceError, foreign_errors_as_lines
-from mlops_lab.formatting import counted
+from mlops_lab.formatting import counted, holdout_words
 from mlops_lab.lab import Lab
 from mlops_lab.model.registry import CHAMPION, Version
-from mlops_lab.model.tags import VersionTags
 from mlops_lab.steps.trial import trial_of
 
 
@@ -23,7 +23,10 @@ class ChampionStatus:
 
     test, baseline: the use case's metric of the model and of the naive baseline on the test rows; None when there are
     no test rows, or it isn't defined on them. rows, batches: how many of each the champion was trained on. reason: why
-    it was promoted.
+    it was promoted. sealed: the metric on the sealed rows, with its interval and number of rows; None before it was
+    measured. sealed_words: the same in words, empty before.
+    holdout_uses: how many promotion decisions have read the test rows so far, the first at holdout_since (None without
+    one).
     """
 
     version: int
@@ -35,6 +38,13 @@ class ChampionStatus:
     batches: int
     run_id: str
     reason: str
+    sealed: float | None = None
+    sealed_low: float | None = None
+    sealed_high: float | None = None
+    sealed_rows: int | None = None
+    sealed_words: str = ""
+    holdout_uses: int = 0
+    holdout_since: str | None = None
 
     @property
     def scores(self) -> str:
@@ -48,6 +58,11 @@ class ChampionStatus:
         """The numbers of rows and batches of the champion's training, in words."""
         return f"trained on {self.rows:,} rows of {counted(self.batches, 'batch', 'batches')}"
 
+    @property
+    def sealed_line(self) -> str:
+        """The score on the sealed rows, and how often the test rows were used, in words."""
+        return f"{self.sealed_words or 'no sealed rows yet'}; {holdout_words(self.holdout_uses, self.holdout_since)}"
+
 
 def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
     """Raises `ModelError` when the champion's files don't match its recorded digest."""
@@ -55,6 +70,7 @@ def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
     lineage = contract.lineage
     if lineage is None:
         raise ModelError(f"version {champion.version} of {champion.use_case} has no lineage")
+    facts, readers = champion.facts, holdout_readers(lab.ledger.promotions(champion.use_case))
     return ChampionStatus(
         version=champion.version,
         candidate=lineage.candidate,
@@ -64,7 +80,14 @@ def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
         rows=lineage.rows["train"],
         batches=len(lineage.batches),
         run_id=champion.run_id,
-        reason=VersionTags.from_mlflow(champion.tags).reason,
+        reason=facts.reason,
+        sealed=facts.sealed,
+        sealed_low=facts.sealed_low,
+        sealed_high=facts.sealed_high,
+        sealed_rows=facts.sealed_rows,
+        sealed_words=facts.sealed_words,
+        holdout_uses=len(readers),
+        holdout_since=str(readers[0].decided_at.date()) if readers else None,
     )
 
 
@@ -144,6 +167,7 @@ def show(entry: dict[str, Any], out: Console) -> None:
     elif entry["champion"]:
         champion = ChampionStatus(**entry["champion"])
         out.print(f"champion: version {champion.version} ({champion.candidate}), {champion.scores}")
+        out.print(f"sealed: {champion.sealed_line}", soft_wrap=True)
     else:
         out.print("no champion yet")
     if entry["trial"]:

@@ -73,6 +73,7 @@ def _version(lab: Lab, use_case: UseCase, number: int, history: Sequence[Promoti
         "validation": facts.validation,
         "outcome": facts.outcome,
         "reason": facts.reason,
+        "sealed": facts.sealed_words,
         "decisions": [asdict(row) for row in history if row.challenger == number],
     }
 
@@ -106,6 +107,7 @@ def _version_line(version: dict[str, Any]) -> str:
         if version["validation"] is None
         else f", {version['metric']} {version['validation']:.4g} on validation"
     )
+    score += f"; later, as champion, {version['sealed']}" if version["sealed"] else ""
     if version["decisions"]:
         return f"version {version['version']} ({version['candidate']}{score})"
     outcome = version["outcome"] or "not decided on"

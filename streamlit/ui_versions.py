@@ -8,6 +8,7 @@ from ui_tracking import Run
 
 from mlops_lab.client import ModelVersion
 from mlops_lab.form import outcome_group
+from mlops_lab.formatting import holdout_words
 from mlops_lab.metrics import greater_is_better
 from mlops_lab.model.tags import CandidateTags
 
@@ -26,10 +27,18 @@ def _version(version: ModelVersion) -> dict:
         "outcome": tags.outcome,
         "validation": _number(tags.validation),
         "test": _number(tags.test),
+        "sealed": _number(tags.sealed),
         "baseline": _number(tags.baseline),
         "created": version.created_at,
         "reason": tags.reason,
     }
+
+
+def holdout_use(versions: Sequence[ModelVersion]) -> str:
+    """How often promotion decisions have read the test rows; empty when no version says it."""
+    decided = [facts for version in versions if (facts := version.facts).holdout_uses]
+    newest = max(decided, key=lambda facts: facts.holdout_uses or 0, default=None)
+    return holdout_words(newest.holdout_uses or 0, newest.holdout_since) if newest else ""
 
 
 def scored(versions: pd.DataFrame) -> pd.DataFrame:

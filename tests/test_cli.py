@@ -8,21 +8,19 @@ import subprocess
 from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from sqlalchemy import insert
 from typer.testing import CliRunner, Result
 
 from mlops_lab.cli import app
 from mlops_lab.data.database import connect
-from mlops_lab.data.split import hashes, split_of
 from mlops_lab.data.tables import Prediction
 from mlops_lab.data.turns import Turns
 from mlops_lab.local import signals
 from mlops_lab.local.processes import free_ports
 from mlops_lab.steps.ingest import validate
 from tests.support.data_api import END
-from tests.support.flats import FLATS, batch, flats
+from tests.support.flats import FLATS, batch, flats, splits
 from tests.support.processes import LAB
 
 ROW = {"area": 50, "floor": 2, "district": "north", "balcony": True, "built": "1990-05-15"}
@@ -162,8 +160,7 @@ def test_a_server_that_always_sends_broken_payloads_is_not_asked_for_ever(run, c
 
 
 def test_without_test_rows_there_is_no_first_champion_and_the_reason_is_printed(run, course):
-    groups = hashes(pd.DataFrame([row[:3] for row in flats(80)]), [0, 1, 2])
-    rows = [row for row, group in zip(flats(80), groups, strict=True) if split_of(group) != "test"]
+    rows = [row for row, split in zip(flats(80), splits(flats(80)), strict=True) if split != "test"]
     course.will_answer(batch(1, rows[:44]), END)
     printed = run("run", "flats").stdout
     assert "decision: skip, there are no test rows yet; it takes more data" in printed

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from sqlalchemy import text
 
@@ -14,7 +13,7 @@ from mlops_lab.data.database import now
 from mlops_lab.data.payload import BatchShapeError
 from mlops_lab.data.rows import rows as plain_rows
 from mlops_lab.data.source import EndOfDataError, SourceError
-from mlops_lab.data.split import hashes, split_of
+from mlops_lab.data.split import SHARES
 from mlops_lab.data.tables import LiveScore
 from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch, train_now
@@ -26,7 +25,7 @@ from mlops_lab.rollout import RolloutError
 from mlops_lab.steps.ingest import KnownBatchError, land, prepare, reset, validate
 from mlops_lab.steps.promote import roll_back
 from tests.support.data_api import END
-from tests.support.flats import batch, flats
+from tests.support.flats import batch, flats, read, splits
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -52,7 +51,7 @@ def test_a_batch_becomes_rows_in_both_databases_and_a_champion(trained, use_case
         "train",
     )
     assert count(lab, "flats_raw") == count(lab, "flats_clean") == 600
-    splits = [count(lab, f"flats_{split}") for split in ("train", "validation", "test")]
+    splits = [count(lab, f"flats_{split}") for split, _ in SHARES]
     assert sum(splits) == 600
     assert all(splits)
     champion = lab.registry.by_alias("flats", CHAMPION)
@@ -184,9 +183,10 @@ def test_prepare_reads_raw_data_and_needs_no_payload(lab, use_case, course):
     prepare(lab, use_case, entry.id)
     assert lab.ledger.batch(entry.id).state == "prepared"
     clean = lab.store.read_clean(use_case)
-    assert len(clean) == lab.ledger.batch(entry.id).clean == 300
-    assert clean["area"].tolist() == [row[0] for row in flats(300)]
-    assert clean["balcony"].astype(bool).tolist() == [row[3] for row in flats(300)]
+    assert count(lab, "flats_clean") == lab.ledger.batch(entry.id).clean == 300
+    rows = read(flats(300))
+    assert clean["area"].tolist() == [row[0] for row in rows]
+    assert clean["balcony"].astype(bool).tolist() == [row[3] for row in rows]
 
 
 def test_a_payload_that_reached_the_bucket_but_not_the_ledger_is_found_again(
@@ -229,10 +229,10 @@ def test_a_challenger_that_is_not_better_is_refused_and_the_scores_are_recorded(
     champion = trained.registry.by_alias("flats", CHAMPION).version
     # Only training rows have wrong prices: the challenger learns them, the holdout rows are right.
     rows = flats(400, seed=3)
-    keys = pd.DataFrame([row[:3] for row in rows], columns=["area", "floor", "district"])
-    splits = [split_of(value) for value in hashes(keys, list(keys.columns))]
     spoilt = [
-        [*row[:-1], 6000 - 30 * row[0]] for row, split in zip(rows, splits, strict=True) if split == "train"
+        [*row[:-1], 6000 - 30 * row[0]]
+        for row, split in zip(rows, splits(rows), strict=True)
+        if split == "train"
     ]
     course.will_answer(batch(2, spoilt), END)
     assert not run_batch(trained, use_case).outcome.promoted
@@ -325,7 +325,7 @@ def test_a_raw_row_posted_as_it_came_predicts_what_the_pipeline_predicts(trained
     names = [feature.name for feature in use_case.features]
     clean = trained.store.read_clean(use_case)
     pipeline = predictor.run(predictor.contract.encode(plain_rows(clean[names])))
-    raw = [dict(zip(names, row[:-1], strict=True)) for row in flats(600)]
+    raw = [dict(zip(names, row[:-1], strict=True)) for row in read(flats(600))]
     texts = [{name: str(value) for name, value in row.items()} for row in raw]
     np.testing.assert_allclose(predictor.predict(raw).values, pipeline, rtol=1e-6)
     np.testing.assert_allclose(predictor.predict(texts).values, pipeline, rtol=1e-6)

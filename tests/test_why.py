@@ -36,7 +36,10 @@ def test_a_batch_tells_why_it_was_learnt_from_and_what_became_of_its_versions(tr
     assert said[2] == f"  decision: train, {batch.reason}"
     about = {int(line.split()[1]): line for line in said if line.startswith("version ")}
     assert "not chosen, " in about[other]
-    assert re.fullmatch(rf"version {champion} \(\w+, rmse [\d.]+ on validation\)", about[champion])
+    assert re.fullmatch(
+        rf"version {champion} \(\w+, rmse [\d.]+ on validation; later, as champion, rmse .* sealed rows.*\)",
+        about[champion],
+    )
     [decision] = trained.ledger.promotions("flats")
     told = said[said.index(about[champion]) + 1]
     assert MOMENT.sub("T", told) == (

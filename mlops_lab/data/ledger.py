@@ -41,6 +41,11 @@ def standing(history: Sequence[Promotion]) -> Standing | None:
     )
 
 
+def holdout_readers(history: Sequence[Promotion]) -> list[Promotion]:
+    """Those of the decisions that scored a model on the test rows: each one uses them up a little."""
+    return [row for row in history if row.holdout_rows]
+
+
 class Ledger:
     """Reads and writes these tables. The returned records are detached: they need no session or connection."""
 

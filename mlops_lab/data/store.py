@@ -14,6 +14,7 @@ from mlops_lab.data.database import CHUNK, connect, insert_many
 from mlops_lab.data.migrate import migrate
 from mlops_lab.data.payload import RawBatch, as_json
 from mlops_lab.data.rows import rows
+from mlops_lab.data.split import SEALED
 from mlops_lab.data.tables import RAW, Batch, Check, LiveScore, Model, Notice, Promotion
 from mlops_lab.data.validate import Problem, read_texts
 from mlops_lab.use_case import UseCase
@@ -142,6 +143,8 @@ class Store:
         """The clean rows of the batches with after < id <= until, oldest first; split: only that split's rows.
 
         only: of these batches alone. without: of these batches none.
+        The sealed rows come only with `split="sealed"`, and then without those of a group of which an earlier release
+        stored test rows: promotions have read them.
         Columns: features, target, split, batch_id, row_hash, group_hash.
         """
         table = use_case_tables.clean_table(use_case)
@@ -150,8 +153,11 @@ class Store:
         query = select(*(table.c[name] for name in names)).where(table.c.batch_id > after)
         if until is not None:
             query = query.where(table.c.batch_id <= until)
-        if split:
-            query = query.where(table.c.split == split)
+        query = query.where(table.c.split == split if split else table.c.split != SEALED)
+        if split == SEALED:
+            other = table.alias()
+            read = select(other.c.group_hash).where(other.c.split == "test")
+            query = query.where(table.c.group_hash.not_in(read))
         if only is not None:
             query = query.where(table.c.batch_id.in_(only))
         if without:

@@ -88,6 +88,7 @@ def _report(loop: Loop) -> None:
     lines = {
         "champion": f"version {champion.version}, {champion.candidate}, {champion.origin}",
         "score": champion.scores,
+        "sealed": champion.sealed_line,
         "promoted": champion.reason,
         "first prediction": f"{loop.prediction_after:.1f} s after the start",
     }

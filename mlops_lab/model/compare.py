@@ -55,7 +55,7 @@ def compare(
     score = metric(truth, new, challenger.contract.threshold)
     score = score if np.isfinite(score) else None
     found = Comparison(False, "", metric.name, score, None, None, None, None, n, _digest(holdout))
-    fault = _unscorable(use_case, challenger.contract, champion.contract) if champion else ""
+    fault = unscorable(use_case, champion.contract) if champion else ""
     if champion is None or fault:
         first = _first(found, metric, score, n)
         return replace(first, reason=f"{fault}; therefore no comparison: {first.reason}") if fault else first
@@ -85,9 +85,9 @@ def _first(found: Comparison, metric: Metric, score: float | None, n: int) -> Co
     return replace(found, promoted=True, reason=f"first champion, {said} on {n} test rows")
 
 
-def _unscorable(use_case: UseCase, challenger: Contract, champion: Contract) -> str:
+def unscorable(use_case: UseCase, champion: Contract) -> str:
     """Why the champion can't be scored on the use case's rows, in words; empty when it can."""
-    if (champion.task, champion.classes) != (challenger.task, challenger.classes):
+    if (champion.task, champion.classes) != (use_case.task, list(use_case.classes)):
         return "the champion can't be scored any more: it predicts other classes or another kind of target"
     if gone := {f.name for f in champion.features} - {f.name for f in use_case.features}:
         columns = ", ".join(sorted(gone))

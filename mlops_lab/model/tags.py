@@ -12,6 +12,8 @@ PREFIX = "lab."
 KIND = f"{PREFIX}kind"
 PARENT = "mlflow.parentRunId"
 TAG_LIMIT = 5000  # characters that MLflow accepts in a tag
+# Sealed rows below which their score says little: the standard error of a share is up to five points.
+FEW_SEALED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,11 @@ class VersionTags(_Tags):
     baseline's on test rows. test and baseline are None when there were no test rows.
     signature: of the digest, by the lab's key.
     outcome: promoted, refused, not chosen or rolled back, with its reason.
+    sealed: the metric on the sealed rows, measured once when the version became champion (`steps/sealed.py`);
+    sealed_low, sealed_high: its 95 % bootstrap interval; sealed_rows: their number. None before.
+    holdout_uses: how many promotion decisions had read the test rows when the version was decided on, its own
+    included; holdout_since: the day of the first of them. None and empty without a decision, and for one of an earlier
+    release.
     """
 
     candidate: str = ""
@@ -124,6 +131,24 @@ class VersionTags(_Tags):
     signature: str = ""
     outcome: str = ""
     reason: str = ""
+    sealed: float | None = None
+    sealed_low: float | None = None
+    sealed_high: float | None = None
+    sealed_rows: int | None = None
+    holdout_uses: int | None = None
+    holdout_since: str = ""
+
+    @property
+    def sealed_words(self) -> str:
+        """The score on the sealed rows; empty before it was measured."""
+        if self.sealed is None or self.sealed_rows is None:
+            return ""
+        interval = ""
+        if self.sealed_low is not None and self.sealed_high is not None:
+            interval = f" (95% interval {self.sealed_low:.4g} to {self.sealed_high:.4g})"
+        few = ", too few to say much" if self.sealed_rows < FEW_SEALED else ""
+        rows = f"{self.sealed_rows:,} sealed row{'s' if self.sealed_rows != 1 else ''}"
+        return f"{self.metric} {self.sealed:.4g}{interval} on {rows}{few}"
 
 
 @dataclass(frozen=True, kw_only=True)

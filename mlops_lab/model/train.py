@@ -13,7 +13,7 @@ from onnx import ModelProto
 from mlops_lab.candidates import Candidate
 from mlops_lab.contract import Contract
 from mlops_lab.data.rows import rows
-from mlops_lab.data.split import SHARES
+from mlops_lab.data.split import SPLITS
 from mlops_lab.errors import ModelError
 from mlops_lab.metrics import Metric, score
 from mlops_lab.model import export
@@ -24,8 +24,6 @@ from mlops_lab.model.interval import coverage, fit_interval, groups_of
 from mlops_lab.model.onnx_graph import OnnxGraph
 from mlops_lab.model.search import Parts, search
 from mlops_lab.use_case import UseCase
-
-SPLITS = tuple(split for split, _ in SHARES)
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pandas as pd
 
 from mlops_lab.contract import Contract
 from mlops_lab.data.rows import rows
-from mlops_lab.data.split import SHARES
+from mlops_lab.data.split import SPLITS
 from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch
 from mlops_lab.lab import Lab
@@ -99,7 +99,7 @@ def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, flo
 def _lacking(lab: Lab, use_case: UseCase, batch: Batch) -> str | None:
     """What the stored rows lack for a first champion, in words; None when they suffice."""
     found = lab.store.targets_by_split(use_case, batch.id)
-    empty = [split for split, _ in SHARES if split not in found]
+    empty = [split for split in SPLITS if split not in found]
     if empty:
         return f"there are no {' and no '.join(empty)} rows yet; it takes more data"
     rows, values = found["train"]

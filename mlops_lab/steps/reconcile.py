@@ -2,8 +2,10 @@
 
 The ledger decides and MLflow follows. A run can be killed between the two, so this is done again at each start of a
 batch, at each promotion and at each monitoring check. Where both agree, nothing is written.
+A new champion is scored on the sealed rows here, too, whatever made it champion.
 """
 
+from mlops_lab.data.ledger import holdout_readers
 from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch
 from mlops_lab.errors import ModelError
@@ -11,6 +13,7 @@ from mlops_lab.lab import Lab
 from mlops_lab.model.registry import CHAMPION, PREVIOUS, Version
 from mlops_lab.model.tags import CandidateTags, VersionTags
 from mlops_lab.model.trial import Trial
+from mlops_lab.steps.sealed import score_once
 from mlops_lab.use_case import UseCase
 
 NEVER_RECORDED = "the lab has no record of it, because its registration was interrupted; it is never served"
@@ -22,10 +25,13 @@ def reconcile(lab: Lab, use_case: UseCase, idle: bool = False) -> None:
 
     idle: nothing else works on the use case now, so what an unfinished batch left open is left over, too.
     """
-    follow(lab, use_case.name)
+    champion = follow(lab, use_case.name)
     batches = {batch.id: batch for batch in lab.ledger.batches(use_case.name)}
     _end_runs(lab, use_case.name, batches, idle)
-    _set_outcomes(lab, use_case.name, batches, idle)
+    versions = {version.version: version for version in lab.registry.versions(use_case.name)}
+    _set_outcomes(lab, use_case.name, versions, batches, idle)
+    if champion in versions:
+        score_once(lab, use_case, versions[champion])
 
 
 def follow(lab: Lab, use_case: str) -> int | None:
@@ -84,17 +90,25 @@ def _end_runs(lab: Lab, use_case: str, batches: dict[int, Batch], idle: bool) ->
             lab.tracking.kill(run)
 
 
-def _set_outcomes(lab: Lab, use_case: str, batches: dict[int, Batch], idle: bool) -> None:
+def _set_outcomes(
+    lab: Lab, use_case: str, versions: dict[int, Version], batches: dict[int, Batch], idle: bool
+) -> None:
     """Sets the outcome of the versions whose run was killed before it could."""
     history = lab.ledger.promotions(use_case)
     decided = {row.challenger: row for row in history}  # of several decisions on a version the newest
+    readers = holdout_readers(history)
+    since = str(readers[0].decided_at.date()) if readers else ""
     recorded = lab.ledger.models(use_case)
-    versions = {version.version: version for version in lab.registry.versions(use_case)}
     for number, version in versions.items():
         outcome = version.facts.outcome
         if row := decided.get(number):
-            if outcome != row.outcome:
-                lab.registry.tag(version, VersionTags(outcome=row.outcome, reason=row.reason))
+            uses = sum(reader.sequence <= row.sequence for reader in readers)
+            # A version that an earlier release decided on has no such number, and needs none.
+            if outcome != row.outcome or version.facts.holdout_uses not in (None, uses):
+                tags = VersionTags(
+                    outcome=row.outcome, reason=row.reason, holdout_uses=uses, holdout_since=since
+                )
+                lab.registry.tag(version, tags)
             continue
         batch = batches.get(version.facts.batch_id or 0)
         if outcome or batch is None:

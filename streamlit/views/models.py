@@ -50,17 +50,25 @@ def _champion(versions: list[ModelVersion], frame: pd.DataFrame, metric: str) ->
         ui_frame.say_empty("**No champion yet.** No version has been promoted so far; the reasons are below.")
         return
     champion = champions.iloc[0]
+    facts = next(version for version in versions if version.is_champion).facts
     with st.container(key="figures"):
-        cells = st.columns([3, 5, 3, 4])
+        cells = st.columns([3, 5, 3, 3, 4])
     cells[0].metric("Champion", f"Version {champion['version']}", border=True)
     cells[1].metric("Candidate", champion["candidate"] or "–", border=True)
     cells[2].metric(f"Test {metric}", number(champion["test"]), border=True)
+    cells[3].metric(f"Sealed {metric}", number(champion["sealed"]), border=True)
     gain = ui_versions.gain(champion["test"], champion["baseline"], metric)
-    cells[3].metric(
+    cells[4].metric(
         "Against the baseline",
         "–" if gain is None else f"{abs(gain):.0%} {'better' if gain >= 0 else 'worse'}",
         help=f"The naive baseline's {metric} on the same rows: {number(champion['baseline'])}.",
         border=True,
+    )
+    used = ui_versions.holdout_use(versions)
+    st.caption(
+        f"{f'{used[:1].upper()}{used[1:]}, so the test score may look a little too good. ' if used else ''}"
+        "The sealed rows are read once for each champion, and nothing is decided by them: "
+        f"{facts.sealed_words or 'none are stored yet'}."
     )
 
 
@@ -118,6 +126,9 @@ def _table(frame: pd.DataFrame, metric: str) -> None:
             "outcome": column.TextColumn("Outcome", width=80),
             "validation": column.NumberColumn("Validation", help=metric, format="%.4g", width=80),
             "test": column.NumberColumn("Test", help=metric, format="%.4g", width=80),
+            "sealed": column.NumberColumn(
+                "Sealed", help=f"{metric}, champions only", format="%.4g", width=80
+            ),
             "baseline": column.NumberColumn(
                 "Baseline", help=f"{metric} of the naive baseline", format="%.4g", width=80
             ),

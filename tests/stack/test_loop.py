@@ -6,6 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from mlops_lab.data.split import SHARES
 from mlops_lab.settings import REPOSITORY
 from tests.stack.stack import PATIENCE, eventually
 from tests.support.pages import chromium
@@ -44,7 +45,7 @@ def test_rows_are_in_both_databases(stack):
     assert raw >= stored
     assert typed >= clean
     splits = dict(stack.sql("SELECT split, COUNT(*) FROM CleanData.housing_clean GROUP BY split"))
-    assert set(splits) == {"train", "validation", "test"}
+    assert set(splits) == {split for split, _ in SHARES}
 
 
 def test_mlflow_holds_runs_and_aliases(stack):

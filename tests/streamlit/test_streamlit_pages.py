@@ -181,6 +181,13 @@ def test_ground_truth_reaches_the_database(tab, pages, folder):
 def test_models_shows_scores_reasons_and_plots(tab, pages):
     open_page(tab, pages, "models")
     expect(tab.get_by_text("59% better")).to_be_visible()
+    expect(
+        tab.get_by_text("2 decisions read the test rows since 2026-11-01, so the test score may")
+    ).to_be_visible()
+    sealed = "rmse_log 0.341 (95% interval 0.32 to 0.36) on 738 sealed rows"
+    expect(tab.get_by_text(f"nothing is decided by them: {sealed}.")).to_be_visible()
+    cell = tab.get_by_test_id("stMetric").filter(has_text="Sealed rmse_log")
+    expect(cell.get_by_test_id("stMetricValue")).to_have_text("0.341")
     expect(paragraph(tab, "Promoted: first champion, rmse_log 0.332 on 2214 test rows")).to_be_visible()
     expect(tab.get_by_text("Shap summary")).to_be_visible()
     tab.get_by_text("Model card", exact=True).click()
@@ -203,6 +210,7 @@ def test_models_shows_scores_reasons_and_plots(tab, pages):
 def test_a_metric_of_which_more_is_better_is_shown_that_way(tab, pages):
     open_page(tab, pages, "models", use_case="covertype")
     expect(tab.get_by_text("80% better")).to_be_visible()
+    expect(tab.get_by_text("nothing is decided by them: none are stored yet.")).to_be_visible()
     expect(tab.get_by_text("higher is better")).to_be_visible()
     no_traceback(tab)
 

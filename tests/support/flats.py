@@ -2,6 +2,10 @@
 
 import random
 
+import pandas as pd
+
+from mlops_lab.data.split import SEALED, hashes, split_of
+
 # A use case of 30 lines.
 FLATS = '''
 """The rent of a flat, for tests."""
@@ -49,3 +53,14 @@ def flats(n: int, seed: int = 0, level: float = 10.0) -> list[list]:
 def batch(number: int, rows: list) -> dict:
     """A payload of the first API variant."""
     return {"group_number": 1, "batch_number": number, "data": rows}
+
+
+def splits(rows: list[list]) -> list[str]:
+    """The split of each row."""
+    keys = pd.DataFrame([row[:3] for row in rows], columns=["area", "floor", "district"])
+    return [split_of(value) for value in hashes(keys, list(keys.columns))]
+
+
+def read(rows: list[list]) -> list[list]:
+    """The rows that the loop learns from and decides by: all but the sealed ones."""
+    return [row for row, split in zip(rows, splits(rows), strict=True) if split != SEALED]

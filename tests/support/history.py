@@ -116,11 +116,18 @@ class History:
         if number == 0:
             outcome, reason = "promoted", f"first champion, {contract.metric} {score:.4g} on 2214 test rows"
             self.registry.set_alias(contract.use_case, CHAMPION, best.version)
+            if contract.use_case == "housing":
+                low, high = score - 0.012, score + 0.028
+                sealed = VersionTags(sealed=score + 0.009, sealed_low=low, sealed_high=high, sealed_rows=738)
+                self.registry.tag(best, sealed)
         else:
             old = score + 0.0008 if contract.greater_is_better else score - 0.0008
             scores = f"{contract.metric} {score:.4g} against {old:.4g} on the same 2214 test rows"
             outcome, reason = "refused", f"not better: {scores}"
-        self.registry.tag(best, VersionTags(outcome=outcome, reason=reason))
+        self.registry.tag(
+            best,
+            VersionTags(outcome=outcome, reason=reason, holdout_uses=number + 1, holdout_since="2026-11-01"),
+        )
         for loser in made[1:]:
             why = f"{CANDIDATES[0]} was better on validation"
             self.registry.tag(loser, VersionTags(outcome="not chosen", reason=why))
