@@ -73,8 +73,10 @@ def step(kind=task, **options):
 @step()
 def land(lab, use_case, params: Any = None):
     from mlops_lab.data.source import EndOfDataError
+    from mlops_lab.steps.approve import apply_default
     from mlops_lab.steps.ingest import KnownBatchError, land, newest
 
+    apply_default(lab, use_case)
     if params["force"]:
         return newest(lab, use_case).id
     try:
@@ -135,6 +137,15 @@ def roll_out(lab, use_case, batch_id, version):
         roll_out(lab, use_case, batch_id, version)
 
 
+# Asked at each batch, so that a question that a killed run didn't pass on is still asked.
+@step(task.short_circuit, trigger_rule="none_failed")
+def waiting(lab, use_case):
+    from mlops_lab.data.waiting import waiting
+
+    asked = waiting(lab.ledger.promotions(use_case.name))
+    return asked and f"decision-{asked.sequence}-{asked.decided_at:%Y%m%dT%H%M%S}"
+
+
 # A broken or held batch, a skipped training and a refused challenger are normal ends of a batch.
 @step(task.short_circuit, trigger_rule="none_failed")
 def finish(lab, use_case, batch_id):
@@ -180,6 +191,18 @@ def training_dag(use_case: UseCase) -> DAG:
         following = TriggerDagRunOperator(task_id="next", trigger_dag_id=dag.dag_id)
         batch >> validate(name, batch) >> prepare(name, batch) >> decided
         trained >> promoted >> roll_out(name, batch, promoted) >> finished >> following
+        if use_case.promotion.between == "ask":
+            # It has no successor here: the loop doesn't wait for a person.
+            (
+                promoted
+                >> waiting(name)
+                >> TriggerDagRunOperator(
+                    task_id="ask",
+                    trigger_dag_id=use_case.approval_dag,
+                    trigger_run_id="{{ ti.xcom_pull(task_ids='waiting') }}",
+                    skip_when_already_exists=True,
+                )
+            )
     return dag
 
 

@@ -131,7 +131,9 @@ class PromotionPolicy(BaseModel):
                 by chance. 0.975: the 95 % interval of the gain lies above zero.
     very_sure:  from this sureness on, a gain within the margin is enough. 0.995: the 99 % interval lies above zero.
                 None: it never is.
-    between:    what happens when one of `margin` and `sure` is reached and the other isn't.
+    between:    what happens when one of `margin` and `sure` is reached and the other isn't: the champion is kept, the
+                challenger is promoted, or a person is asked (`mlops_lab/steps/approve.py`).
+    ask_hours:  how long a person may take for it; then `ask_default` is what happens.
     bounds:     second metric → largest loss by it that is accepted, for the challenger as a whole.
     slices:     feature, a category or a boolean → largest loss by the use case's metric that is accepted on the rows
                 of any one of its values. A slice counts only from `slice_rows` rows on, and when the challenger is
@@ -145,7 +147,9 @@ class PromotionPolicy(BaseModel):
     margin: float = Field(0.01, ge=0)
     sure: float = Field(0.975, ge=0, le=1)
     very_sure: float | None = Field(0.995, ge=0, le=1)
-    between: Literal["keep", "promote"] = "keep"
+    between: Literal["keep", "promote", "ask"] = "keep"
+    ask_hours: float = Field(24, gt=0, le=8760)
+    ask_default: Literal["keep", "promote"] = "keep"
     bounds: dict[str, Annotated[float, Field(ge=0)]] = {}
     slices: dict[str, Annotated[float, Field(ge=0)]] = {}
     slice_rows: int = Field(100, ge=1)

@@ -6,6 +6,7 @@ from mlops_lab.data.payload import ClosedBatchError
 from mlops_lab.data.source import EndOfDataError
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
+from mlops_lab.steps.approve import apply_default
 from mlops_lab.steps.attempts import attempt
 from mlops_lab.steps.decide import decide
 from mlops_lab.steps.ingest import KnownBatchError, finish, fruitless, land, newest, prepare, validate
@@ -57,6 +58,7 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
     """
     with lab.turns.hold(use_case.name):
         sign_earlier(lab)
+        apply_default(lab, use_case)
         batch = land(lab, use_case)
         with told(lab, use_case.name), attempt(lab, batch.id):
             validate(lab, use_case, batch.id)
@@ -68,6 +70,7 @@ def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
     """Trains on the stored rows, as part of the newest batch. force: also when the policy decides against it."""
     with lab.turns.hold(use_case.name):
         sign_earlier(lab)
+        apply_default(lab, use_case)
         batch = newest(lab, use_case)
         with told(lab, use_case.name), attempt(lab, batch.id):
             return _learn(lab, use_case, batch.id, force, again=True)

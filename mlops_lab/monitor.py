@@ -19,6 +19,7 @@ from mlops_lab.model.figures import draw_drift
 from mlops_lab.model.live import Live, worse_than_test
 from mlops_lab.model.registry import Version
 from mlops_lab.model.tags import MonitoringTags
+from mlops_lab.steps.approve import apply_default
 from mlops_lab.steps.ingest import newest
 from mlops_lab.steps.live import WINDOW, live_scores
 from mlops_lab.steps.notices import tell
@@ -56,6 +57,7 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
     """
     lab.store.prepare_tables(use_case)
     reconcile(lab, use_case)
+    apply_default(lab, use_case)
     champion = lab.champion(use_case.name)
     last = lab.ledger.last_check(use_case.name)
     unchanged = last and last.version == champion.version

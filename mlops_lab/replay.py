@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from mlops_lab.contract import PromotionPolicy
 from mlops_lab.data.tables import Promotion
+from mlops_lab.data.waiting import answers
 from mlops_lab.errors import LabError, ModelError, ServiceError
 from mlops_lab.lab import Lab
 from mlops_lab.metrics import OF_TASK, Metric
@@ -17,7 +18,10 @@ from mlops_lab.use_case import UseCase
 
 @dataclass(frozen=True)
 class Replayed:
-    """One recorded decision, and what it would have been. would: promoted or refused; None when nobody can tell."""
+    """One recorded decision, and what it would have been.
+
+    was, would: promoted, refused or waiting for a person; would is None when nobody can tell.
+    """
 
     sequence: int
     challenger: int
@@ -47,12 +51,17 @@ def metric_of(use_case: UseCase, name: str | None) -> Metric:
 
 
 def replay(lab: Lab, use_case: UseCase, policy: PromotionPolicy, metric: Metric) -> list[Replayed]:
-    """Each decision on a challenger, oldest first; each against the champion that it met then."""
+    """Each decision on a challenger, oldest first; each against the champion that it met then.
+
+    The answer to a decision that waited isn't one by a policy, so it is left out, unless a new comparison was made.
+    """
     lab.store.create_tables()
+    history = lab.ledger.promotions(use_case.name)
+    given = {answer.sequence for asked, answer in answers(history) if answer.evidence == asked.evidence}
     return [
         _again(lab, row, policy, metric)
-        for row in lab.ledger.promotions(use_case.name)
-        if row.outcome in ("promoted", "refused")
+        for row in history
+        if row.outcome != "rolled back" and row.sequence not in given
     ]
 
 
@@ -74,6 +83,6 @@ def _verdict(lab: Lab, row: Promotion, policy: PromotionPolicy, metric: Metric) 
     if unknown := sorted(set(policy.slices) - set(scores.slices)):
         return None, f"its per-row scores have no slices by {', '.join(unknown)}"
     found = judge(policy, metric, scores)
-    if found.promoted and scores.worse_live:
+    if (found.promoted or found.waiting) and scores.worse_live:
         return "refused", f"worse with callers: {scores.worse_live} ({found.reason})"
-    return "promoted" if found.promoted else "refused", found.reason
+    return "promoted" if found.promoted else "waiting" if found.waiting else "refused", found.reason

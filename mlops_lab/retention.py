@@ -14,9 +14,11 @@ from itertools import islice
 from sqlalchemy import select
 
 from mlops_lab.data.database import now
+from mlops_lab.data.ledger import DECIDING
 from mlops_lab.data.old_log import OldLog, OldRows, logged_use_cases
 from mlops_lab.data.states import CLOSED
 from mlops_lab.data.tables import Batch, Prediction, ShadowPrediction
+from mlops_lab.data.waiting import waiting
 from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model.old_runs import OldRun, OldRuns
@@ -167,7 +169,10 @@ class _Needed:
             self._versions.setdefault(version.run_id, []).append(version.version)
         if standing := lab.ledger.standing(use_case):
             numbers |= {standing.champion, standing.previous}
-        deciding = [row for row in lab.ledger.promotions(use_case) if row.outcome != "refused"]
+        history = lab.ledger.promotions(use_case)
+        if asked := waiting(history):
+            numbers.add(asked.challenger)
+        deciding = [row for row in history if row.outcome in DECIDING]
         champions = [row.challenger if row.outcome == "promoted" else row.champion for row in deciding]
         numbers |= set([n for n in dict.fromkeys(reversed(champions)) if n is not None][:CHAMPIONS])
         self._runs = {run for run, own in self._versions.items() if numbers & set(own)}

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlops_lab.data.ledger import holdout_readers
-from mlops_lab.data.tables import LiveScore
+from mlops_lab.data.tables import LiveScore, Promotion
+from mlops_lab.data.waiting import waiting
 from mlops_lab.errors import LabError, ModelError, ServiceError, foreign_errors_as_lines
 from mlops_lab.formatting import counted, holdout_words
 from mlops_lab.lab import Lab
@@ -97,6 +98,7 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
     away: what an earlier call found out about services that don't answer. They aren't asked again, which would only
           wait again; this call adds what it finds.
     trial: the running trial in words, None when there is none. live: the live scores of the newest monitoring check.
+    waiting: the decision that a person is asked for, None without one.
     unknown: by part (`batches`, `versions`, `champion`) the reason why it can't be told now; its value is then None.
     """
     use_case = lab.use_case(name)
@@ -104,6 +106,7 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
     away = {} if away is None else away
     live: list[LiveScore] = []
     trial: str | None = None
+    asked: Promotion | None = None
 
     def ask(part: str, answer: Callable[[], Any]) -> Any:
         try:
@@ -114,9 +117,10 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
             return None
 
     def batches() -> list[dict[str, Any]]:
-        nonlocal live
+        nonlocal live, asked
         lab.store.prepare_tables(use_case)
         live = lab.ledger.live_scores(name)
+        asked = waiting(lab.ledger.promotions(name))
         return [asdict(batch) for batch in lab.ledger.batches(name)]
 
     def champion() -> dict[str, Any] | None:
@@ -144,6 +148,7 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
         "versions": ask("versions", versions),
         "champion": ask("champion", champion),
         "trial": trial,
+        "waiting": asdict(asked) if asked else None,
         "live": [asdict(score) for score in live],
         "unknown": unknown,
     }
@@ -170,6 +175,9 @@ def show(entry: dict[str, Any], out: Console) -> None:
         out.print(f"sealed: {champion.sealed_line}", soft_wrap=True)
     else:
         out.print("no champion yet")
+    if entry["waiting"]:
+        asked = Promotion(**entry["waiting"])
+        out.print(f"version {asked.challenger} waits: {escape(asked.said)}", soft_wrap=True)
     if entry["trial"]:
         out.print(f"trial: {escape(entry['trial'])}", soft_wrap=True)
     for score in entry["live"]:

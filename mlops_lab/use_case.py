@@ -123,6 +123,11 @@ class UseCase:
         return f"{self.name}_scoring"
 
     @property
+    def approval_dag(self) -> str:
+        """The id of the DAG in which a person decides, where the promotion policy asks one."""
+        return f"{self.name}_approval"
+
+    @property
     def task(self) -> Task:
         if isinstance(self.target, Category):
             return "multiclass"

@@ -55,7 +55,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     said = _batch_lines(batch) if batch else ["the ledger doesn't know the batch of this version"]
     for version in found["versions"]:
         said.append(_version_line(version))
-        said += [f"  {_decision_line(version['version'], decision)}" for decision in version["decisions"]]
+        decisions = version["decisions"]
+        said += [f"  {_decision_line(version['version'], one, one is decisions[-1])}" for one in decisions]
     return said
 
 
@@ -115,12 +116,13 @@ def _version_line(version: dict[str, Any]) -> str:
     return f"version {version['version']} ({version['candidate']}{score}): {outcome}{reason}"
 
 
-def _decision_line(version: int, decision: dict[str, Any]) -> str:
-    """One recorded promotion, refusal or rollback."""
+def _decision_line(version: int, decision: dict[str, Any], last: bool) -> str:
+    """One recorded promotion, refusal, rollback or question to a person; the last one may still wait."""
     champion, outcome = decision["champion"], decision["outcome"]
     if outcome == "rolled back":
         against = f" to version {champion}" if champion != version and champion is not None else ""
     else:
         against = " as the first champion" if champion is None else f" against version {champion}"
     rows = f" ({counted(decision['holdout_rows'], 'test row')})" if decision["holdout_rows"] else ""
-    return f"{decision['decided_at']:%Y-%m-%d %H:%M} UTC: {outcome}{against}{rows}: {decision['reason']}"
+    reason = Promotion(**decision).said if last else decision["reason"]
+    return f"{decision['decided_at']:%Y-%m-%d %H:%M} UTC: {outcome}{against}{rows}: {reason}"

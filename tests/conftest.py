@@ -8,6 +8,7 @@ import pytest
 
 from mlops_lab.lab import Lab
 from mlops_lab.settings import REPOSITORY, Settings
+from mlops_lab.steps.promote import roll_back
 from tests.support.data_api import END, CourseServer
 from tests.support.flats import FLATS
 from tests.support.labs import Templates
@@ -78,6 +79,16 @@ def trained(lab, course, templates) -> Lab:
 @pytest.fixture
 def use_case(lab):
     return lab.use_case("flats")
+
+
+@pytest.fixture
+def two(trained, use_case) -> tuple[int, int]:
+    """(champion, challenger): the challenger is better on the test rows."""
+    by_score = sorted(trained.registry.versions("flats"), key=lambda version: version.facts.test)
+    challenger, champion = by_score[0].version, by_score[-1].version
+    if trained.ledger.standing("flats").champion != champion:
+        roll_back(trained, use_case, champion)
+    return champion, challenger
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from mlops_lab.errors import ModelError
 from mlops_lab.model.trial import Trial
 from mlops_lab.monitor import monitor
 from mlops_lab.status import status
+from mlops_lab.steps.challenge import Person
 from mlops_lab.steps.promote import promote_by_hand, roll_back
 from mlops_lab.steps.trial import begin_trial
 from observability.exporter.settings import ExporterSettings
@@ -70,16 +71,6 @@ def callers(trained):
         found = Callers(trained, client)
         found.service.wait(lambda: client.get("/ready").status_code == 200)
         yield found
-
-
-@pytest.fixture
-def two(trained, use_case) -> tuple[int, int]:
-    """(champion, challenger): the challenger is better on the test rows."""
-    by_score = sorted(trained.registry.versions("flats"), key=lambda version: version.facts.test)
-    challenger, champion = by_score[0].version, by_score[-1].version
-    if trained.ledger.standing("flats").champion != champion:
-        roll_back(trained, use_case, champion)
-    return champion, challenger
 
 
 def rmse(pairs: list[tuple[float, float]]) -> float:
@@ -184,11 +175,13 @@ def test_a_challenger_that_is_worse_with_callers_is_not_promoted(
     with pytest.raises(ModelError, match="flats has no version 77"):
         promote_by_hand(trained, use_case, 77)
 
-    forced = promote_by_hand(trained, use_case, challenger, force="the feedback was wrong")
+    forced = promote_by_hand(trained, use_case, challenger, Person("eva", "the feedback was wrong"))
     assert forced.promoted
-    assert forced.reason.startswith("forced: the feedback was wrong; the comparison: worse with callers")
+    said = "forced by eva: the feedback was wrong; the comparison: worse with callers"
+    assert forced.reason.startswith(said)
     assert trained.ledger.standing("flats").champion == challenger
-    assert trained.ledger.promotions("flats")[-1].reason == forced.reason
+    row = trained.ledger.promotions("flats")[-1]
+    assert (row.reason, row.decided_by) == (forced.reason, "eva")
     # The trial against the champion before is over, and the service follows.
     assert trained.registry.registered("flats").facts.trial == ""
     callers.service.wait(lambda: callers.ask(1, seed=5)["model"]["version"] == challenger)
@@ -220,5 +213,5 @@ def test_a_forced_promotion_says_why(trained, use_case, two):
     # The other one is worse on the test rows.
     refused = promote_by_hand(trained, use_case, champion)
     assert "not better: rmse" in refused.reason
-    assert promote_by_hand(trained, use_case, champion, force="we need it").promoted
+    assert promote_by_hand(trained, use_case, champion, Person("eva", "we need it")).promoted
     assert trained.ledger.standing("flats").champion == champion

@@ -239,6 +239,11 @@ def earlier_champion(lab, loser, run_id):
         )
 
 
+def waits_for_a_person(lab, loser, run_id):
+    asked = {"challenger": loser, "outcome": "waiting", "waits_until": now(), "reason": ""}
+    lab.ledger.put_promotion(Promotion(use_case="flats", sequence=2, **asked))
+
+
 def broken_batch(lab, loser, run_id):
     lab.ledger.note(lab.ledger.batches("flats")[0].id, state="broken")
 
@@ -264,6 +269,7 @@ def switched_off(lab, loser, run_id):
         shadow,
         trial,
         earlier_champion,
+        waits_for_a_person,
         broken_batch,
         newest_batch,
         open_run,

@@ -63,4 +63,4 @@ def print_json(value: Any) -> None:
 
 def print_line(text: str) -> None:
     """Prints a line of progress; it isn't wrapped, so that programs can read it."""
-    out.print(text, soft_wrap=True)
+    out.print(text, soft_wrap=True, markup=False)

@@ -1,10 +1,19 @@
-"""The commands about versions: a trial with live traffic, a promotion by hand, a second training, the model card."""
+"""The commands about versions: a trial, a promotion, a person's approval, a second training, the model card."""
 
 from typing import Annotated
 
 import typer
 
-from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json, print_line, reading_lab
+from mlops_lab.cli.app import (
+    AsJson,
+    UseCaseName,
+    app,
+    open_lab,
+    print_json,
+    print_line,
+    reading_lab,
+    this_person,
+)
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import err, out
 from mlops_lab.settings import Settings
@@ -44,16 +53,60 @@ def promote(
     reason: Annotated[str | None, typer.Option(help="why it is forced, for the record")] = None,
 ) -> None:
     """Compares a version with the champion, on the test rows and on live traffic, and promotes it if it wins."""
+    from mlops_lab.steps.challenge import Person
     from mlops_lab.steps.promote import promote_by_hand
 
     why = (reason or "").strip()
     if force != bool(why):
         raise LabError("--force and --reason TEXT belong together: the record says why")
     lab = open_lab(Settings(), print_line)
-    outcome = promote_by_hand(lab, lab.use_case(use_case), version, why or None)
+    force_by = Person(this_person(), why) if force else None
+    outcome = promote_by_hand(lab, lab.use_case(use_case), version, force_by)
     if not outcome.promoted:
         raise LabError(f"version {version} of {use_case} isn't promoted: {outcome.reason}")
-    out.print(f"version {version} is the champion of {use_case}: {outcome.reason}", soft_wrap=True)
+    out.print(
+        f"version {version} is the champion of {use_case}: {outcome.reason}", soft_wrap=True, markup=False
+    )
+
+
+WaitingVersion = Annotated[int, typer.Argument(help="the version that waits, in `lab status`")]
+Why = Annotated[str, typer.Option(help="why; it is recorded")]
+
+
+@app.command()
+def approve(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None:
+    """Promotes a version about which a person is asked, and waits until it is served."""
+    from mlops_lab.steps.approve import approve
+    from mlops_lab.steps.challenge import Person
+
+    person = Person(this_person(), _given(reason))
+    lab = open_lab(Settings(), print_line)
+    outcome = approve(lab, lab.use_case(use_case), version, person)
+    if not outcome.promoted:
+        raise LabError(f"version {version} of {use_case} isn't promoted: {outcome.reason}")
+    out.print(
+        f"version {version} is the champion of {use_case}: {outcome.reason}", soft_wrap=True, markup=False
+    )
+
+
+@app.command()
+def reject(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None:
+    """Keeps the champion instead of a version about which a person is asked."""
+    from mlops_lab.steps.approve import reject
+    from mlops_lab.steps.challenge import Person
+
+    person = Person(this_person(), _given(reason))
+    lab = open_lab(Settings(), print_line)
+    outcome = reject(lab, lab.use_case(use_case), version, person)
+    out.print(
+        f"version {version} of {use_case} isn't promoted: {outcome.reason}", soft_wrap=True, markup=False
+    )
+
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise LabError("--reason TEXT is missing: the record says why")
+    return reason.strip()
 
 
 @app.command()

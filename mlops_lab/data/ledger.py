@@ -16,6 +16,9 @@ from mlops_lab.data.database import StoreError, now
 from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch, Check, LiveScore, Model, Notice, Promotion
 
+# The outcomes that change who is champion.
+DECIDING = ("promoted", "rolled back")
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -30,7 +33,7 @@ def standing(history: Sequence[Promotion]) -> Standing | None:
 
     The newest promotion or rollback decides. MLflow's aliases only follow (`mlops_lab/steps/reconcile.py`).
     """
-    deciding = [row for row in history if row.outcome in ("promoted", "rolled back")]
+    deciding = [row for row in history if row.outcome in DECIDING]
     if not deciding:
         return None
     last = deciding[-1]
@@ -42,8 +45,15 @@ def standing(history: Sequence[Promotion]) -> Standing | None:
 
 
 def holdout_readers(history: Sequence[Promotion]) -> list[Promotion]:
-    """Those of the decisions that scored a model on the test rows: each one uses them up a little."""
-    return [row for row in history if row.holdout_rows]
+    """Those of the decisions that scored a model on the test rows: each one uses them up a little.
+
+    The answer to a decision that waited has that one's evidence, and reads no row.
+    """
+    found: dict[str | int, Promotion] = {}
+    for row in history:
+        if row.holdout_rows:
+            found.setdefault(row.evidence or row.sequence, row)
+    return list(found.values())
 
 
 class Ledger:
@@ -157,7 +167,7 @@ class Ledger:
             return list(db.scalars(found.order_by(Model.version)))
 
     def promotions(self, use_case: str) -> list[Promotion]:
-        """Every promotion, refusal and rollback, oldest first."""
+        """Every promotion, refusal, rollback and question to a person, oldest first."""
         found = select(Promotion).where(Promotion.use_case == use_case)
         with self._session() as db:
             return list(db.scalars(found.order_by(Promotion.sequence)))
@@ -166,11 +176,11 @@ class Ledger:
         """Champion and previous champion by the newest decision; None before the first promotion."""
         return standing(self.promotions(use_case))
 
-    def put_promotion(self, promotion: Promotion) -> bool:
-        """Records a decision under its sequence number. False: another decision already has that number."""
+    def put_promotion(self, *promotions: Promotion) -> bool:
+        """Records decisions under their sequence numbers, all or none. False: another decision has such a number."""
         try:
             with self._session.begin() as db:
-                db.add(promotion)
+                db.add_all(promotions)
         except IntegrityError:
             return False
         return True

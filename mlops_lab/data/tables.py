@@ -101,7 +101,7 @@ class Model(_Table):
 
 
 class Promotion(_Table):
-    """One decision on a challenger: promoted, refused or rolled back."""
+    """One decision on a challenger: promoted, refused, rolled back, or waiting for a person, who makes one more."""
 
     __tablename__ = "promotions"
 
@@ -113,7 +113,7 @@ class Promotion(_Table):
     champion: Mapped[int | None] = mapped_column(
         default=None, comment="the champion that was challenged; null for a first one"
     )
-    outcome: Mapped[str] = mapped_column(String(12), comment="promoted, refused or rolled back")
+    outcome: Mapped[str] = mapped_column(String(12), comment="promoted, refused, rolled back or waiting")
     reason: Mapped[str] = mapped_column(Text)
     metric: Mapped[str | None] = mapped_column(String(20), default=None)
     challenger_score: Mapped[float | None] = mapped_column(default=None)
@@ -132,7 +132,28 @@ class Promotion(_Table):
         default=None,
         comment="MLflow run and file of the per-row scores; null without a comparison",
     )
+    decided_by: Mapped[str | None] = mapped_column(
+        String(80), default=None, comment="the person who decided; null when the policy did"
+    )
+    waits_until: Mapped[datetime | None] = mapped_column(
+        default=None, comment="of a waiting one: then its default is what happens"
+    )
+    default_outcome: Mapped[str | None] = mapped_column(
+        String(12), default=None, comment="of a waiting one: promoted or refused"
+    )
     decided_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+    @property
+    def said(self) -> str:
+        """The reason in words; of a decision that waits, first until when, and how a person decides."""
+        if self.waits_until is None:
+            return self.reason
+        then = "it is promoted" if self.default_outcome == "promoted" else "the champion is kept"
+        commands = " or ".join(
+            f"`lab {verb} {self.use_case} {self.challenger} --reason TEXT`" for verb in ("approve", "reject")
+        )
+        limit = f"{self.waits_until:%Y-%m-%d %H:%M} UTC"
+        return f"a person decides until {limit}, then {then}: {commands}; {self.reason}"
 
 
 class Prediction(_Table):

@@ -20,7 +20,7 @@ from mlops_lab.use_case import UseCase
 class Comparison:
     """The outcome of one comparison, with its evidence.
 
-    challenger_score to sureness: as in `Verdict`; None without a champion to compare with.
+    challenger_score to waiting: as in `Verdict`; None without a champion to compare with.
     holdout_digest: identifies the test rows. No row of CleanData is removed, so it stays valid.
     rows: what both models predicted; None when nothing was compared.
     """
@@ -35,6 +35,7 @@ class Comparison:
     sureness: float | None
     holdout_rows: int
     holdout_digest: str
+    waiting: bool = False
     rows: RowScores | None = field(default=None, repr=False)
 
 

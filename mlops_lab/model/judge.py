@@ -21,6 +21,7 @@ RESAMPLES = 1000
 class Verdict:
     """What the rule says, and what it was based on.
 
+    waiting:  it isn't promoted, but the policy leaves it to a person.
     challenger_score, champion_score: the metric on the rows; None where it isn't defined.
     gain:     relative to the champion's error (`Metric.gain`); None when it isn't defined.
     interval: the 2.5 and 97.5 percentiles of the gain, in the metric's unit (positive is better, for every metric).
@@ -34,6 +35,7 @@ class Verdict:
     gain: float | None = None
     interval: tuple[float, float] | None = None
     sureness: float | None = None
+    waiting: bool = False
 
 
 def judge(policy: PromotionPolicy, metric: Metric, scores: RowScores) -> Verdict:
@@ -53,45 +55,58 @@ def judge(policy: PromotionPolicy, metric: Metric, scores: RowScores) -> Verdict
     low, high = np.percentile(gains, [2.5, 97.5]) if len(gains) else (np.nan, np.nan)
     sureness = float(np.mean(gains > 0)) if len(gains) else 0.0
     gain = metric.gain(new, old)
-    promoted, words = _rule(policy, gain, sureness)
+    outcome, words = _rule(policy, gain, sureness)
     found = f"{metric.name} {new:.4g} against {old:.4g} on the same {n} test rows, {_amount(gain)}"
     if len(gains):
         room = abs(new - old) / abs(gain) if np.isfinite(gain) and gain else 0.0
         interval = f", 95% interval {_percent(low / room)} to {_percent(high / room)}" if room else ""
         found += f"{interval}, better in {_share(sureness)} of the resamples"
-    broken = next(_broken(policy, metric, scores), None) if promoted else None
+    broken = next(_broken(policy, metric, scores), None) if outcome != "refused" else None
     if broken:
-        promoted, reason = False, f"{broken} ({words}: {found})"
+        outcome, reason = "refused", f"{broken} ({words}: {found})"
     else:
         limits = [f"{name} by {_percent(most)}" for name, most in _bounds(policy, metric).items()]
         limits += [f"any {name} by {_percent(most)}" for name, most in policy.slices.items()]
-        kept = f"; no bound is broken: {', '.join(limits)}" if promoted and limits else ""
+        kept = f"; no bound is broken: {', '.join(limits)}" if outcome != "refused" and limits else ""
         reason = f"{words}: {found}{kept}"
     finite = float(gain) if np.isfinite(gain) else None
     interval_found = (float(low), float(high)) if len(gains) else None
-    return Verdict(promoted, reason, float(new), float(old), finite, interval_found, sureness)
+    return Verdict(
+        promoted=outcome == "promoted",
+        reason=reason,
+        challenger_score=float(new),
+        champion_score=float(old),
+        gain=finite,
+        interval=interval_found,
+        sureness=sureness,
+        waiting=outcome == "waiting",
+    )
 
 
-def _rule(policy: PromotionPolicy, gain: float, sureness: float) -> tuple[bool, str]:
-    """(promoted, why in words), before the bounds."""
+def _rule(policy: PromotionPolicy, gain: float, sureness: float) -> tuple[str, str]:
+    """(promoted, refused or waiting; why in words), before the bounds."""
     if gain < 0:
-        return False, "not better"
+        return "refused", "not better"
     enough, sure = gain >= policy.margin, sureness >= policy.sure
     margin = f"the margin of {_percent(policy.margin)}"
     if enough and sure:
         by = f"better by {margin}" if policy.margin else "better or equal"
-        return True, f"{by} and sure" if policy.sure else by
+        return "promoted", f"{by} and sure" if policy.sure else by
     if policy.very_sure is not None and sureness >= policy.very_sure:
-        return True, f"very surely better, within {margin}"
+        return "promoted", f"very surely better, within {margin}"
     if not (enough or sure):
-        return False, "not better" if not gain else "not clearly better"
+        return "refused", "not better" if not gain else "not clearly better"
     lacking = (
         f"better by {margin}, but not in {_share(policy.sure)} of the resamples"
         if enough
         else f"surely better, but within {margin}"
     )
-    promoted = policy.between == "promote"
-    return promoted, f"{lacking}, {'promoted' if promoted else 'kept'} by the policy"
+    outcome, does = {
+        "keep": ("refused", "kept by the policy"),
+        "promote": ("promoted", "promoted by the policy"),
+        "ask": ("waiting", "left to a person"),
+    }[policy.between]
+    return outcome, f"{lacking}, {does}"
 
 
 def _bounds(policy: PromotionPolicy, metric: Metric) -> dict[str, float]:

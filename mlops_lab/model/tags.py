@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, get_args
 
 PREFIX = "lab."
 KIND = f"{PREFIX}kind"
+OUTCOME = f"{PREFIX}outcome"
 PARENT = "mlflow.parentRunId"
 TAG_LIMIT = 5000  # characters that MLflow accepts in a tag
 # Sealed rows below which their score says little: the standard error of a share is up to five points.
@@ -49,8 +50,8 @@ class RunTags(_Tags):
 class BatchTags(RunTags):
     """A batch's run.
 
-    decision: train or skip, with its reason. outcome: promoted, refused, skipped, rolled back, held or accepted, with
-    its reason.
+    decision: train or skip, with its reason. outcome: promoted, refused, waiting, skipped, rolled back, held or
+    accepted, with its reason.
     version: the batch's challenger. checks: how its named checks ended.
     """
 
@@ -112,7 +113,7 @@ class VersionTags(_Tags):
     metric: the name of the use case's metric; validation, test: the version's scores by it; baseline: the naive
     baseline's on test rows. test and baseline are None when there were no test rows.
     signature: of the digest, by the lab's key.
-    outcome: promoted, refused, not chosen or rolled back, with its reason.
+    outcome: promoted, refused, waiting, not chosen or rolled back, with its reason.
     sealed: the metric on the sealed rows, measured once when the version became champion (`steps/sealed.py`);
     sealed_low, sealed_high: its 95 % bootstrap interval; sealed_rows: their number. None before.
     holdout_uses: how many promotion decisions had read the test rows when the version was decided on, its own

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from mlops_lab.errors import ServiceError, first_line
 from mlops_lab.model.registry import Registry
-from mlops_lab.model.tags import PARENT, ModelTags, RunTags
+from mlops_lab.model.tags import OUTCOME, PARENT, ModelTags, RunTags
 
 
 class Tracking:
@@ -114,6 +114,10 @@ class Tracking:
     def open_runs(self, use_case: str) -> list[tuple[str, dict[str, str]]]:
         """The runs that haven't ended, as (run id, tags)."""
         return self._search(use_case, "attributes.status = 'RUNNING'")
+
+    def runs_waiting(self, use_case: str) -> list[tuple[str, dict[str, str]]]:
+        """The runs of batches whose challenger waits for a person by their tags, as (run id, tags)."""
+        return self._search(use_case, f"tags.`{OUTCOME}` = 'waiting'")
 
     def children(self, use_case: str, run_id: str) -> list[tuple[str, dict[str, str]]]:
         """The runs that belong to a run, as (run id, tags), newest first."""

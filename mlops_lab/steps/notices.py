@@ -1,7 +1,7 @@
 """Tells people by `LAB_NOTIFY_URL` what the loop decided: each decision once, from the ledger.
 
-Told are promotions, rollbacks, broken and held batches, and trainings that monitoring requested. A refused challenger
-isn't: it is the usual end of a batch, and the pages show it.
+Told are promotions, rollbacks, decisions that wait for a person and their end, broken and held batches, and trainings
+that monitoring requested. A refused challenger isn't: it is the usual end of a batch, and the pages show it.
 
 The table `notices` has a row for each message under way or told. A process first claims its decisions there, so no
 other one sends them; then it sends; then it marks them as told. When the message fails or the process is killed in
@@ -18,6 +18,7 @@ from threading import Thread
 from mlops_lab.data.database import now
 from mlops_lab.data.states import CLOSED
 from mlops_lab.data.tables import Notice
+from mlops_lab.data.waiting import answers
 from mlops_lab.errors import first_line
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
@@ -85,15 +86,21 @@ def _send(lab: Lab, url: str, use_case: str, claimed: list[tuple[Notice, Decisio
 def _fresh(lab: Lab, use_case: str) -> Iterator[tuple[Notice, Decision]]:
     """Each decision that people are told, with its key in `notices`."""
     since = now() - FRESH
-    for row in lab.ledger.promotions(use_case):
+    history = lab.ledger.promotions(use_case)
+    ended = {answer.sequence for _, answer in answers(history)}
+    for row in history:
         if row.outcome == "promoted":
             what = f"version {row.challenger} promoted"
+        elif row.outcome == "waiting":
+            what = f"version {row.challenger} waits for a decision"
+        elif row.outcome == "refused" and row.sequence in ended:
+            what = f"version {row.challenger} isn't promoted"
         elif row.outcome == "rolled back":
             what = f"rolled back to {f'version {row.champion}' if row.champion else 'no champion'}"
         else:
             continue
         if row.decided_at >= since:
-            yield _entry(use_case, "promotion", row.sequence, what, row.reason, row.decided_at)
+            yield _entry(use_case, "promotion", row.sequence, what, row.said, row.decided_at)
     for batch in lab.ledger.batches(use_case):
         if batch.state in CLOSED and batch.landed_at >= since:
             number = batch.batch_number if batch.batch_number is not None else f"with id {batch.id}"

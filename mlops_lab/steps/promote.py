@@ -1,21 +1,17 @@
 """Which version is champion: promotion by comparison, the rollout to the service, and the rollback."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from mlops_lab.data.ledger import standing
 from mlops_lab.data.tables import Batch, Promotion
 from mlops_lab.errors import ModelError
 from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
-from mlops_lab.model.compare import Comparison, compare
-from mlops_lab.model.live import LiveComparison
-from mlops_lab.model.registry import CHALLENGER, CHAMPION, Version
+from mlops_lab.model.registry import Version
 from mlops_lab.model.tags import BatchTags, CandidateTags
 from mlops_lab.rollout import RolloutError, check_replicas
+from mlops_lab.steps.challenge import Person, Ruling, challenge, champion_by
 from mlops_lab.steps.ingest import newest
-from mlops_lab.steps.live import compare_arms
 from mlops_lab.steps.notices import tell, told
 from mlops_lab.steps.reconcile import follow, not_chosen, reconcile
 from mlops_lab.use_case import UseCase
@@ -58,10 +54,10 @@ def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     reconcile(lab, use_case)
     champion = lab.ledger.standing(use_case.name)
     promoted = champion is not None and champion.champion == best.version
-    reason = decision.reason
+    reason = decision.said
     if decision.outcome == "promoted" and not promoted:
         reason += "; another version became champion since, and stays it"
-    tags = BatchTags(outcome=decision.outcome, outcome_reason=decision.reason, version=best.version)
+    tags = BatchTags(outcome=decision.outcome, outcome_reason=decision.said, version=best.version)
     lab.tracking.log(batch.run, tags=tags)
     lab.progress(f"{best.facts.candidate} (version {best.version}) {decision.outcome}: {reason}")
     return Outcome(promoted, best.version, reason)
@@ -84,11 +80,11 @@ def _validation(use_case: UseCase, version: Version) -> float:
     return -math.inf if score is None else use_case.metric.sign * score
 
 
-def promote_by_hand(lab: Lab, use_case: UseCase, version: int, force: str | None = None) -> Outcome:
+def promote_by_hand(lab: Lab, use_case: UseCase, version: int, force: Person | None = None) -> Outcome:
     """A registered version challenges the champion, also one that was decided on before, and is rolled out if it wins.
 
     The test rows are those of all batches, and the live scores of a trial are read, as in `promote`.
-    force: why it is promoted whatever the comparison says. The record has this reason and the comparison's.
+    force: who promotes it whatever the comparison says. The record has this person, the reason and the comparison's.
     Raises `ModelError` when the version is the champion, doesn't exist or can't be loaded; `RolloutError`.
     """
     lab.store.prepare_tables(use_case)
@@ -97,12 +93,13 @@ def promote_by_hand(lab: Lab, use_case: UseCase, version: int, force: str | None
         raise ModelError(f"version {version} of {use_case.name} is the champion already")
     with told(lab, use_case.name):
         batch = newest(lab, use_case)
-        decision = _decide(lab, use_case, challenger, batch.id, challenger.run_id, again=True, force=force)
+        ruling = Ruling(force.name, f"forced by {force}", whatever=True) if force else None
+        decision = _decide(lab, use_case, challenger, batch.id, challenger.run_id, ruling, again=True)
         reconcile(lab, use_case)
         promoted = decision.outcome == "promoted"
         if promoted:
             roll_out(lab, use_case, None, version)
-    return Outcome(promoted, version, decision.reason)
+    return Outcome(promoted, version, decision.said)
 
 
 def _decide(
@@ -111,87 +108,23 @@ def _decide(
     challenger: Version,
     until: int,
     run: str,
+    ruling: Ruling | None = None,
     *,
     again: bool = False,
-    force: str | None = None,
 ) -> Promotion:
-    """The newest recorded decision on the challenger, or a new one by comparison with the ledger's champion.
+    """The newest recorded decision on the challenger, or a new one by comparison; again: a new one in any case.
 
-    until: the newest batch of the test rows. run: keeps the evidence. again: a new decision in any case.
+    until, run, ruling: as in `challenge`.
     """
-    predictor = lab.predictor(challenger)
-    holdout = lab.store.read_clean(use_case, split="test", until=until)
     while True:
         history = lab.ledger.promotions(use_case.name)
         done = [row for row in history if row.challenger == challenger.version]
         if done and not again:
             return done[-1]
-        lab.registry.set_alias(use_case.name, CHALLENGER, challenger.version)
-        champion = _champion(lab, use_case.name, history)
-        opponent, fault = lab.predictor_or_fault(champion) if champion else (None, "")
-        found = compare(use_case, predictor, opponent, holdout)
-        if fault:
-            # No new replica could serve that champion either, so it doesn't stop its successor.
-            found = replace(found, reason=f"{fault}; therefore no comparison: {found.reason}")
-        live: list[LiveComparison] = []
-        if champion and opponent:
-            live = compare_arms(lab, challenger, predictor.contract, champion, opponent.contract)
-            found = _with_live(found, live)
-        if force:
-            found = replace(found, promoted=True, reason=f"forced: {force}; the comparison: {found.reason}")
-        sequence = len(history) + 1
-        evidence = None
-        if found.rows is not None:
-            # Before the decision, so that a recorded one always has its evidence.
-            name = f"promotion-{sequence}.parquet"
-            evidence = f"{run}/{name}"
-            scores = replace(found.rows, worse_live=_worse_live(live))
-            lab.tracking.log_bytes(run, name, scores.to_parquet())
-        low, high = found.interval or (None, None)
-        decision = Promotion(
-            use_case=use_case.name,
-            sequence=sequence,
-            challenger=challenger.version,
-            champion=champion.version if champion else None,
-            outcome="promoted" if found.promoted else "refused",
-            reason=found.reason,
-            metric=found.metric,
-            challenger_score=found.challenger_score,
-            champion_score=found.champion_score,
-            interval_low=low,
-            interval_high=high,
-            sureness=found.sureness,
-            holdout_rows=found.holdout_rows,
-            holdout_digest=found.holdout_digest,
-            evidence=evidence,
-        )
-        if lab.ledger.put_promotion(decision):
-            facts = {
-                **{name: value for name, value in vars(found).items() if name != "rows"},
-                "policy": use_case.promotion.model_dump(),
-                "challenger": challenger.version,
-                "live": [vars(one) for one in live],
-            }
-            # A version may be decided on more than once by hand.
-            name = f"promotion-{sequence}.json" if again else "promotion.json"
-            lab.tracking.log_json(run, name, facts)
+        decision = challenge(lab, use_case, challenger, until, run, history, ruling, again=again)
+        if decision is not None:
             return decision
         lab.progress("another promotion came first; comparing again with the new champion")
-
-
-def _with_live(found: Comparison, live: Sequence[LiveComparison]) -> Comparison:
-    """The comparison with what live traffic says: who is clearly worse there isn't promoted."""
-    if not live:
-        return found
-    said = "; ".join(map(str, live))
-    if found.promoted and _worse_live(live):
-        return replace(found, promoted=False, reason=f"worse with callers: {said} ({found.reason})")
-    return replace(found, reason=f"{found.reason}; {said}")
-
-
-def _worse_live(live: Sequence[LiveComparison]) -> str:
-    """What live traffic says against the challenger; empty when it isn't worse there."""
-    return "; ".join(map(str, live)) if any(one.worse for one in live) else ""
 
 
 def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) -> None:
@@ -244,16 +177,6 @@ def roll_back(lab: Lab, use_case: UseCase, version: int | None = None) -> int:
     return target
 
 
-def _champion(lab: Lab, use_case: str, history: Sequence[Promotion]) -> Version | None:
-    """The champion by these decisions; before the first one, by the alias."""
-    found = standing(history)
-    if found is None:
-        return lab.registry.by_alias(use_case, CHAMPION)
-    if found.champion is None or not lab.registry.has(use_case, found.champion):
-        return None
-    return lab.registry.version(use_case, found.champion)
-
-
 def _step_back(lab: Lab, use_case: UseCase, version: int, fault: str) -> str | None:
     """Makes the champion before `version` champion again. Returns the reason; None when another one came since."""
     found = lab.ledger.standing(use_case.name)
@@ -269,7 +192,7 @@ def _revert(lab: Lab, use_case: UseCase, leaving: int | None, target: int | None
     """
     while True:
         history = lab.ledger.promotions(use_case.name)
-        champion = _champion(lab, use_case.name, history)
+        champion = champion_by(lab, use_case.name, history)
         if (champion.version if champion else None) != leaving:
             return False
         row = Promotion(

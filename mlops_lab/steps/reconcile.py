@@ -5,13 +5,16 @@ batch, at each promotion and at each monitoring check. Where both agree, nothing
 A new champion is scored on the sealed rows here, too, whatever made it champion.
 """
 
+from collections.abc import Sequence
+
 from mlops_lab.data.ledger import holdout_readers
 from mlops_lab.data.states import UNFINISHED
-from mlops_lab.data.tables import Batch
+from mlops_lab.data.tables import Batch, Promotion
+from mlops_lab.data.waiting import answers
 from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model.registry import CHAMPION, PREVIOUS, Version
-from mlops_lab.model.tags import CandidateTags, VersionTags
+from mlops_lab.model.tags import BatchTags, CandidateTags, VersionTags
 from mlops_lab.model.trial import Trial
 from mlops_lab.steps.sealed import score_once
 from mlops_lab.use_case import UseCase
@@ -98,6 +101,7 @@ def _set_outcomes(
     decided = {row.challenger: row for row in history}  # of several decisions on a version the newest
     readers = holdout_readers(history)
     since = str(readers[0].decided_at.date()) if readers else ""
+    _answer_batches(lab, use_case, history, decided)
     recorded = lab.ledger.models(use_case)
     for number, version in versions.items():
         outcome = version.facts.outcome
@@ -106,7 +110,7 @@ def _set_outcomes(
             # A version that an earlier release decided on has no such number, and needs none.
             if outcome != row.outcome or version.facts.holdout_uses not in (None, uses):
                 tags = VersionTags(
-                    outcome=row.outcome, reason=row.reason, holdout_uses=uses, holdout_since=since
+                    outcome=row.outcome, reason=row.said, holdout_uses=uses, holdout_since=since
                 )
                 lab.registry.tag(version, tags)
             continue
@@ -122,3 +126,14 @@ def _set_outcomes(
             best = next((row.challenger for row in reversed(history) if row.challenger in others), None)
             known = not_chosen(versions[best]) if best in versions else None
             lab.registry.tag(version, known or VersionTags(outcome="not chosen", reason=INTERRUPTED))
+
+
+def _answer_batches(
+    lab: Lab, use_case: str, history: Sequence[Promotion], decided: dict[int, Promotion]
+) -> None:
+    """Sets the outcome of the batches whose challenger waited for a person, by the answer."""
+    asked = {(row.evidence or "").split("/")[0]: row.challenger for row, _ in answers(history)}
+    for run, _ in lab.tracking.runs_waiting(use_case) if asked else ():
+        row = decided[asked[run]] if run in asked else None
+        if row and row.outcome != "waiting":
+            lab.tracking.log(run, tags=BatchTags(outcome=row.outcome, outcome_reason=row.reason))

@@ -51,7 +51,8 @@ from airflow.sdk import DAG
 
 def settings():
     # As the DAG processor does, the file is executed anew each time.
-    files = [runpy.run_path(os.path.join(sys.argv[1], name)) for name in ("training.py", "monitoring.py", "scoring.py")]
+    names = ("training.py", "monitoring.py", "scoring.py", "approval.py")
+    files = [runpy.run_path(os.path.join(sys.argv[1], name)) for name in names]
     dags = [value for found in files for value in found.values() if isinstance(value, DAG)]
     unbounded = [task.task_id for dag in dags for task in dag.tasks if task.execution_timeout is None]
     return {
@@ -141,14 +142,15 @@ def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airfl
     (folder / "flats.py").write_text(FLATS)
     (folder / "broken.py").write_text("1 / 0")
 
-    added = folder / "houses.py", FLATS.replace('name="flats"', 'name="houses"')
+    asks = FLATS.replace('name="flats"', 'name="houses"').replace("sure=0)", 'sure=0, between="ask")')
+    added = folder / "houses.py", asks
     found, after, disk, name = in_airflow(LIST, *map(str, added), LAB_USE_CASES=str(folder))
     assert found.pop("unbounded") == after.pop("unbounded") == []
     assert set(found) == {"flats_training", "flats_scoring", "monitoring"}
     runs, catchup, timetable = found["flats_training"]
     assert (runs, catchup) == (1, False)
     assert "*/15 * * * *" in timetable
-    new = {"houses_training", "houses_scoring"}
+    new = {"houses_training", "houses_scoring", "houses_approval"}
     assert set(after) == {"flats_training", "flats_scoring", "monitoring"} | new
     # A fault of the disk is one line, and a later try can succeed; a name that isn't there stays wrong.
     assert disk[0] == "ServiceError"

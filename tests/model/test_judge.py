@@ -56,12 +56,17 @@ def fixed(old: float, new: float, n: int = 400, noise: float = 0.0, **facts) -> 
         (0.97, 0.05, {"margin": 0.05, "very_sure": None, "between": "promote"}, True, "surely better, but within"),
         (0.97, 0.9, {}, False, "better by the margin of 1%, but not in 97.5% of the resamples, kept by "),
         (0.97, 0.9, {"between": "promote"}, True, "better by the margin of 1%, but not in 97.5% of the resamples, "),
+        (0.97, 0.9, {"between": "ask"}, None, "better by the margin of 1%, but not in 97.5% of the resamples, left"),
+        (0.998, 0.03, {"between": "ask"}, False, "not clearly better: rmse "),
+        (0.97, 0.05, {"between": "ask"}, True, "better by the margin of 1% and sure: rmse "),
         (1.0, 0.0, {"margin": 0, "sure": 0}, True, "better or equal: rmse "),
     ],
 )  # fmt: skip
 def test_margin_and_sureness_decide_and_the_reason_says_how(new, noise, policy, promoted, words):
+    """promoted: None when it is left to a person."""
     found = judge(PromotionPolicy(**policy), RMSE, fixed(1.0, new, noise=noise))
-    assert (found.promoted, found.reason[: len(words)]) == (promoted, words)
+    assert (None if found.waiting else found.promoted, found.reason[: len(words)]) == (promoted, words)
+    assert not (found.waiting and found.promoted)
 
 
 def test_a_second_metric_beyond_its_bound_keeps_the_champion():
@@ -79,6 +84,13 @@ def test_a_second_metric_beyond_its_bound_keeps_the_champion():
     )
     assert judge(PromotionPolicy(bounds={"rmse": 0.1}), MAE, scores).reason.endswith(
         "; no bound is broken: rmse by 10%"
+    )
+    # A broken bound is no borderline case: nobody is asked.
+    ask = PromotionPolicy(bounds={"rmse": 0.01}, margin=1, very_sure=None, between="ask")
+    asked, broken = judge(ask.model_copy(update={"bounds": {}}), MAE, scores), judge(ask, MAE, scores)
+    assert (asked.waiting, broken.waiting, broken.promoted) == (True, False, False)
+    assert broken.reason.startswith(
+        "its rmse 1.062 is worse than the champion's 1 by over 1% (surely better, but"
     )
     naive = judge(PromotionPolicy(bounds={"rmse": 0.1}), MAE, replace(scores, baseline={"rmse": 1.05}))
     assert naive.reason.startswith("its rmse 1.062 is worse than the champion's 1 and than the naive 1.05 (")
