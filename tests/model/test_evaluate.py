@@ -8,15 +8,15 @@ from mlops_lab.contract import Contract, PromotionPolicy
 from mlops_lab.metrics import METRICS, OF_TASK, RMSE_LOG
 from mlops_lab.model.bootstrap import resample
 from mlops_lab.model.train import train
-from tests.support.cases import small_case
+from tests.support.cases import clean_rows, small_case, small_rows
 
 
 @pytest.fixture(scope="module")
-def sliced(frames):
+def sliced():
     """A regression with slices by district and heating: (its model, its test rows, the graph's output)."""
     policy = PromotionPolicy(slices={"district": 0.1, "heating": 0.1}, slice_rows=40)
-    made = train(small_case("regression", promotion=policy), linear_regression(), frames["regression"])
-    frame = frames["regression"]
+    frame = clean_rows(small_case("regression"), small_rows(1600))
+    made = train(small_case("regression", promotion=policy), linear_regression(), frame)
     return made, frame[frame["split"] == "test"].reset_index(drop=True), made.holdout[2]
 
 
