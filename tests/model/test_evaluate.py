@@ -15,7 +15,7 @@ from tests.support.cases import clean_rows, small_case, small_rows
 def sliced():
     """A regression with slices by district and heating: (its model, its test rows, the graph's output)."""
     policy = PromotionPolicy(slices={"district": 0.1, "heating": 0.1}, slice_rows=40)
-    frame = clean_rows(small_case("regression"), small_rows(1600))
+    frame = clean_rows(small_case("regression"), small_rows(2000))
     made = train(small_case("regression", promotion=policy), linear_regression(), frame)
     return made, frame[frame["split"] == "test"].reset_index(drop=True), made.holdout[2]
 
