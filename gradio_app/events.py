@@ -20,6 +20,7 @@ from mlops_lab.form import (
     made_by,
     no_model,
     probability,
+    questions,
     row_refused,
     title_of,
 )
@@ -145,6 +146,7 @@ class Events:
             return fault(error), *nothing
         count = f"{len(versions)} versions were" if len(versions) != 1 else "one version was"
         about = f"Version {served[1]} of {contract.title} is served; {count} registered. Scores are {contract.metric}."
+        about = "\n\n".join([about, *questions(versions)])
         rows = [_cells(version) for version in versions]
         if before == (about, rows):
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()

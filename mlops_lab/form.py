@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlops_lab.client import ExplainReply, InferenceClient, PredictReply, RequestRefusedError
+from mlops_lab.client import ExplainReply, InferenceClient, ModelVersion, PredictReply, RequestRefusedError
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
 from mlops_lab.features import Category, Feature
@@ -26,7 +26,7 @@ STREAMLIT_OPTIONS, GRADIO_OPTIONS = 2000, 5000
 EXPLAINED_FIELDS = 10
 
 UP, DOWN, NEUTRAL = "#3b7dc4", "#d9783a", "#8a8f98"
-OUTCOME_COLOURS = {"promoted": "#2f8f5b", "refused": "#b5543c", "not chosen": NEUTRAL}
+OUTCOME_COLOURS = {"promoted": "#2f8f5b", "refused": "#b5543c", "waiting": "#d9a13a", "not chosen": NEUTRAL}
 
 HINT = "Change the example and press Predict. An empty field means that the value is unknown."
 ROW_REFUSED = "**The model refuses this row:**"
@@ -93,6 +93,15 @@ def title_of(use_case: str, title: str = "") -> str:
 def outcome_group(outcome: str) -> str:
     """The outcome of a version as the charts of versions colour it: a key of `OUTCOME_COLOURS`."""
     return outcome if outcome in OUTCOME_COLOURS else "not chosen"
+
+
+def questions(versions: Sequence[ModelVersion]) -> list[str]:
+    """What people are asked now, as Markdown: each version that waits, its comparison, until when, and the commands."""
+    return [
+        f"**Version {version.version} waits for your decision:** {version.facts.reason}"
+        for version in versions
+        if version.facts.outcome == "waiting"
+    ]
 
 
 def probability(contract: Contract, reply: PredictReply) -> str:

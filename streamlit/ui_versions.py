@@ -42,7 +42,7 @@ def holdout_use(versions: Sequence[ModelVersion]) -> str:
 
 
 def scored(versions: pd.DataFrame) -> pd.DataFrame:
-    """The versions that have a test score, with one of the three outcomes that the chart has a colour for."""
+    """The versions that have a test score, with one of the outcomes that the chart has a colour for."""
     return versions.dropna(subset=["test"]).assign(outcome=lambda frame: frame["outcome"].map(outcome_group))
 
 

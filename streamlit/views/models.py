@@ -12,7 +12,7 @@ import streamlit as st
 from mlops_lab.client import ModelVersion
 from mlops_lab.contract import CONTRACT_FILE, Contract
 from mlops_lab.errors import LabError
-from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS
+from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS, questions
 from mlops_lab.formatting import number
 from mlops_lab.metrics import greater_is_better
 from mlops_lab.model.card import card
@@ -38,6 +38,8 @@ def page() -> None:
         candidates = {run.id: run for run in ui_frame.tracking().runs(use_case, CandidateTags)}
         frame = ui_versions.version_table(versions)
         metric = next((v.facts.metric for v in versions if v.facts.metric), "")
+        for question in questions(versions):
+            st.warning(question, icon=":material/how_to_reg:")
         _champion(versions, frame, metric)
         _history(frame, metric)
         _table(frame, metric)

@@ -27,7 +27,7 @@ def test_an_away_service_is_not_one_without_versions(page, fault):
         url = processes.away() if fault == "doesn't answer" else f"http://{silent}"
         events = page.Events(InferenceClient(url, timeout=1))
         for served in (None, ("housing", 1)):
-            about, scores, table, shown = events.history(served, None)
+            about, _, scores, table, shown = events.history(served, None)
             assert about.startswith("**A service is unavailable:** The inference service")
             assert fault in about
             assert not any(part.visible for part in (scores, table))

@@ -7,10 +7,11 @@ import pytest
 from playwright.sync_api import Page, expect
 from pydantic import SecretStr
 
-from mlops_lab.client import InferenceClient
+from mlops_lab.client import InferenceClient, ModelVersion
 from mlops_lab.features import Integer
 from mlops_lab.formatting import number
 from mlops_lab.local.processes import Process
+from mlops_lab.model.tags import VersionTags
 from tests.support import contracts, processes
 from tests.support.processes import KEY, PATIENCE
 
@@ -153,10 +154,11 @@ def test_the_history_of_models_shows_scores_and_reasons(tab, page):
     expect(card.locator("img")).to_have_count(0)
 
 
-def test_the_history_is_drawn_again_only_when_it_has_changed(inference):
+def test_the_history_is_drawn_again_only_when_it_has_changed(inference, monkeypatch):
     from gradio_app.events import Events  # Gradio takes two seconds to load, in every worker
 
-    events = Events(InferenceClient(inference.url, timeout=PATIENCE, key=SecretStr(KEY)))
+    client = InferenceClient(inference.url, timeout=PATIENCE, key=SecretStr(KEY))
+    events = Events(client)
     *_, plot, _, shown = events.history(("housing", 1), None)
     assert plot.visible
     assert all(update == {"__type__": "update"} for update in events.history(("housing", 1), shown))
@@ -165,6 +167,11 @@ def test_the_history_is_drawn_again_only_when_it_has_changed(inference):
     assert (plot.visible, table.visible, now) == (True, True, shown)
     assert text.startswith("# House price, version 1\n")
     assert events.history(("diabetes", 1), shown)[0].startswith("Version 1 of ")
+    # A decision that waits for a person is part of what is said.
+    asked = VersionTags(outcome="waiting", reason="until noon: `lab approve housing 7`").to_mlflow()
+    monkeypatch.setattr(client, "versions", lambda _: [ModelVersion(version=7, tags=asked)])
+    said = events.history(("housing", 1), shown)[0]
+    assert said.endswith("\n\n**Version 7 waits for your decision:** until noon: `lab approve housing 7`")
 
 
 def test_a_new_champion_with_other_fields_changes_the_open_form_and_keeps_the_typed_values(tab, page, past):

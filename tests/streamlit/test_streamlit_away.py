@@ -5,6 +5,7 @@ Silent is a service that accepts connections and never answers. The pages run in
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from mlops_lab import client
 from mlops_lab.data.database import connect
-from mlops_lab.data.tables import AlertNote
+from mlops_lab.data.tables import AlertNote, Promotion
 from mlops_lab.model.registry import Registry
 from mlops_lab.model.tags import BatchTags, CandidateTags, ModelTags, VersionTags
 from mlops_lab.model.tracking import Tracking
@@ -195,6 +196,10 @@ def test_without_the_store_of_artifacts_files_are_not_called_missing(show, past,
     data = words(show.show("data", "stranded"))
     assert "answers 500 to artifacts/list" in data
     models = words(show.show("models", "stranded"))
+    asked = "**Version 1 waits for your decision:** a person decides until 2026-12-01 10:00 UTC, then it is promoted"
+    assert (
+        f"{asked}: `lab approve stranded 1 --reason TEXT` or `lab reject stranded 1 --reason TEXT`" in models
+    )
     assert "answers 500 to artifacts/list" in models
     for said in (data, models):
         for nothing in NOTHING[5:]:
@@ -210,6 +215,15 @@ def strand(registry: Registry, folder: Path) -> None:
     tags = CandidateTags(candidate="ridge", batch_id=1, batch_number=1)
     run = tracking.start("stranded", "ridge-1", tags, parent=batch)
     registry.client.create_registered_model("stranded", tags=ModelTags(use_case="stranded").to_mlflow())
-    facts = VersionTags(candidate="ridge", metric="rmse", outcome="refused", reason="not better")
+    asked = Promotion(
+        use_case="stranded",
+        sequence=2,
+        challenger=1,
+        outcome="waiting",
+        reason="0.6% less error",
+        waits_until=datetime(2026, 12, 1, 10),
+        default_outcome="promoted",
+    )
+    facts = VersionTags(candidate="ridge", metric="rmse", outcome="waiting", reason=asked.said)
     source = f"{registry.client.get_run(run).info.artifact_uri}/model"
     registry.client.create_model_version("stranded", source, run, tags=facts.to_mlflow())
