@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_lab.contract import Contract
-from mlops_lab.errors import ModelError
+from mlops_lab.errors import ModelError, UseCaseError
+from mlops_lab.tuning import Space, Tuning
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -28,6 +29,7 @@ class Candidate:
     log_target: regression: the pipeline learns log(1 + target); the graph inverts it.
     sampler:    seed → imbalanced-learn sampler, for the training rows only. The graph corrects the probabilities for
                 the class frequencies of the training rows.
+    tuning:     how the search goes on after the grid; None: it ends with the grid.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Candidate:
     grid: Sequence[Params] = ({},)
     log_target: bool = False
     sampler: Callable[[int], Any] | None = None
+    tuning: Tuning | None = None
 
 
 def linear_regression(*, log_target: bool = False) -> Candidate:
@@ -145,6 +148,23 @@ def over_sampled(candidate: Candidate, sampler: Callable[[int], Any] | None = No
         return RandomOverSampler(random_state=seed)
 
     return replace(candidate, name=f"over_sampled_{candidate.name}", sampler=sampler or random)
+
+
+def tuned(
+    candidate: Candidate, space: Space, *, trials: int | None = 30, seconds: float | None = None
+) -> Candidate:
+    """The candidate with parameters that Optuna searches, after every point of its grid.
+
+    space, trials, seconds: as in `Tuning`. A parameter that the space doesn't name stays as in the grid's first point.
+
+    Raises `UseCaseError` for a space or a bound that can't be used.
+    """
+    tuning = Tuning(space, trials, seconds)
+    if tuning.most() <= len(candidate.grid):
+        raise UseCaseError(
+            f"{trials} trials leave none for tuning: the grid of {candidate.name} has {len(candidate.grid)} points"
+        )
+    return replace(candidate, name=f"tuned_{candidate.name}", tuning=tuning)
 
 
 def _linear(contract: Contract, estimator: Any, *before: Any) -> "Pipeline":
