@@ -1,6 +1,5 @@
 """The data sets that exist now: the files in the folder, and synthetic data where there is no file."""
 
-import re
 import threading
 import tomllib
 from pathlib import Path
@@ -15,10 +14,9 @@ from datos.synthetic.clinic import Clinic
 from datos.synthetic.forest import Forest
 from datos.synthetic.market import Market
 from mlops_lab.errors import LabError
+from mlops_lab.files import dataset_name
 
 CONFIG = "datasets.toml"
-# The publishers' file names start with these words; any other file is named by its own stem.
-PUBLISHED = {"realtor": "realtor", "diabet": "diabetes", "covertype": "covertype"}
 SYNTHETIC = {"realtor": Market, "diabetes": Clinic, "covertype": Forest}
 ROWS_PER_BATCH = {"realtor": 30_000}
 
@@ -74,7 +72,7 @@ class Catalog:
         if folder is not None and folder.is_dir():
             for path in sorted(folder.iterdir()):
                 if path.name.lower().endswith((".csv", ".csv.gz")) and not path.name.startswith("."):
-                    files.setdefault(_name(path), []).append(path)
+                    files.setdefault(dataset_name(path.name), []).append(path)
         return files
 
     def _slicing(self, name: str) -> Slicing:
@@ -97,14 +95,6 @@ class Catalog:
     def _config_signature(self) -> object:
         folder = self._settings.folder
         return None if folder is None else _signature(folder / CONFIG)
-
-
-def _name(path: Path) -> str:
-    stem = re.sub(r"\.csv(\.gz)?$", "", path.name.lower())
-    for start, name in PUBLISHED.items():
-        if stem.startswith(start):
-            return name
-    return re.sub(r"[^a-z0-9_-]+", "_", stem)
 
 
 def _signature(path: Path) -> object:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_lab.contract import Contract
-from mlops_lab.errors import ModelError, UseCaseError
-from mlops_lab.tuning import Space, Tuning
+from mlops_lab.errors import ModelError
+from mlops_lab.metrics import Task
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 Params = Mapping[str, Any]
+CLASSIFICATION: tuple[Task, ...] = ("binary", "multiclass")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Candidate:
     log_target: regression: the pipeline learns log(1 + target); the graph inverts it.
     sampler:    seed → imbalanced-learn sampler, for the training rows only. The graph corrects the probabilities for
                 the class frequencies of the training rows.
-    tuning:     how the search goes on after the grid; None: it ends with the grid.
+    tasks:      what it can learn.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Candidate:
     grid: Sequence[Params] = ({},)
     log_target: bool = False
     sampler: Callable[[int], Any] | None = None
-    tuning: Tuning | None = None
+    tasks: tuple[Task, ...] = ("regression", "binary", "multiclass")
 
 
 def linear_regression(*, log_target: bool = False) -> Candidate:
@@ -48,7 +49,7 @@ def linear_regression(*, log_target: bool = False) -> Candidate:
 
         return _linear(contract, LinearRegression())
 
-    return Candidate("linear_regression", build, log_target=log_target)
+    return Candidate("linear_regression", build, log_target=log_target, tasks=("regression",))
 
 
 def ridge(
@@ -61,7 +62,7 @@ def ridge(
 
         return _linear(contract, Ridge(alpha=params["alpha"]))
 
-    return Candidate("ridge", build, [{"alpha": alpha} for alpha in alphas], log_target)
+    return Candidate("ridge", build, [{"alpha": a} for a in alphas], log_target, tasks=("regression",))
 
 
 def logistic_regression(C: Sequence[float] = (0.01, 0.1, 1.0)) -> Candidate:
@@ -70,7 +71,7 @@ def logistic_regression(C: Sequence[float] = (0.01, 0.1, 1.0)) -> Candidate:
     def build(contract: Contract, params: Params, seed: int) -> "Pipeline":
         return _linear(contract, _logistic(params["C"]))
 
-    return Candidate("logistic_regression", build, [{"C": c} for c in C])
+    return Candidate("logistic_regression", build, [{"C": c} for c in C], tasks=CLASSIFICATION)
 
 
 def select_k_best(k: int = 50, C: Sequence[float] = (1.0,)) -> Candidate:
@@ -82,7 +83,7 @@ def select_k_best(k: int = 50, C: Sequence[float] = (1.0,)) -> Candidate:
         # A category without training rows is a constant column, for which the F test divides by zero.
         return _linear(contract, _logistic(params["C"]), VarianceThreshold(), SelectKBest(k=params["k"]))
 
-    return Candidate("select_k_best", build, [{"k": k, "C": c} for c in C])
+    return Candidate("select_k_best", build, [{"k": k, "C": c} for c in C], tasks=CLASSIFICATION)
 
 
 def random_forest(*grid: Params, log_target: bool = False, encoding: str = "ordinal") -> Candidate:
@@ -147,24 +148,8 @@ def over_sampled(candidate: Candidate, sampler: Callable[[int], Any] | None = No
 
         return RandomOverSampler(random_state=seed)
 
-    return replace(candidate, name=f"over_sampled_{candidate.name}", sampler=sampler or random)
-
-
-def tuned(
-    candidate: Candidate, space: Space, *, trials: int | None = 30, seconds: float | None = None
-) -> Candidate:
-    """The candidate with parameters that Optuna searches, after every point of its grid.
-
-    space, trials, seconds: as in `Tuning`. A parameter that the space doesn't name stays as in the grid's first point.
-
-    Raises `UseCaseError` for a space or a bound that can't be used.
-    """
-    tuning = Tuning(space, trials, seconds)
-    if tuning.most() <= len(candidate.grid):
-        raise UseCaseError(
-            f"{trials} trials leave none for tuning: the grid of {candidate.name} has {len(candidate.grid)} points"
-        )
-    return replace(candidate, name=f"tuned_{candidate.name}", tuning=tuning)
+    tasks = tuple(task for task in candidate.tasks if task in CLASSIFICATION)
+    return replace(candidate, name=f"over_sampled_{candidate.name}", sampler=sampler or random, tasks=tasks)
 
 
 def _linear(contract: Contract, estimator: Any, *before: Any) -> "Pipeline":

@@ -102,9 +102,18 @@ def first_line(error: Exception, limit: int = 300, *, with_class: bool = False) 
     with_class: whether the name of the class stands before the text, as in "KeyError: 'price'".
     """
     name = type(error).__name__
+    if name == "ValidationError" and callable(found := getattr(error, "errors", None)):
+        return _invalid(error, found())[:limit]
     text = str(getattr(error, "orig", None) or error).strip()
     # An error without text, as most time-outs are, has only its class: it is named once.
     if not text:
         return name
     line = without_login(text.splitlines()[0])
     return (f"{name}: {line}" if with_class else line)[:limit]
+
+
+def _invalid(error: Exception, problems: list[dict[str, Any]]) -> str:
+    """The first problem that pydantic found, by class and field: its own text begins with their number."""
+    first, more = problems[0], len(problems) - 1
+    place = ".".join(map(str, (getattr(error, "title", ""), *first["loc"])))
+    return f"{place}: {first['msg']}" + (f" (and {more} more)" if more else "")

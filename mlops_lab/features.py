@@ -8,10 +8,10 @@ import math
 import re
 from datetime import date, datetime
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 # The number of a category's values in the schema; `GET /models/{use_case}/values` has all of them.
 SCHEMA_VALUES = 50
@@ -123,6 +123,12 @@ class Number(_Feature):
     __init__ = _Feature.__init__
     minimum: float | None = None
     maximum: float | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"{self.name}: minimum is above maximum")
+        return self
 
     def _parse(self, raw: Any) -> float:
         if isinstance(raw, bool) or not isinstance(raw, int | float | str | np.number):

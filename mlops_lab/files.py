@@ -1,8 +1,9 @@
-"""Small files that are whole or absent, and locks between processes of one machine."""
+"""Small files that are whole or absent, the names of data files, and locks between processes of one machine."""
 
 import fcntl
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from mlops_lab.errors import ServiceError
 
 # The header by which the Data API tells a lab on the same machine whose positions it keeps: `path_id` of their file.
 OWNER = "X-Lab-Positions"
+# The publishers' file names start with these words; any other data file is named by its own stem.
+PUBLISHED = {"realtor": "realtor", "diabet": "diabetes", "covertype": "covertype"}
 
 
 def write_whole(path: Path, content: str, mode: int = 0o644) -> None:
@@ -52,6 +55,15 @@ def kept_secret(path: Path, make: Callable[[], str]) -> str:
         if not path.exists() or not path.read_text():
             write_whole(path, make(), 0o600)
         return path.read_text()
+
+
+def dataset_name(file: str) -> str:
+    """The name at which the Data API serves a CSV file: its stem, or that of a public data set that it replaces."""
+    stem = re.sub(r"\.csv(\.gz)?$", "", file.lower())
+    for start, name in PUBLISHED.items():
+        if stem.startswith(start):
+            return name
+    return re.sub(r"[^a-z0-9_-]+", "_", stem)
 
 
 def path_id(path: Path) -> str:

@@ -6,11 +6,13 @@ from it. The folder is read at run time, so a new file needs no rebuild.
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from mlops_lab.candidates import Candidate
 from mlops_lab.check_policy import CheckPolicy
 from mlops_lab.contract import USE_CASE_NAME, PromotionPolicy, RetrainPolicy
 from mlops_lab.errors import UseCaseError, first_line
@@ -20,8 +22,6 @@ from mlops_lab.metrics import OF_TASK, Metric, Task, Threshold
 # The scheduler reads the use cases every few seconds, so nothing heavy is imported here.
 if TYPE_CHECKING:
     import pandas as pd
-
-    from mlops_lab.candidates import Candidate
 
 # The lab's own columns in the tables of a use case.
 RESERVED = {"batch_id", "row_index", "row_hash", "group_hash", "split"}
@@ -55,7 +55,7 @@ class UseCase:
     dataset: str
     target: Feature
     features: Sequence[Feature]
-    candidates: "Sequence[Candidate]"
+    candidates: Sequence[Candidate]
     metric: Metric
     description: str = ""
     extra: Sequence[Feature] = ()
@@ -74,6 +74,7 @@ class UseCase:
     def __post_init__(self) -> None:
         if not USE_CASE_NAME.fullmatch(self.name):
             raise UseCaseError(f"use case name {self.name!r}: lower-case letters, digits and _ only")
+        self._check_kinds()
         names = [f.name for f in self.features]
         if twice := {name for name in names if names.count(name) > 1}:
             raise UseCaseError(f"use case {self.name}: features declared twice: {', '.join(sorted(twice))}")
@@ -95,7 +96,50 @@ class UseCase:
             raise UseCaseError(
                 f"use case {self.name}: group key of undeclared columns: {', '.join(sorted(unknown))}"
             )
+        self._check_models()
         self.check_promotion(self.promotion)
+
+    def _check_kinds(self) -> None:
+        """Raises `UseCaseError` for a value of another kind than the field's."""
+        columns = {"target": [self.target], "features": self.features, "extra": self.extra}
+        for name, values in columns.items():
+            if wrong := [value for value in values if not isinstance(value, get_args(get_args(Feature)[0]))]:
+                raise UseCaseError(
+                    f"use case {self.name}: {name} has {_shown(wrong[0])}; declare Number, Integer, Boolean, Date or "
+                    "Category"
+                )
+        for name in ("group_key", "missing", "layouts"):
+            if isinstance(value := getattr(self, name), str):
+                raise UseCaseError(f"use case {self.name}: {name} is a text; write a list: [{value!r}]")
+        if any(isinstance(layout, str) for layout in self.layouts):
+            raise UseCaseError(
+                f"use case {self.name}: layouts is a list of lists, one for each number of columns"
+            )
+
+    def _check_models(self) -> None:
+        """Raises `UseCaseError` when a metric or a candidate doesn't fit the task."""
+        task = self.task
+        known = ", ".join(metric.name.upper() for metric in OF_TASK[task])
+        if self.metric not in OF_TASK[task]:
+            raise UseCaseError(
+                f"use case {self.name}: metric is {_shown(self.metric)}; for a {task} there are {known}"
+            )
+        for candidate in self.candidates:
+            if not isinstance(candidate, Candidate):
+                called = getattr(candidate, "__name__", candidate)
+                raise UseCaseError(
+                    f"use case {self.name}: candidates has {_shown(candidate)}; write it as {called}()"
+                )
+            if task not in candidate.tasks:
+                raise UseCaseError(
+                    f"use case {self.name}: {candidate.name} learns {' and '.join(candidate.tasks) or 'nothing'}, and "
+                    f"{self.target.name} makes this a {task}"
+                )
+        names = [candidate.name for candidate in self.candidates]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise UseCaseError(
+                f"use case {self.name}: candidates twice: {', '.join(sorted(twice))}; give one several points"
+            )
 
     def check_promotion(self, policy: PromotionPolicy) -> None:
         """Raises `UseCaseError` when a promotion policy names a metric or a slice that the use case doesn't have."""
@@ -163,7 +207,8 @@ def read_use_cases(folder: Path) -> tuple[dict[str, UseCase], dict[str, str]]:
                 raise UseCaseError(f"another file already declares the use case {use_case.name}")
             found[use_case.name] = use_case
         except Exception as error:  # a user's file may raise anything; it is reported
-            faults[path.name] = first_line(error, with_class=True)
+            own = isinstance(error, UseCaseError)
+            faults[path.name] = _line(error, path) + first_line(error, with_class=not own)
     return found, faults
 
 
@@ -175,6 +220,18 @@ def get_use_case(folder: Path, name: str) -> UseCase:
     if fault := faults.get(f"{name}.py"):
         raise UseCaseError(f"use_cases/{name}.py can't be used: {fault}")
     raise UseCaseError(f"there is no use case {name!r}; there are {', '.join(found) or 'none'} in {folder}")
+
+
+def _shown(value: object) -> str:
+    """A wrong value of a field: a metric by its name, a function by its own."""
+    return str(getattr(value, "name", None) or getattr(value, "__name__", None) or repr(value))
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """The line of the file at which it failed, as a beginning of the message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    numbers = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"line {numbers[-1]}: " if numbers else ""
 
 
 def _load(path: Path) -> UseCase:

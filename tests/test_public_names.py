@@ -20,7 +20,6 @@ HEAVY = {
     "onnxruntime",
     "sqlalchemy",
     "matplotlib",
-    "optuna",
 }
 
 

@@ -16,7 +16,7 @@ from mlops_lab.data.payload import RawBatch, as_json
 from mlops_lab.data.rows import rows
 from mlops_lab.data.split import SEALED
 from mlops_lab.data.tables import RAW, Batch, Check, LiveScore, Model, Notice, Promotion
-from mlops_lab.data.validate import Problem, read_texts
+from mlops_lab.data.validate import Broken, Problem, read_texts
 from mlops_lab.use_case import UseCase
 
 
@@ -73,6 +73,19 @@ class Store:
             insert_many(db, quarantine, bad)
             db.execute(update(Batch).where(Batch.id == batch_id).values(state="stored", **counts))
         return counts
+
+    def quarantined(self, use_case: UseCase, batches: Sequence[int]) -> list[Broken]:
+        """The broken rules of rows in quarantine, the most frequent first. batches: ids of the ledger."""
+        _, quarantine = use_case_tables.raw_tables(use_case)
+        amount = func.count()
+        query = (
+            select(quarantine.c.column_name, quarantine.c.rule, func.min(quarantine.c.message), amount)
+            .where(quarantine.c.batch_id.in_(batches))
+            .group_by(quarantine.c.column_name, quarantine.c.rule)
+            .order_by(amount.desc())
+        )
+        with self.raw.connect() as db:
+            return [Broken(column, rule, message, rows) for column, rule, message, rows in db.execute(query)]
 
     def read_raw(self, use_case: UseCase, batch_id: int) -> pd.DataFrame:
         """The good rows of a batch, typed, with columns group_hash and split; index: position in the payload.

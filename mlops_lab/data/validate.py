@@ -4,6 +4,7 @@ Every value passes `Feature.read` of the contract, the same function that the AP
 pipeline accepts is a row that `POST /predict` accepts.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,16 @@ class Problem:
     rule: str
     message: str
     value: str
+
+
+@dataclass
+class Broken:
+    """A rule of a column, how many rows break it, and what is wrong with the first one."""
+
+    column: str
+    rule: str
+    message: str
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,15 @@ def read_texts(use_case: UseCase, texts: pd.DataFrame) -> pd.DataFrame:
             )
         columns[feature.name] = pd.Series(values, index=texts.index, dtype=_dtype(feature))
     return pd.DataFrame(columns, index=texts.index)
+
+
+def by_rule(problems: Iterable[Problem], known: Iterable[Broken] = ()) -> list[Broken]:
+    """The problems by column and rule, the most frequent first. known: those that were counted before."""
+    found = {(one.column, one.rule): one for one in known}
+    for problem in problems:
+        key = problem.column, problem.rule
+        found.setdefault(key, Broken(problem.column, problem.rule, problem.message)).rows += 1
+    return sorted(found.values(), key=lambda one: -one.rows)
 
 
 def records(problems: list[Problem], limit: int) -> list[dict[str, Any]]:

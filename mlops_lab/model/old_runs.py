@@ -1,4 +1,4 @@
-"""The old runs of candidates, searches and checks in MLflow, with their versions and artifacts: found and deleted."""
+"""The old runs of candidates and checks in MLflow, with their versions and artifacts: found, and deleted."""
 
 import shutil
 from collections.abc import Collection, Iterator
@@ -10,25 +10,21 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlops_lab.model.registry import Registry
-from mlops_lab.model.tags import KIND, PARENT, CandidateTags, MonitoringTags, PointTags
+from mlops_lab.model.tags import KIND, CandidateTags, MonitoringTags
 
 PAGE = 200
 # A batch's run is needed by the lineage of every later model, and an experiment is a person's work: both stay.
-KINDS = (PointTags.kind, CandidateTags.kind, MonitoringTags.kind)
+KINDS = (CandidateTags.kind, MonitoringTags.kind)
 
 
 @dataclass(frozen=True)
 class OldRun:
-    """A run that has ended.
-
-    started_at: UTC. batch_id: of a candidate or a point of its search; None for a check. parent: the run above it.
-    """
+    """A run that has ended. started_at: UTC. batch_id: of a candidate; None for a check."""
 
     run_id: str
     started_at: datetime
     batch_id: int | None
     artifact_uri: str
-    parent: str | None
 
 
 class OldRuns:
@@ -56,8 +52,7 @@ class OldRuns:
                     if run.info.status != "RUNNING":
                         started = datetime.fromtimestamp(run.info.start_time / 1000, UTC).replace(tzinfo=None)
                         batch = CandidateTags.from_mlflow(run.data.tags).batch_id
-                        uri, parent = run.info.artifact_uri, run.data.tags.get(PARENT)
-                        yield OldRun(run.info.run_id, started, batch, uri, parent)
+                        yield OldRun(run.info.run_id, started, batch, run.info.artifact_uri)
                 if not (token := page.token):
                     break
 

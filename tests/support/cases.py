@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlops_lab.candidates import linear_regression
+from mlops_lab.candidates import linear_regression, logistic_regression
 from mlops_lab.data.payload import RawBatch
 from mlops_lab.data.prepare import prepare
 from mlops_lab.data.split import with_split
@@ -40,7 +40,7 @@ def small_case(task: str, candidates=None, **values) -> UseCase:
         title="A small use case",
         dataset="small",
         target=target,
-        candidates=candidates or [linear_regression()],
+        candidates=candidates or [linear_regression() if task == "regression" else logistic_regression()],
         **values,
     )
 
