@@ -5,6 +5,7 @@ triggerer: the scheduler continues it with the answer that a person gives in Air
 """
 
 import logging
+from datetime import timedelta
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, task
@@ -93,7 +94,8 @@ def approval_dag(use_case: UseCase) -> DAG:
             options=[APPROVE, REJECT],
             defaults=APPROVE if policy.ask_default == "promote" else REJECT,
             params={"reason": Param("", type="string", maxLength=1000, title="Reason", description=WHY)},
-            response_timeout=duration(hours=policy.ask_hours),
+            # Pendulum's duration doesn't get from a worker to Airflow's server.
+            response_timeout=timedelta(hours=policy.ask_hours),
         )
         asked >> ask
         record(use_case.name, asked, ask.output)

@@ -18,6 +18,7 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
 from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
 from airflow.models import DagRun
+from airflow.sdk.execution_time.comms import _RequestFrame
 from airflow.models.hitl import HITLDetail
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
@@ -69,6 +70,9 @@ with create_session() as session:
     runs = select(DagRun.run_id).where(DagRun.dag_id == "flats_approval")
     found["triggered"] = list(session.scalars(runs))
 found["approved"] = answered("Approve")
+# A real worker sends the time limit to Airflow's server; here no message is packed.
+_RequestFrame(0, {"timeout": approval.flats_approval.get_task("ask").response_timeout}).as_bytes()
+
 def called(task, *arguments):
     try:
         approval.flats_approval.get_task(task).python_callable("flats", *arguments)
