@@ -15,6 +15,7 @@ from mlops_lab.data.tables import Check, LiveScore
 from mlops_lab.errors import LabError, ServiceError
 from mlops_lab.lab import Lab
 from mlops_lab.model.drift import feature_drift, histogram
+from mlops_lab.model.estimate import Estimated, estimate
 from mlops_lab.model.figures import draw_drift
 from mlops_lab.model.live import Live, worse_than_test
 from mlops_lab.model.registry import Version
@@ -67,10 +68,14 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
         check = replace(last, reason=reason, retrain=False, run_id=None)
         return MonitoringResult(check, {}, lab.ledger.live_scores(use_case.name))
 
-    contract = lab.predictor(champion).contract
+    predictor = lab.predictor(champion)
+    contract = predictor.contract
     matrix = _encoded(contract, lab.predictions.latest(use_case.name, WINDOW))
     labelled = lab.predictions.labelled(use_case.name, champion.version, champion.run_id, WINDOW)
-    check, drift = _compare(contract, champion.version, matrix, labelled)
+    expected = None
+    if len(matrix) >= contract.retrain.min_drift_rows:
+        expected = estimate(contract, matrix, predictor.run(matrix))
+    check, drift = _compare(contract, champion.version, matrix, labelled, expected)
     result = MonitoringResult(check, drift, live_scores(lab, champion))
     batches = lab.ledger.batches(use_case.name)
     check.batch_id = batches[-1].id if batches else None
@@ -87,7 +92,11 @@ def monitor(lab: Lab, use_case: UseCase) -> MonitoringResult:
 
 
 def _compare(
-    contract: Contract, version: int, matrix: np.ndarray, labelled: Sequence[Labelled]
+    contract: Contract,
+    version: int,
+    matrix: np.ndarray,
+    labelled: Sequence[Labelled],
+    expected: Estimated | None,
 ) -> tuple[Check, dict[str, float]]:
     policy = contract.retrain
     drift = feature_drift(contract, matrix) if len(matrix) >= policy.min_drift_rows else {}
@@ -121,6 +130,11 @@ def _compare(
         passed=bool(reasons),
         reason="; ".join(reasons) or stable,
     )
+    # It is no reason to train: nothing new can be learnt before the ground truth comes.
+    if expected:
+        check.estimated_score, check.estimated_worse = expected.score, expected.worse
+        check.estimated_low, check.estimated_high = expected.interval
+        check.test_low, check.test_high = expected.test_interval
     return check, drift
 
 
@@ -159,6 +173,11 @@ def _report(
         "psi_max": check.psi,
         f"live.{check.metric}": check.live_score,
         f"test.{check.metric}": check.test_score,
+        f"test.{check.metric}.low": check.test_low,
+        f"test.{check.metric}.high": check.test_high,
+        f"estimated.{check.metric}": check.estimated_score,
+        f"estimated.{check.metric}.low": check.estimated_low,
+        f"estimated.{check.metric}.high": check.estimated_high,
     }
     outcome = "retrain" if check.retrain else "bound passed" if check.passed else "stable"
     tags = MonitoringTags(outcome=outcome, outcome_reason=check.reason)

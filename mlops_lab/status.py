@@ -99,12 +99,14 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
           wait again; this call adds what it finds.
     trial: the running trial in words, None when there is none. live: the live scores of the newest monitoring check.
     waiting: the decision that a person is asked for, None without one.
+    estimated: its estimate of the champion's score without ground truth, in words; None without one.
     unknown: by part (`batches`, `versions`, `champion`) the reason why it can't be told now; its value is then None.
     """
     use_case = lab.use_case(name)
     unknown: dict[str, str] = {}
     away = {} if away is None else away
     live: list[LiveScore] = []
+    estimated: str | None = None
     trial: str | None = None
     asked: Promotion | None = None
 
@@ -117,10 +119,13 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
             return None
 
     def batches() -> list[dict[str, Any]]:
-        nonlocal live, asked
+        nonlocal live, estimated, asked
         lab.store.prepare_tables(use_case)
         live = lab.ledger.live_scores(name)
         asked = waiting(lab.ledger.promotions(name))
+        last, standing = lab.ledger.last_check(name), lab.ledger.standing(name)
+        if last and standing and last.version == standing.champion:
+            estimated = last.estimate or None
         return [asdict(batch) for batch in lab.ledger.batches(name)]
 
     def champion() -> dict[str, Any] | None:
@@ -150,6 +155,7 @@ def status(lab: Lab, name: str, away: dict[str, str] | None = None) -> dict[str,
         "trial": trial,
         "waiting": asdict(asked) if asked else None,
         "live": [asdict(score) for score in live],
+        "estimated": estimated,
         "unknown": unknown,
     }
 
@@ -180,6 +186,8 @@ def show(entry: dict[str, Any], out: Console) -> None:
         out.print(f"version {asked.challenger} waits: {escape(asked.said)}", soft_wrap=True)
     if entry["trial"]:
         out.print(f"trial: {escape(entry['trial'])}", soft_wrap=True)
+    if entry["estimated"]:
+        out.print(f"estimated: {escape(entry['estimated'])}", soft_wrap=True)
     for score in entry["live"]:
         out.print(f"live: {LiveScore(**score)}", soft_wrap=True)
     if "batches" in unknown:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import random
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,11 @@ from mlops_lab.errors import NoChampionError
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.model.registry import CHAMPION
 from mlops_lab.monitor import monitor
+from mlops_lab.status import status
 from mlops_lab.steps.decide import decide
 from mlops_lab.steps.ingest import finish, land, newest, prepare, validate
+from observability.exporter.settings import ExporterSettings
+from tests.observability.test_exporter import exported, samples
 from tests.support.flats import batch, flats
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]
@@ -75,7 +79,11 @@ class Service:
 
 
 def rows(n: int, seed: int) -> list[dict]:
-    return [dict(zip([*NAMES, "rent"], row, strict=True)) for row in flats(n, seed)]
+    return as_rows(flats(n, seed))
+
+
+def as_rows(found: list[list]) -> list[dict]:
+    return [dict(zip([*NAMES, "rent"], row, strict=True)) for row in found]
 
 
 def palaces(n: int, seed: int) -> list[dict]:
@@ -212,3 +220,49 @@ def test_a_requested_training_uses_the_stored_rows_and_records_the_reason(lab, u
     assert train_now(lab, use_case).outcome is not None
     assert lab.store.count_clean(use_case) == before
     assert len(lab.ledger.batches("flats")) == 1
+
+
+def noisy(n: int, seed: int, district: str | None = None) -> list[list]:
+    """Rents at the harbour can't be told well."""
+    chance = random.Random(seed)
+    found = flats(3 * n if district else n, seed)
+    kept = [row for row in found if district in (None, row[2])][:n]
+    return [[*row[:-1], max(1.0, row[-1] + (row[2] == "harbour") * chance.gauss(0, 250))] for row in kept]
+
+
+def test_the_error_is_estimated_before_the_ground_truth_comes(lab, use_case, course, tmp_path):
+    course.will_answer(batch(1, noisy(2400, seed=1)))
+    assert run_batch(lab, use_case).outcome.promoted
+    service = Service(lab, tmp_path / "spool")
+    service.serve(as_rows(noisy(150, seed=2)))
+    few = monitor(lab, use_case).check
+    assert (few.estimated_score, few.estimated_worse, few.estimate) == (None, None, "")
+    service.serve(as_rows(noisy(600, seed=3)))
+    calm = monitor(lab, use_case).check
+    low, high = lab.predictor(service.champion).contract.evaluation.intervals["rmse"]
+    assert (calm.test_low, calm.test_high, calm.estimated_worse) == (low, high, False)
+    assert low < calm.estimated_score < high
+    assert exported_worse(lab) == 0
+
+    service.serve(as_rows(noisy(2500, seed=4, district="harbour")), actual=lambda rent: rent)
+    found = monitor(lab, use_case).check
+    assert found.estimated_worse
+    assert found.estimated_low > high
+    # The feedback says the same.
+    assert found.labelled == 2500
+    assert found.estimated_score == pytest.approx(found.live_score, rel=0.15)
+    assert exported_worse(lab) == 1
+    metrics = lab.registry.client.get_run(found.run_id).data.metrics
+    assert metrics["estimated.rmse"] == pytest.approx(found.estimated_score)
+    assert metrics["test.rmse.high"] == pytest.approx(high)
+    said = status(lab, "flats")["estimated"]
+    assert said == found.estimate
+    assert said.endswith(" on test rows, so it is worse")
+    # Harder rows alone are no reason to train: only drift and the live error are.
+    assert "estimated" not in found.reason
+
+
+def exported_worse(lab) -> float:
+    page = samples(exported(ExporterSettings(raw_url=str(lab.settings.raw_url))))
+    assert ("lab_model_score", "estimated", "flats", "rmse") in page
+    return page["lab_estimated_worse", "flats"]

@@ -61,7 +61,8 @@ def monitor(use_case: UseCaseName, as_json: AsJson = False) -> None:
     else:
         report = f"\nreport: run {result.check.run_id}" if result.check.run_id else ""
         live = "".join(f"\nlive: {score}" for score in result.live)
-        out.print(result.check.reason + live + report, soft_wrap=True)
+        estimated = f"\nestimated: {result.check.estimate}" if result.check.estimate else ""
+        out.print(result.check.reason + estimated + live + report, soft_wrap=True)
 
 
 @app.command()

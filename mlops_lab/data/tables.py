@@ -253,6 +253,18 @@ class Check(_Table):
     test_score: Mapped[float | None] = mapped_column(
         default=None, comment="on the test rows when it was trained"
     )
+    estimated_score: Mapped[float | None] = mapped_column(
+        default=None, comment="of the compared predictions, without ground truth; null when it can't be told"
+    )
+    estimated_low: Mapped[float | None] = mapped_column(default=None, comment="95 % of the draws")
+    estimated_high: Mapped[float | None] = mapped_column(default=None)
+    test_low: Mapped[float | None] = mapped_column(
+        default=None, comment="95 % bootstrap interval of test_score"
+    )
+    test_high: Mapped[float | None] = mapped_column(default=None)
+    estimated_worse: Mapped[bool | None] = mapped_column(
+        default=None, comment="the estimate's interval is beyond the worse end of the test interval"
+    )
     passed: Mapped[bool] = mapped_column(comment="a bound was passed")
     retrain: Mapped[bool] = mapped_column(default=False, comment="a training was requested")
     reason: Mapped[str] = mapped_column(Text)
@@ -262,6 +274,17 @@ class Check(_Table):
     run_id: Mapped[str | None] = mapped_column(
         "mlflow_run", String(32), default=None, comment="the MLflow run with the report"
     )
+
+    @property
+    def estimate(self) -> str:
+        """The estimated score in words; empty without one."""
+        if self.estimated_score is None:
+            return ""
+        return (
+            f"{self.metric} {self.estimated_score:.4g} on {self.rows:,} predictions, ground truth unknown "
+            f"({self.estimated_low:.4g} to {self.estimated_high:.4g}); {self.test_low:.4g} to {self.test_high:.4g} "
+            f"on test rows{', so it is worse' if self.estimated_worse else ''}"
+        )
 
 
 class LiveScore(_Table):

@@ -43,13 +43,6 @@ class Estimated:
     test_interval: tuple[float, float]
     worse: bool
 
-    def __str__(self) -> str:
-        (low, high), (test_low, test_high) = self.interval, self.test_interval
-        return (
-            f"{self.metric} is estimated at {self.score:.4g} without ground truth, {low:.4g} to {high:.4g}; "
-            f"{test_low:.4g} to {test_high:.4g} on test rows"
-        )
-
 
 def estimate(contract: Contract, matrix: np.ndarray, output: np.ndarray) -> Estimated | None:
     """None when the model of an earlier release has no figures for it, or where the metric isn't defined.

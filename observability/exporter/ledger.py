@@ -93,15 +93,24 @@ def checks(db: Connection) -> Iterator[Metric]:
         ),
         ("lab_monitoring_rows", "Logged predictions that it compared", lambda c: c.rows),
         ("lab_monitoring_psi", "Index of the feature that drifted most in the log", lambda c: c.psi),
+        (
+            "lab_estimated_worse",
+            "1 when the score that is estimated without ground truth is worse than the test interval",
+            lambda c: c.estimated_worse,
+        ),
         ("lab_feedback_answered", "Predictions of the champion with a ground truth", lambda c: c.answered),
     ):
         yield gauge(name, about, USE_CASE, [(check.use_case, value(check)) for check in last])
     scores = [
         (check.use_case, check.metric, on, score)
         for check in last
-        for on, score in (("test", check.test_score), ("live", check.live_score))
+        for on, score in (
+            ("test", check.test_score),
+            ("live", check.live_score),
+            ("estimated", check.estimated_score),
+        )
     ]
-    about = "The use case's metric: on the test rows, and on labelled predictions"
+    about = "The use case's metric: on the test rows, on labelled predictions, and estimated before they are labelled"
     yield gauge("lab_model_score", about, ("use_case", "metric", "on"), scores)
 
 
