@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         random_forest,
         ridge,
         select_k_best,
+        tuned,
     )
     from mlops_lab.check_policy import Bound, CheckPolicy
     from mlops_lab.contract import Contract, PromotionPolicy, RetrainPolicy
@@ -48,7 +49,7 @@ __all__ = [
     "RMSE", "RMSE_LOG", "ROC_AUC", "Boolean", "Bound", "Candidate", "Category", "CheckPolicy", "Contract", "Date",
     "Integer", "Metric", "Number", "PromotionPolicy", "RetrainPolicy", "Threshold", "UseCase", "extra_trees",
     "gradient_boosting", "linear_regression", "logistic_regression", "over_sampled", "random_forest", "ridge",
-    "select_k_best",
+    "select_k_best", "tuned",
 ]  # fmt: skip
 
 # Searched in this order for a name.

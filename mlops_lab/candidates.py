@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_lab.contract import Contract
-from mlops_lab.errors import ModelError
+from mlops_lab.errors import ModelError, UseCaseError
 from mlops_lab.metrics import Task
+from mlops_lab.tuning import Space, Tuning
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -31,6 +32,7 @@ class Candidate:
     sampler:    seed → imbalanced-learn sampler, for the training rows only. The graph corrects the probabilities for
                 the class frequencies of the training rows.
     tasks:      what it can learn.
+    tuning:     how the search goes on after the grid; None: it ends with the grid.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Candidate:
     log_target: bool = False
     sampler: Callable[[int], Any] | None = None
     tasks: tuple[Task, ...] = ("regression", "binary", "multiclass")
+    tuning: Tuning | None = None
 
 
 def linear_regression(*, log_target: bool = False) -> Candidate:
@@ -150,6 +153,23 @@ def over_sampled(candidate: Candidate, sampler: Callable[[int], Any] | None = No
 
     tasks = tuple(task for task in candidate.tasks if task in CLASSIFICATION)
     return replace(candidate, name=f"over_sampled_{candidate.name}", sampler=sampler or random, tasks=tasks)
+
+
+def tuned(
+    candidate: Candidate, space: Space, *, trials: int | None = 30, seconds: float | None = None
+) -> Candidate:
+    """The candidate with parameters that Optuna searches, after every point of its grid.
+
+    space, trials, seconds: as in `Tuning`. A parameter that the space doesn't name stays as in the grid's first point.
+
+    Raises `UseCaseError` for a space or a bound that can't be used.
+    """
+    tuning = Tuning(space, trials, seconds)
+    if tuning.most() <= len(candidate.grid):
+        raise UseCaseError(
+            f"{trials} trials leave none for tuning: the grid of {candidate.name} has {len(candidate.grid)} points"
+        )
+    return replace(candidate, name=f"tuned_{candidate.name}", tuning=tuning)
 
 
 def _linear(contract: Contract, estimator: Any, *before: Any) -> "Pipeline":

@@ -189,7 +189,8 @@ class _Needed:
                     self._runs |= set(db.scalars(logged))
 
     def __contains__(self, run: OldRun) -> bool:
-        return run.run_id in self._runs or run.batch_id in self._batches
+        # The points of a search are kept with their candidate's run.
+        return bool(self._runs & {run.run_id, run.parent}) or run.batch_id in self._batches
 
     def versions(self, run: OldRun) -> list[int]:
         """The numbers of the versions that belong to the run."""

@@ -20,6 +20,7 @@ HEAVY = {
     "onnxruntime",
     "sqlalchemy",
     "matplotlib",
+    "optuna",
 }
 
 

@@ -1,4 +1,4 @@
-"""The old runs of candidates and checks in MLflow, with their versions and artifacts: found, and deleted."""
+"""The old runs of candidates, searches and checks in MLflow, with their versions and artifacts: found and deleted."""
 
 import shutil
 from collections.abc import Collection, Iterator
@@ -10,21 +10,25 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlops_lab.model.registry import Registry
-from mlops_lab.model.tags import KIND, CandidateTags, MonitoringTags
+from mlops_lab.model.tags import KIND, PARENT, CandidateTags, MonitoringTags, PointTags
 
 PAGE = 200
 # A batch's run is needed by the lineage of every later model, and an experiment is a person's work: both stay.
-KINDS = (CandidateTags.kind, MonitoringTags.kind)
+KINDS = (PointTags.kind, CandidateTags.kind, MonitoringTags.kind)
 
 
 @dataclass(frozen=True)
 class OldRun:
-    """A run that has ended. started_at: UTC. batch_id: of a candidate; None for a check."""
+    """A run that has ended.
+
+    started_at: UTC. batch_id: of a candidate or a point of its search; None for a check. parent: the run above it.
+    """
 
     run_id: str
     started_at: datetime
     batch_id: int | None
     artifact_uri: str
+    parent: str | None
 
 
 class OldRuns:
@@ -52,7 +56,8 @@ class OldRuns:
                     if run.info.status != "RUNNING":
                         started = datetime.fromtimestamp(run.info.start_time / 1000, UTC).replace(tzinfo=None)
                         batch = CandidateTags.from_mlflow(run.data.tags).batch_id
-                        yield OldRun(run.info.run_id, started, batch, run.info.artifact_uri)
+                        uri, parent = run.info.artifact_uri, run.data.tags.get(PARENT)
+                        yield OldRun(run.info.run_id, started, batch, uri, parent)
                 if not (token := page.token):
                     break
 

@@ -35,12 +35,7 @@ def search(
     for number, params in enumerate(candidate.grid, 1):
         started = time.perf_counter()
         fitted = fit(candidate, contract, dict(params), matrices["train"], truths["train"], seed, memory)
-        value = metric(truths["validation"], fitted.output(matrices["validation"]))
-        if not np.isfinite(value):
-            raise ModelError(
-                f"{contract.use_case}: {metric.name} isn't defined on the {len(truths['validation'])} validation "
-                "rows; it takes more data"
-            )
+        value = validated(metric, contract, fitted, matrices, truths)
         seconds = time.perf_counter() - started
         trials.append({**params, metric.name: value, "seconds": seconds})
         point = ", ".join(f"{key} {v}" for key, v in params.items()) or "defaults"
@@ -52,6 +47,19 @@ def search(
     if best is None:
         raise ModelError(f"{candidate.name}: its grid has no point")
     return best, best_params, trials
+
+
+def validated(
+    metric: Metric, contract: Contract, fitted: export.Fitted, matrices: Parts, truths: Parts
+) -> float:
+    """The metric on validation rows. Raises `ModelError` when it isn't defined there."""
+    value = metric(truths["validation"], fitted.output(matrices["validation"]))
+    if not np.isfinite(value):
+        raise ModelError(
+            f"{contract.use_case}: {metric.name} isn't defined on the {len(truths['validation'])} validation "
+            "rows; it takes more data"
+        )
+    return value
 
 
 def fit(

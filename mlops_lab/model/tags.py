@@ -84,6 +84,23 @@ class CandidateTags(RunTags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PointTags(RunTags):
+    """The run of one point of a tuned candidate's search, a child of the candidate's run.
+
+    search: of which rows, code and space. point: what was found, as JSON. outcome: given up, when it was.
+    """
+
+    kind = "point"
+
+    candidate: str = ""
+    batch_id: int | None = None
+    batch_number: int | None = None
+    search: str = ""
+    point: str = ""
+    outcome: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExperimentTags(RunTags):
     """A candidate that a person tries in a notebook, outside of the pipeline."""
 

@@ -119,9 +119,16 @@ class Tracking:
         """The runs of batches whose challenger waits for a person by their tags, as (run id, tags)."""
         return self._search(use_case, f"tags.`{OUTCOME}` = 'waiting'")
 
-    def children(self, use_case: str, run_id: str) -> list[tuple[str, dict[str, str]]]:
-        """The runs that belong to a run, as (run id, tags), newest first."""
-        return self._search(use_case, f"tags.`{PARENT}` = '{run_id}'")
+    def children(
+        self, use_case: str, run_id: str, *, unfinished: bool = False
+    ) -> list[tuple[str, dict[str, str]]]:
+        """The runs that belong to a run, as (run id, tags), newest first. unfinished: only those without success."""
+        condition = " and attributes.status != 'FINISHED'" if unfinished else ""
+        return self._search(use_case, f"tags.`{PARENT}` = '{run_id}'{condition}")
+
+    def move(self, run_id: str, parent: str) -> None:
+        """Makes the run a child of another one."""
+        self._client.set_tag(run_id, PARENT, parent)
 
     def _search(self, use_case: str, condition: str) -> list[tuple[str, dict[str, str]]]:
         if (found := self._client.get_experiment_by_name(use_case)) is None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mlops_lab.model.fit_contract import describe, fit_contract
 from mlops_lab.model.interval import coverage, fit_interval, groups_of
 from mlops_lab.model.onnx_graph import OnnxGraph
 from mlops_lab.model.search import Parts, search
+from mlops_lab.model.tuner import Journal, Known, tune
 from mlops_lab.use_case import UseCase
 
 
@@ -30,7 +32,8 @@ from mlops_lab.use_case import UseCase
 class Trained:
     """A model that is ready to be registered.
 
-    trials:  one for each point of the grid: its parameters, seconds, and the use case's metric on validation rows.
+    trials:  one for each point that was fitted on all training rows: its parameters, seconds, and the use case's
+             metric on validation rows.
     holdout: encoded test rows, their ground truth and the graph's output.
     cpu_seconds: of all threads.
     """
@@ -63,10 +66,12 @@ def train(
     *,
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
+    journal: Journal | None = None,
 ) -> Trained:
     """Fits the candidate on the frame's training rows.
 
-    frame: rows of CleanData: features and target, typed, and `split` (train, validation or test).
+    frame:   rows of CleanData: features and target, typed, and `split` (train, validation or test).
+    journal: of a tuned candidate: where the points of its search are kept; None: nowhere.
     Raises `ModelError` when there are too few rows, or when the graph doesn't equal the pipeline.
     """
     started, used = time.perf_counter(), time.process_time()
@@ -74,7 +79,8 @@ def train(
     contract, matrices, truths = _encode(use_case, frame, seed)
     progress(f"{len(truths['train'])} training rows, {matrices['train'].shape[1]} features")
 
-    fitted, params, trials = search(metric, candidate, contract, matrices, truths, seed, progress)
+    find = partial(tune, candidate.tuning, journal or Known()) if candidate.tuning else search
+    fitted, params, trials = find(metric, candidate, contract, matrices, truths, seed, progress)
     if contract.task != "regression":
         groups = groups_of(frame[frame["split"] == "validation"])
         calibration = calibrate(fitted.output(matrices["validation"]), truths["validation"], groups)

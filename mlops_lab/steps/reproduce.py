@@ -14,6 +14,7 @@ from mlops_lab.data.database import now
 from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model.lineage import origin
+from mlops_lab.model.tags import CandidateTags
 from mlops_lab.use_case import UseCase
 
 
@@ -50,7 +51,9 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
     from the use case's file, and when the training itself refuses it.
     """
     # Imported here, because scikit-learn and LightGBM load slowly.
+    from mlops_lab.model.search_runs import SearchRuns
     from mlops_lab.model.train import train as fit
+    from mlops_lab.model.tuner import Known
 
     version = lab.registry.version(use_case.name, number)
     folder = lab.model_folder(version)
@@ -62,7 +65,13 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
         raise ModelError(f"{use_case.name} has no candidate {lineage.candidate!r} any more")
     # A batch that was held then may have been accepted since.
     frame = lab.store.read_clean(use_case, only=lineage.batches)
-    trained = fit(use_case, candidate, frame, progress=lab.progress)
+    journal = None
+    if candidate.tuning:
+        # A search that was bounded by seconds doesn't come out again; its points are on record.
+        tags = CandidateTags(candidate=candidate.name)
+        runs = SearchRuns(lab.tracking, use_case, candidate, frame, lineage.run_id, tags)
+        journal = Known(runs.points())
+    trained = fit(use_case, candidate, frame, progress=lab.progress, journal=journal)
     found = origin(lineage.run_id, candidate.name, frame, now())
     graph = trained.model.SerializeToString()
     changes = _changed(before, trained.contract)

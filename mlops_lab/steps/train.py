@@ -30,6 +30,7 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str, again: boo
     A candidate that an earlier run registered for the batch before it was killed isn't trained again, unless `again`.
     """
     # Imported here, because scikit-learn and LightGBM load slowly and only this step needs them.
+    from mlops_lab.model.search_runs import SearchRuns
     from mlops_lab.model.train import train as fit
 
     batch = lab.ledger.batch(batch_id)
@@ -43,7 +44,18 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str, again: boo
     tags = CandidateTags(candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number)
     run = lab.tracking.start(use_case.name, f"{candidate}-{batch.batch_number}", tags, batch.mlflow_run)
     try:
-        trained = fit(use_case, chosen, frame, progress=lambda text: lab.progress(f"{candidate}: {text}"))
+        journal = None
+        if chosen.tuning:
+            journal = SearchRuns(lab.tracking, use_case, chosen, frame, run, tags)
+            if batch.mlflow_run:
+                journal.adopt(batch.mlflow_run)
+        trained = fit(
+            use_case,
+            chosen,
+            frame,
+            progress=lambda text: lab.progress(f"{candidate}: {text}"),
+            journal=journal,
+        )
         version = _register(lab, use_case, batch, run, candidate, trained, frame)
     except ModelError as error:
         lab.tracking.log(run, tags=replace(tags, outcome="refused", outcome_reason=str(error)))
