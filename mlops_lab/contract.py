@@ -74,6 +74,9 @@ class Lineage(BaseModel):
     candidate: str
     batches: list[int] = Field(description="ids in the batch ledger of RawData")
     rows: dict[str, int] = Field(description="number of rows by split: train, validation, test")
+    learnt: list[str] = Field(
+        ["train"], description="the splits that it learnt from; an earlier release learnt from train alone"
+    )
     created_at: datetime
     commit: str | None = None
     digest: str | None = Field(None, description="sha256 of the rows; None in a model of an earlier release")
@@ -85,6 +88,11 @@ class Lineage(BaseModel):
     peak_mb: float | None = Field(
         None, description="the most memory that the training process had until then"
     )
+
+    @property
+    def learnt_rows(self) -> int:
+        """The number of rows that the model learnt from."""
+        return sum(self.rows.get(split, 0) for split in self.learnt)
 
 
 class RetrainPolicy(BaseModel):
@@ -184,7 +192,9 @@ class Contract(BaseModel):
     metric: str
     greater_is_better: bool
     metrics: dict[str, dict[str, float]] = Field(
-        default_factory=dict, description="scores of the model, by split, then metric"
+        default_factory=dict,
+        description="scores by split, then metric; on test rows those of the model, on the others those of its first "
+        "fit, which learnt from the training rows alone",
     )
     baseline: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="scores of the naive baseline, likewise"

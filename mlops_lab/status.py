@@ -78,7 +78,7 @@ def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
         metric=contract.metric,
         test=contract.test_score,
         baseline=contract.baseline_score,
-        rows=lineage.rows["train"],
+        rows=lineage.learnt_rows,
         batches=len(lineage.batches),
         run_id=champion.run_id,
         reason=facts.reason,

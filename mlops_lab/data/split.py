@@ -15,6 +15,8 @@ from mlops_lab.use_case import UseCase
 SEALED = "sealed"
 SHARES = (("train", 0.6), ("validation", 0.2), ("test", 0.15), (SEALED, 0.05))
 SPLITS = tuple(split for split, _ in SHARES if split != SEALED)
+# A registered model has learnt from these.
+LEARNT = ("train", "validation")
 
 
 def hashes(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:

@@ -101,7 +101,7 @@ def _learnt(contract: Contract) -> str:
     """Candidate, rows and batches in one line."""
     if (lineage := contract.lineage) is None:
         return "Its origin isn't known."
-    rows = f"{lineage.rows.get('train', 0):,} training rows"
+    rows = f"{lineage.learnt_rows:,} {' and '.join(lineage.learnt)} rows"
     digest = f", digest `{lineage.digest[:12]}`" if lineage.digest else ""
     batches = counted(len(lineage.batches), "batch", "batches")
     return f"{_value(lineage.candidate)}, learnt from {rows} of {batches}{digest}."

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from mlops_lab.contract import Lineage
+from mlops_lab.data.split import LEARNT
 
 # What decides, with the rows and the code, which model comes out.
 LIBRARIES = (
@@ -31,6 +32,7 @@ def origin(run_id: str, candidate: str, frame: pd.DataFrame, created_at: datetim
         candidate=candidate,
         batches=sorted(int(number) for number in frame["batch_id"].unique()),
         rows=frame["split"].value_counts().to_dict(),
+        learnt=list(LEARNT),
         created_at=created_at,
         commit=commit(),
         digest=rows_digest(frame),

@@ -1,4 +1,8 @@
-"""Training: fitted on the training rows, the grid decided on validation rows, exported with its contract."""
+"""Training: fitted on training rows, decided on validation rows, fitted again on both, exported with its contract.
+
+What is measured on validation rows (scores, calibration, threshold, interval) comes from the first fit, which didn't
+learn from them; what is measured on test rows comes from the graph that is registered. docs/decisions.md says why.
+"""
 
 import time
 from collections.abc import Callable
@@ -14,16 +18,15 @@ from onnx import ModelProto
 from mlops_lab.candidates import Candidate
 from mlops_lab.contract import Contract
 from mlops_lab.data.rows import rows
-from mlops_lab.data.split import SPLITS
+from mlops_lab.data.split import LEARNT, SPLITS
 from mlops_lab.errors import ModelError
 from mlops_lab.metrics import Metric, score
 from mlops_lab.model import export
-from mlops_lab.model.calibration import calibrate
+from mlops_lab.model.calibration import Calibration, calibrate
 from mlops_lab.model.evaluate import evaluate
 from mlops_lab.model.fit_contract import describe, fit_contract
 from mlops_lab.model.interval import coverage, fit_interval, groups_of
-from mlops_lab.model.onnx_graph import OnnxGraph
-from mlops_lab.model.search import Parts, search
+from mlops_lab.model.search import Parts, fit, search
 from mlops_lab.model.tuner import Journal, Known, tune
 from mlops_lab.use_case import UseCase
 
@@ -49,7 +52,7 @@ class Trained:
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """The graph's scores, by split, then metric."""
+        """The scores by split, then metric, as in the contract."""
         return self.contract.metrics
 
     def plot(self, folder: Path) -> list[Path]:
@@ -68,7 +71,7 @@ def train(
     progress: Callable[[str], None] = lambda text: None,
     journal: Journal | None = None,
 ) -> Trained:
-    """Fits the candidate on the frame's training rows.
+    """Fits the candidate: the parameters are chosen with training and validation rows, the model learns from both.
 
     frame:   rows of CleanData: features and target, typed, and `split` (train, validation or test).
     journal: of a tuned candidate: where the points of its search are kept; None: nowhere.
@@ -81,21 +84,23 @@ def train(
 
     find = partial(tune, candidate.tuning, journal or Known()) if candidate.tuning else search
     fitted, params, trials = find(metric, candidate, contract, matrices, truths, seed, progress)
-    if contract.task != "regression":
-        groups = groups_of(frame[frame["split"] == "validation"])
-        calibration = calibrate(fitted.output(matrices["validation"]), truths["validation"], groups)
-        fitted = replace(fitted, calibration=calibration)
+    final = _fit_again(candidate, contract, params, matrices, truths, seed)
+    learnt = sum(len(truths[split]) for split in LEARNT)
+    progress(f"fitted again on {learnt:,} rows, with the validation rows")
+    calibration = _calibration(contract, frame, fitted, final, matrices, truths)
     try:
-        model, outputs = _graph(contract, fitted, matrices, truths, metric)
+        model, tested = _graph(contract, replace(final, calibration=calibration), matrices, truths, metric)
     except ModelError as error:
-        if fitted.calibration is None:
+        if calibration is None:
             raise
         # Where many probabilities are nearly 0 or 1, the graph's float32 has too few digits left for their order.
         progress(f"its probabilities stay as they are: calibrated, {error}")
-        fitted = replace(fitted, calibration=None)
-        model, outputs = _graph(contract, fitted, matrices, truths, metric)
+        calibration = None
+        model, tested = _graph(contract, final, matrices, truths, metric)
+    fitted = replace(fitted, calibration=calibration)
+    outputs = {split: fitted.output(matrices[split]) for split in LEARNT} | {"test": tested}
     if contract.task != "regression":
-        params = {"calibration": str(fitted.calibration or "none"), **params}
+        params = {"calibration": str(calibration or "none"), **params}
     threshold = None
     if contract.task == "binary":
         threshold = use_case.threshold.choose(truths["validation"], outputs["validation"][:, 1])
@@ -161,17 +166,48 @@ def _encode(use_case: UseCase, frame: pd.DataFrame, seed: int) -> tuple[Contract
     return describe(contract, matrices["train"], truths["train"], seed), matrices, truths
 
 
+def _fit_again(
+    candidate: Candidate,
+    contract: Contract,
+    params: dict[str, Any],
+    matrices: Parts,
+    truths: Parts,
+    seed: int,
+) -> export.Fitted:
+    """The chosen point, fitted on training and validation rows. The contract, and so the encoding, stays the same."""
+    x, y = (np.concatenate([parts[split] for split in LEARNT]) for parts in (matrices, truths))
+    return fit(candidate, contract, params, x, y, seed)
+
+
+def _calibration(
+    contract: Contract,
+    frame: pd.DataFrame,
+    fitted: export.Fitted,
+    final: export.Fitted,
+    matrices: Parts,
+    truths: Parts,
+) -> Calibration | None:
+    """The step that the first fit needs on validation rows; the final model gets the same one.
+
+    None when only the final model knows a class, because the step would keep its probability at 0.
+    """
+    if fitted.class_weights is None or final.class_weights is None:
+        return None
+    if (fitted.class_weights.any(axis=0) != final.class_weights.any(axis=0)).any():
+        return None
+    groups = groups_of(frame[frame["split"] == "validation"])
+    return calibrate(fitted.output(matrices["validation"]), truths["validation"], groups)
+
+
 def _graph(
-    contract: Contract, fitted: export.Fitted, matrices: Parts, truths: Parts, metric: Metric
-) -> tuple[ModelProto, Parts]:
-    """The graph, and its output for each split; it is checked against the pipeline on validation and test rows."""
-    model = fitted.graph(len(contract.features))
-    unseen = np.concatenate([matrices["validation"], matrices["test"]])
+    contract: Contract, final: export.Fitted, matrices: Parts, truths: Parts, metric: Metric
+) -> tuple[ModelProto, np.ndarray]:
+    """The graph, and its output for the test rows; it is checked against the pipeline on validation and test rows."""
+    model = final.graph(len(contract.features))
+    matrix = np.concatenate([matrices["validation"], matrices["test"]])
     truth = np.concatenate([truths["validation"], truths["test"]])
-    output = export.check(model, fitted, unseen, truth, metric)
-    validation, test = np.split(output, [len(matrices["validation"])])
-    training = OnnxGraph(model.SerializeToString()).run(matrices["train"])
-    return model, {"train": training, "validation": validation, "test": test}
+    output = export.check(model, final, matrix, truth, metric)
+    return model, output[len(matrices["validation"]) :]
 
 
 def _with_interval(
