@@ -279,7 +279,8 @@ def test_an_approval_that_was_killed_before_mlflow_followed_is_set_right(trained
         with pytest.raises(KeyboardInterrupt):
             approve(trained, asking, asked.challenger, EVA)
     assert trained.registry.by_alias("flats", CHAMPION).version == asked.champion
-    monitor(trained, asking)
+    with pytest.raises(ModelError, match="doesn't wait for a decision: it is the champion"):
+        approve(trained, asking, asked.challenger, EVA)
     assert trained.registry.by_alias("flats", CHAMPION).version == asked.challenger
     assert outcome(trained, asked.challenger) == "promoted"
 

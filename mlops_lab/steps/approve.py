@@ -81,6 +81,8 @@ def _end(lab: Lab, use_case: UseCase, version: int, ended: Answer) -> Outcome:
         history = lab.ledger.promotions(use_case.name)
         asked = waiting(history)
         if asked is None or asked.challenger != version:
+            # An answer that was killed before MLflow followed is carried out by the next one.
+            reconcile(lab, use_case)
             raise NotWaitingError(_why_not(use_case.name, version, history, asked))
         if (decision := ended(asked, history)) is not None:
             break
