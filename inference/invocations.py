@@ -2,6 +2,7 @@
 
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/. Rows come as `dataframe_split`, `dataframe_records`,
 `inputs` or `instances` in JSON, or as CSV with a header. CSV has texts, which are read as `/predict` reads them.
+`?interval=true` adds prediction intervals, which MLflow's protocol doesn't have.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from inference.body import CSV, JSON, parse_with_nan
 from inference.csv_rows import read_csv
 from inference.endpoint import Call, Reply
 from inference.errors import problem
-from inference.predict import predict
+from inference.predict import INTERVAL, intervals, predict
 from inference.service import Service
 from inference.trials import answering
 from mlops_lab.tabular import named, rows_of_columns
@@ -29,6 +30,8 @@ def respond(service: Service, call: Call) -> Reply:
         "prediction_ids": found.ids,
         "processing_ms": call.milliseconds(),
     }
+    if call.flag(INTERVAL):
+        content |= intervals(found)
     return Reply(found.champion, content, len(rows), entries=found.entries)
 
 

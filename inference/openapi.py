@@ -154,6 +154,7 @@ def _invocations(champion: Champion) -> dict[str, Any]:
         "operationId": f"invocations_{name}",
         "summary": f"The same for clients of MLflow's scoring server: {contract.title}",
         "description": "Also `dataframe_split`, `inputs`, `instances`, and CSV with a header.",
+        "parameters": [_INTERVAL],
         "requestBody": _body(schema, {"dataframe_records": [contract.example]}),
         "responses": {
             "200": {"description": "Predictions", **_ANY_JSON},

@@ -15,7 +15,7 @@ from inference.loaded import Champion
 from inference.log_entries import PredictionEntry, new_ids, prediction_entries
 from inference.service import Service
 from inference.trials import answering
-from mlops_lab.tabular import csv_lines, prediction_columns
+from mlops_lab.tabular import csv_lines, interval_columns, prediction_columns
 
 # Characters of an Idempotency-Key.
 MAX_KEY = 200
@@ -124,10 +124,7 @@ def _columns(found: Predictions, interval: bool) -> dict[str, list[Any]]:
         probabilities = [row.values() for row in found.probabilities]
     columns = prediction_columns(found.ids, found.values, found.champion.contract.classes, probabilities)
     if interval and (limits := found.champion.predictor.intervals(found.values)) is not None:
-        columns |= {
-            "prediction_low": [low for low, _ in limits],
-            "prediction_high": [high for _, high in limits],
-        }
+        columns |= interval_columns(limits)
     return columns
 
 

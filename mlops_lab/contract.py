@@ -45,6 +45,10 @@ class Reference(BaseModel):
     shares: list[float]
 
 
+# The share of new rows whose true value a prediction interval has inside, when the use case doesn't set another.
+LEVEL = 0.9
+
+
 class Interval(BaseModel):
     """How far the true value may be from a prediction, measured on validation rows (`mlops_lab.model.interval`).
 

@@ -199,7 +199,11 @@ def _roc_auc(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> 
 
 
 def _brier(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
-    return np.mean((output[:, 1] - truth) ** 2)
+    """Of two classes the squared error of the probability of true; of more, their sum over the classes (0 to 2)."""
+    if output.shape[1] == 2:
+        return np.mean((output[:, 1] - truth) ** 2)
+    chosen = truth[:, None] == np.arange(output.shape[1])
+    return np.mean(np.sum((output - chosen) ** 2, axis=1))
 
 
 def _log_loss(truth: np.ndarray, output: np.ndarray, threshold: float | None) -> Score:
@@ -253,11 +257,11 @@ R2_LOG = Metric("r2_log", greater_is_better=True, function=_r2_log)
 MDAPE = Metric("mdape", greater_is_better=False, function=_mdape)
 # Binary.
 ROC_AUC = Metric("roc_auc", greater_is_better=True, function=_roc_auc, gate=("brier", 0.02))
-BRIER = Metric("brier", greater_is_better=False, function=_brier)
 F1 = Metric("f1", greater_is_better=True, function=_f1)
 PRECISION = Metric("precision", greater_is_better=True, function=_precision)
 RECALL = Metric("recall", greater_is_better=True, function=_recall)
 # Both kinds of classification.
+BRIER = Metric("brier", greater_is_better=False, function=_brier)
 ACCURACY = Metric("accuracy", greater_is_better=True, function=_accuracy)
 LOG_LOSS = Metric("log_loss", greater_is_better=False, function=_log_loss)
 # Multiclass.
@@ -266,6 +270,6 @@ F1_MACRO = Metric("f1_macro", greater_is_better=True, function=_f1_macro)
 OF_TASK: dict[Task, tuple[Metric, ...]] = {
     "regression": (RMSE, MAE, MAPE, R2, RMSE_LOG, R2_LOG, MDAPE),
     "binary": (ROC_AUC, BRIER, ACCURACY, F1, PRECISION, RECALL, LOG_LOSS),
-    "multiclass": (ACCURACY, F1_MACRO, LOG_LOSS),
+    "multiclass": (ACCURACY, F1_MACRO, BRIER, LOG_LOSS),
 }
 METRICS: dict[str, Metric] = {metric.name: metric for metrics in OF_TASK.values() for metric in metrics}

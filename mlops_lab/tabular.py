@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mlops_lab.errors import ContractError
@@ -53,6 +53,15 @@ def prediction_columns(
     # Without rows, each class still has its column.
     by_class: list[Any] = list(zip(*probabilities, strict=True)) if probabilities else []
     return columns | dict(zip(names, map(list, by_class or [()] * len(names)), strict=True))
+
+
+def interval_columns(limits: Iterable[Sequence[float]]) -> dict[str, list[Any]]:
+    """The lower and the upper limit of each prediction as columns. limits: one pair for each."""
+    pairs = list(limits)
+    return {
+        "prediction_low": [low for low, _ in pairs],
+        "prediction_high": [high for _, high in pairs],
+    }
 
 
 def csv_lines(columns: dict[str, list[Any]], header: bool = True) -> bytes:

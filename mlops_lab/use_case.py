@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 from mlops_lab.candidates import Candidate
 from mlops_lab.check_policy import CheckPolicy
-from mlops_lab.contract import USE_CASE_NAME, PromotionPolicy, RetrainPolicy
+from mlops_lab.contract import LEVEL, USE_CASE_NAME, PromotionPolicy, RetrainPolicy
 from mlops_lab.errors import UseCaseError, first_line
 from mlops_lab.features import Boolean, Category, Date, Feature
 from mlops_lab.metrics import OF_TASK, Metric, Task, Threshold
@@ -47,6 +47,7 @@ class UseCase:
     missing:    strings read as null, in addition to the empty string.
     checks:     the bounds of a batch's named checks; one that fails holds the batch back.
     threshold:  binary: from which probability on the answer is true; by default the one of the best F1.
+    interval:   regression: the share of new rows whose true value is inside of a prediction's interval.
     schedule:   when the DAG runs, as a cron expression.
     """
 
@@ -66,6 +67,7 @@ class UseCase:
     rules: "Mapping[str, Callable[[pd.DataFrame], pd.Series]]" = field(default_factory=dict)
     missing: Sequence[str] = ()
     threshold: Threshold = field(default_factory=Threshold)
+    interval: float = LEVEL
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     checks: CheckPolicy = field(default_factory=CheckPolicy)
     promotion: PromotionPolicy = field(default_factory=PromotionPolicy)
@@ -92,6 +94,10 @@ class UseCase:
             raise UseCaseError(f"use case {self.name}: a date can't be a target; declare a Number")
         if self.threshold != Threshold() and self.task != "binary":
             raise UseCaseError(f"use case {self.name}: a threshold needs a Boolean target")
+        if not 0 < self.interval < 1 or (self.interval != LEVEL and self.task != "regression"):
+            raise UseCaseError(
+                f"use case {self.name}: interval must be between 0 and 1, and needs a Number as its target"
+            )
         if unknown := set(self.group_key) - {f.name for f in self.columns}:
             raise UseCaseError(
                 f"use case {self.name}: group key of undeclared columns: {', '.join(sorted(unknown))}"

@@ -55,6 +55,7 @@ def test_multiclass():
     expected = {
         "accuracy": reference.accuracy_score(truth, output.argmax(axis=1)),
         "f1_macro": reference.f1_score(truth, output.argmax(axis=1), average="macro"),
+        "brier": np.mean(((output - np.eye(4)[truth.astype(int)]) ** 2).sum(axis=1)),
         "log_loss": reference.log_loss(truth, output, labels=range(4)),
     }
     assert score("multiclass", truth, output) == pytest.approx(expected)

@@ -20,6 +20,9 @@ def score(
         typer.Option("--out", help=".csv or .parquet; default: FILE's name with .predictions.csv"),
     ] = None,
     version: Annotated[int | None, typer.Option(help="of the model; default: the champion")] = None,
+    interval: Annotated[
+        bool, typer.Option("--interval", help="with prediction intervals, where the model has them")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Predicts every row of a file. A command that was stopped goes on where it was when it is called again."""
@@ -38,7 +41,7 @@ def score(
             name = lab.use_case(use_case).name
             chosen = lab.champion(name) if version is None else lab.registry.version(name, version)
             predictor = lab.predictor(chosen)
-        found = score(predictor, chosen, file, target or default_target(file), report, say)
+        found = score(predictor, chosen, file, target or default_target(file), report, say, interval)
     if as_json:
         print_json(found.as_json())
     else:

@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from mlops_lab.contract import Contract
 from mlops_lab.features import Category, Feature
+from mlops_lab.model.evaluate import confidence, reliability
 from mlops_lab.model.explain import explain
 from mlops_lab.model.predictor import Predictor
 
@@ -30,7 +31,7 @@ def draw(
 ) -> list[Path]:
     """Writes PNG files for encoded test rows, their ground truth and the graph's output; returns their paths.
 
-    Regression: predicted.png, errors.png. Binary: curves.png, calibration.png, confusion.png. Multiclass:
+    Regression: predicted.png, errors.png. Binary: curves.png. Both kinds of classification: calibration.png,
     confusion.png. All: shap_summary.png. Nothing when there are no test rows.
     """
     if not len(matrix):
@@ -46,8 +47,8 @@ def draw(
             if contract.task == "binary":
                 _curves(pyplot, contract, truth, output[:, 1])
                 drawn.append(save("curves.png"))
-                _calibration(pyplot, truth, output[:, 1])
-                drawn.append(save("calibration.png"))
+            _calibration(pyplot, contract, truth, output)
+            drawn.append(save("calibration.png"))
             _confusion(pyplot, contract, truth, output)
             drawn.append(save("confusion.png"))
         _shap_summary(pyplot, contract, model, matrix)
@@ -152,18 +153,16 @@ def _curves(pyplot: Any, contract: Contract, truth: np.ndarray, positive: np.nda
         axes.legend(fontsize="small")
 
 
-def _calibration(pyplot: Any, truth: np.ndarray, positive: np.ndarray) -> None:
+def _calibration(pyplot: Any, contract: Contract, truth: np.ndarray, output: np.ndarray) -> None:
     axes = pyplot.subplots(figsize=(5, 5))[1]
-    edges = np.unique(np.quantile(positive, np.linspace(0, 1, 11)[1:-1]))
-    group = np.searchsorted(edges, positive)
-    groups = np.unique(group)
-    predicted = [positive[group == g].mean() for g in groups]
-    axes.plot(predicted, [truth[group == g].mean() for g in groups], "o-")
+    predicted, came, _ = reliability(*confidence(contract, truth, output))
+    axes.plot(predicted, came, "o-")
     axes.axline((0, 0), slope=1, color="black", linewidth=1)
-    end = max(predicted) * 1.2 + 1e-3
+    binary = contract.task == "binary"
+    end = min(1.02, max(predicted.max(), came.max()) * 1.2 + 1e-3)
     axes.set(
-        xlabel="predicted probability",
-        ylabel="fraction that is true",
+        xlabel="predicted probability" + ("" if binary else " of the most probable class"),
+        ylabel="fraction that is " + ("true" if binary else "this class"),
         title="Calibration, tenths of the rows",
     )
     axes.set(xlim=(0, end), ylim=(0, end))

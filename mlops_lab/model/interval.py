@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_lab.contract import Contract, Interval
+from mlops_lab.contract import LEVEL, Contract, Interval
 from mlops_lab.features import Number
 
 # The service imports this module, and has no pandas.
 if TYPE_CHECKING:
     import pandas as pd
 
-# The share of new rows whose true value is to be inside.
-LEVEL = 0.9
 # Bands of the prediction that have a radius of their own; each needs so many groups, or there are fewer bands.
 MAX_BANDS = 5
 MIN_GROUPS = 100

@@ -105,7 +105,7 @@ def train(
     if contract.task == "binary":
         threshold = use_case.threshold.choose(truths["validation"], outputs["validation"][:, 1])
     if contract.task == "regression":
-        contract = _with_interval(contract, candidate, frame, truths, outputs)
+        contract = _with_interval(contract, candidate, frame, truths, outputs, use_case.interval)
     contract = contract.model_copy(
         update={
             "threshold": threshold,
@@ -211,11 +211,16 @@ def _graph(
 
 
 def _with_interval(
-    contract: Contract, candidate: Candidate, frame: pd.DataFrame, truths: Parts, outputs: Parts
+    contract: Contract,
+    candidate: Candidate,
+    frame: pd.DataFrame,
+    truths: Parts,
+    outputs: Parts,
+    level: float,
 ) -> Contract:
     """With intervals that are fitted on validation rows, and what they cover on test rows."""
     groups = groups_of(frame[frame["split"] == "validation"])
-    interval = fit_interval(candidate.log_target, truths["validation"], outputs["validation"], groups)
+    interval = fit_interval(candidate.log_target, truths["validation"], outputs["validation"], groups, level)
     contract = contract.model_copy(update={"interval": interval})
     found = coverage(contract, truths["test"], outputs["test"])
     if interval is None or not found:

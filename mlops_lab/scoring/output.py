@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lab.contract import Contract
-from mlops_lab.tabular import csv_lines, prediction_columns
+from mlops_lab.tabular import csv_lines, interval_columns, prediction_columns
 
 
 class Output:
     """CSV. The bytes of the part are those of the file."""
 
-    def __init__(self, contract: Contract):
-        self._contract = contract
+    def __init__(self, contract: Contract, interval: bool):
+        self._contract, self._interval = contract, interval
 
     def head(self) -> bytes:
         """What stands before the first row."""
@@ -31,7 +31,8 @@ class Output:
 
     def _empty(self) -> dict[str, list[Any]]:
         columns = prediction_columns([], [], self._contract.classes, None)
-        return {"row": []} | columns | {"model_version": []}
+        limits = interval_columns([]) if self._interval else {}
+        return {"row": []} | columns | limits | {"model_version": []}
 
 
 class _Parquet(Output):
@@ -76,6 +77,7 @@ class _Parquet(Output):
         return pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in self._empty()])
 
 
-def output_for(target: Path, contract: Contract) -> Output:
-    """The output by the ending of its file."""
-    return _Parquet(contract) if target.suffix.lower() == ".parquet" else Output(contract)
+def output_for(target: Path, contract: Contract, interval: bool = False) -> Output:
+    """The output by the ending of its file. interval: with the limits of each prediction."""
+    kind = _Parquet if target.suffix.lower() == ".parquet" else Output
+    return kind(contract, interval)

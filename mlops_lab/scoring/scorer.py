@@ -22,7 +22,7 @@ from mlops_lab.model.predictor import Predicted, Predictor
 from mlops_lab.scoring.output import Output, output_for
 from mlops_lab.scoring.part import PREDICTIONS, REFUSED, Part, held
 from mlops_lab.scoring.source import ENDINGS, Row, Source, SourceError, digest, open_source
-from mlops_lab.tabular import csv_lines, prediction_columns
+from mlops_lab.tabular import csv_lines, interval_columns, prediction_columns
 
 if TYPE_CHECKING:
     from mlops_lab.model.registry import Version
@@ -88,16 +88,21 @@ def score(
     target: Path,
     report: Callable[[Standing], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
+    interval: bool = False,
 ) -> Scored:
     """Writes a line for each row of `source` that keeps the contract, in its order, to `target`.
 
     version: of which `predictor` is the loaded model. report: is called after each part of the work, every second or
-    so. say: is called with each line that a person should read.
+    so. say: is called with each line that a person should read. interval: with the limits of each prediction, where the
+    model has intervals.
     The faults of the others are in `<target>.refused.csv`. Both appear whole, or not at all.
     Raises `SourceError` for a file that can't be read, `LabError` when every row is refused, `OSError`.
     """
     started = time.monotonic()
-    output = output_for(_checked(source, target), predictor.contract)
+    if interval and predictor.contract.interval is None:
+        say("this model has no prediction intervals, so the result has no limits")
+        interval = False
+    output = output_for(_checked(source, target), predictor.contract, interval)
     before = _state(source)
     checksum = digest(source, lambda share: report(Standing(share)))
     key = {
@@ -105,6 +110,7 @@ def score(
         "model": [version.use_case, version.version, version.digest],
         "input": checksum,
         "format": target.suffix.lower(),
+        "interval": interval,
     }
     rows = open_source(source, predictor.contract)
     if rows.left_out:
@@ -115,7 +121,7 @@ def score(
         elif part.record.rows:
             say(f"goes on after row {part.record.rows:,}, where an earlier run ended")
         try:
-            _fill(part, rows, _Scorer(predictor, version, checksum), output, report)
+            _fill(part, rows, _Scorer(predictor, version, checksum, interval), output, report)
             if _state(source) != before:
                 raise SourceError(f"{source} was changed while it was read; run again")
             return _finish(part, output, version, source, target, started)
@@ -128,8 +134,8 @@ def score(
 class _Scorer:
     """The predictions for raw rows of one file."""
 
-    def __init__(self, predictor: Predictor, version: "Version", checksum: str):
-        self._predictor, self._version = predictor, version
+    def __init__(self, predictor: Predictor, version: "Version", checksum: str, interval: bool):
+        self._predictor, self._version, self._interval = predictor, version, interval
         self._decoder = Decoder(predictor.contract)
         text = f"{version.use_case}\0{version.version}\0{version.digest}\0{checksum}"
         self._seed = hashlib.sha256(text.encode()).digest()
@@ -193,6 +199,8 @@ class _Scorer:
         ids = [hashlib.sha256(self._seed + number.to_bytes(8)).hexdigest()[:32] for number in numbers]
         classes = self._predictor.contract.classes
         columns = prediction_columns(ids, found.values, classes, found.probabilities)
+        if self._interval:
+            columns |= interval_columns(self._predictor.intervals(found.values) or [])
         return {"row": numbers} | columns | {"model_version": [self._version.version] * len(numbers)}
 
 

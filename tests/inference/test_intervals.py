@@ -50,6 +50,14 @@ def test_a_table_has_the_limits_as_columns(sure):
     assert plain.text.splitlines()[0] == "prediction_id,prediction"
 
 
+def test_invocations_has_intervals_when_they_are_asked_for(sure):
+    body = {"dataframe_records": ROWS}
+    reply = sure.http.post("/invocations/houses?interval=true", json=body).json()
+    assert reply["intervals"] == _around(reply["predictions"])
+    assert reply["interval_level"] == 0.9
+    assert "intervals" not in sure.http.post("/invocations/houses", json=body).json()
+
+
 def test_an_explanation_has_the_interval(sure):
     reply = sure.http.post("/explain/houses?interval=true", json=EXAMPLE).json()
     assert [reply["interval"]] == _around([reply["prediction"]])

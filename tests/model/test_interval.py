@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
+from mlops_lab.candidates import ridge
 from mlops_lab.contract import Contract
 from mlops_lab.data.rows import rows
+from mlops_lab.errors import UseCaseError
 from mlops_lab.model.interval import coverage, fit_interval, limits
 from mlops_lab.model.predictor import Predictor
+from mlops_lab.model.train import train
+from tests.support.cases import small_case
 
 
 def _market(random: np.random.Generator, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,6 +36,19 @@ def test_intervals_cover_their_share_of_new_groups_in_each_band(trained):
         bands.append([coverage(found, truth[b], output[b])["interval_coverage"] for b in (cheap, dear)])
     assert np.mean(shares) == pytest.approx(0.9, abs=0.01)
     assert np.mean(bands, axis=0) == pytest.approx([0.9, 0.9], abs=0.015)
+
+
+def test_a_use_case_chooses_how_many_true_values_are_inside(frames, trained):
+    def made(level: float):
+        return train(small_case("regression", interval=level), ridge((1.0,)), frames["regression"]).contract
+
+    half, most = made(0.5).interval, made(0.95).interval
+    assert (half.level, most.level, trained["regression"].contract.interval.level) == (0.5, 0.95, 0.9)
+    assert half.radii[0] < most.radii[0] / 2
+    assert half.coverage == pytest.approx(0.5, abs=0.12)
+    for task, level in (("regression", 1.0), ("binary", 0.8)):
+        with pytest.raises(UseCaseError, match="interval must be between 0 and 1, and needs a Number"):
+            small_case(task, interval=level)
 
 
 def test_the_rank_of_the_error_is_that_of_split_conformal_prediction():

@@ -182,7 +182,7 @@ def test_a_saved_model_serves(tmp_path, trained):
     [
         ("regression", {"predicted.png", "errors.png", "shap_summary.png"}),
         ("binary", {"curves.png", "calibration.png", "confusion.png", "shap_summary.png"}),
-        ("multiclass", {"confusion.png", "shap_summary.png"}),
+        ("multiclass", {"calibration.png", "confusion.png", "shap_summary.png"}),
     ],
 )
 def test_pictures(task, pictures, trained, tmp_path):

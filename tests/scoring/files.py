@@ -47,8 +47,9 @@ class Run:
     said: list[str] = field(default_factory=list)
     reported: list[Standing] = field(default_factory=list)
 
-    def __call__(self, source: Path, target: Path) -> Scored:
-        return score(self.predictor, self.version, source, target, self.reported.append, self.said.append)
+    def __call__(self, source: Path, target: Path, interval: bool = False) -> Scored:
+        hear = (self.reported.append, self.said.append)
+        return score(self.predictor, self.version, source, target, *hear, interval)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from mlops_lab.contract import MODEL_FILE, Interval
 from mlops_lab.errors import LabError
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.settings import REPOSITORY
@@ -46,6 +48,30 @@ def test_each_form_of_file_gets_the_models_answers_in_order(predictors, tmp_path
     ids = [found["prediction_id"][0] for name, found in written.items() if name.endswith("out.csv")]
     assert len(set(ids)) == 3
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_on_request_each_prediction_has_its_limits(predictors, tmp_path):
+    houses = predictors["houses"]
+    interval = Interval(level=0.9, log=False, edges=[], radii=[1000.0], rows=80, groups=80)
+    sure = Run(Predictor(houses.contract.model_copy(update={"interval": interval}), _graph(tmp_path)))
+    # A row that is refused has no limits either.
+    source = write(ROWS.assign(area=ROWS["area"].where(ROWS.index != 3, -5)), tmp_path / "rows.csv")
+    for name in ("out.csv", "out.parquet"):
+        assert sure(source, tmp_path / name, interval=True).rows == 449
+        found = read(tmp_path / name)
+        assert np.allclose(found["prediction_low"], np.maximum(found["prediction"] - 1000, 1))
+        assert np.allclose(found["prediction_high"], found["prediction"] + 1000)
+    sure(source, tmp_path / "out.csv")
+    assert "prediction_low" not in read(tmp_path / "out.csv")
+    without = Run(houses)
+    without(source, tmp_path / "out.csv", interval=True)
+    assert without.said == ["this model has no prediction intervals, so the result has no limits"]
+    assert "prediction_low" not in read(tmp_path / "out.csv")
+
+
+def _graph(folder: Path) -> bytes:
+    models.build(folder / "model", "houses")
+    return (folder / "model" / MODEL_FILE).read_bytes()
 
 
 BAD = {

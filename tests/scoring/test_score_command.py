@@ -4,6 +4,7 @@ import errno
 import json
 import os
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -69,6 +70,10 @@ def test_the_champion_or_another_version_scores_a_file(lab, score, tmp_path, mon
         "refused": 1,
     }
     assert set(pd.read_parquet(out)["model_version"]) == {other.version}
+
+    score(tmp_path / "rows.csv.gz", "--interval")
+    found, limits = pd.read_csv(target), lab.predictor(champion).intervals(expected.values)
+    assert found[["prediction_low", "prediction_high"]].to_numpy() == pytest.approx(np.array(limits))
 
 
 def test_faults_are_one_line_and_after_a_full_disk_it_goes_on(lab, score, tmp_path, monkeypatch):
