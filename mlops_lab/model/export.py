@@ -99,6 +99,22 @@ class Fitted:
         return tail
 
 
+def single(pipeline: Any) -> Any:
+    """The fitted pipeline, whose target encodings are changed to the nearest float32, as the graph has them.
+
+    Otherwise a split between an encoding and its float32 sends all rows of a category the other way: often enough,
+    because splits lie between the encodings of the folds, and the encoding of all rows does, too.
+    """
+    from sklearn.preprocessing import TargetEncoder
+
+    for transformer in getattr(pipeline.steps[0][1], "named_transformers_", {}).values():
+        if isinstance(transformer, TargetEncoder):
+            encodings = [values.astype(np.float32) for values in transformer.encodings_]
+            transformer.encodings_ = [values.astype(np.float64) for values in encodings]
+            transformer.target_mean_ = float(np.float32(transformer.target_mean_))
+    return pipeline
+
+
 def check(
     model: ModelProto, fitted: Fitted, matrix: np.ndarray, truth: np.ndarray, metric: Metric
 ) -> np.ndarray:

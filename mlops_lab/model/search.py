@@ -88,7 +88,7 @@ def fit(
             y = np.log1p(y)
             # Clip to the training range: after `expm1`, a small extrapolation error becomes huge.
             bounds = (float(y.min()), float(y.max()))
-        return export.Fitted(pipeline.fit(x, y), bounds, candidate.log_target)
+        return export.Fitted(export.single(pipeline.fit(x, y)), bounds, candidate.log_target)
     classes = len(contract.classes)
     prior = np.bincount(y.astype(int), minlength=classes) / len(y)
     weights = (prior > 0).astype(float)
@@ -96,7 +96,7 @@ def fit(
         x, y = candidate.sampler(seed).fit_resample(x, y.astype(int))
         sampled = np.bincount(y.astype(int), minlength=classes) / len(y)
         weights = np.divide(prior, sampled, out=np.zeros(classes), where=sampled > 0)
-    pipeline.fit(x, y.astype(int))
+    export.single(pipeline.fit(x, y.astype(int)))
     # A rare class may be absent from the first batches.
     seen = np.asarray(pipeline.classes_, dtype=int)
     class_weights = np.zeros((len(seen), classes))

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from mlops_lab.candidates import Candidate, ridge
+from mlops_lab.candidates import Candidate, gradient_boosting, ridge
 from mlops_lab.errors import ModelError
 from mlops_lab.metrics import RMSE
 from mlops_lab.model import export, onnx_graph
@@ -52,6 +52,24 @@ def test_a_split_between_neighbouring_floats_sends_each_row_its_way():
     fitted = export.Fitted(make_pipeline(model.fit(x, y)))
     output = export.check(fitted.graph(1), fitted, x, y, RMSE)
     assert np.abs(output - fitted.output(x)).max() < 1e-2
+
+
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_the_trees_get_the_target_encodings_that_the_graph_has(task, frames, monkeypatch):
+    """Else a split between an encoding and its float32 sends all rows of a category the other way."""
+    checked, check = [], export.check
+
+    def spy(model, fitted, matrix, *others):
+        checked.append((fitted, matrix))
+        return check(model, fitted, matrix, *others)
+
+    monkeypatch.setattr(export, "check", spy)
+    train(small_case(task), gradient_boosting({"n_estimators": 3}, encoding="target"), frames[task])
+    for fitted, matrix in checked:
+        known = matrix.copy()
+        known[0] = 90  # a code that no training row has
+        encoded = fitted.pipeline[:-1].transform(known)
+        assert np.array_equal(encoded, encoded.astype(np.float32), equal_nan=True)
 
 
 def test_a_graph_that_differs_is_refused():
