@@ -9,6 +9,8 @@ ONCE ?=
 BATCHES ?=
 GRADIO ?=
 LOAD_ARGS ?=
+DATA ?=
+SCALE ?=
 PYTEST_ARGS ?=
 # Processes that share the tests: by default 3 for all tests, which wait for services, and 2 for the fast ones.
 WORKERS ?=
@@ -78,6 +80,10 @@ jupyter: setup ## JupyterLab with the notebooks, for the lab in .lab; its addres
 .PHONY: bench
 bench: setup ## measures the cost of a prediction beside other servers; writes docs/performance.md
 	@$(BIN)/python bench/serving.py
+
+.PHONY: quality
+quality: setup ## how good each candidate is, over five splits; writes docs/quality.md; DATA=… takes real files, USE_CASE=… chooses
+	@$(BIN)/python bench/quality.py $(DATA) $(if $(USE_CASE),--use-case $(USE_CASE)) $(if $(SCALE),--scale $(SCALE))
 
 .PHONY: lint
 lint: setup lint-fast lint-stack ## style, types, imports, locks, images, manifests, workflows
