@@ -42,7 +42,10 @@ def run_loop(lab: Lab, use_case: UseCase, most: int | None = None) -> None:
             try:
                 run_batch(lab, use_case)
             except (EndOfDataError, KnownBatchError) as reason:
-                lab.progress(f"no further batch: {reason}")
+                # The lab's own Data API ends with the address that starts it again, which is no use after this command.
+                end = str(reason).partition("; GET ")[0]
+                again = f"`lab reset {use_case.name}` would remove its rows and models and begin anew"
+                lab.progress(f"no further batch: {end} ({again})")
                 return
             except ClosedBatchError as closed:
                 lab.progress(f"{closed.state}: {closed}")

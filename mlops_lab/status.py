@@ -193,10 +193,15 @@ def show(entry: dict[str, Any], out: Console) -> None:
     if "batches" in unknown:
         out.print(f"batches: unknown, {escape(unknown['batches'])}", soft_wrap=True)
     if entry["batches"]:
-        counts = ("received", "quarantined", "clean")
-        table = Table(
-            "batch", "state", "received", "quarantined", "new clean", "decision", "reason", box=None
-        )
+        counts = {
+            "received": "received",
+            "quarantined": "quarantined",
+            "dropped": "dropped",
+            "clean": "new clean",
+        }
+        if not any(batch["dropped"] for batch in entry["batches"]):
+            del counts["dropped"]
+        table = Table("batch", "state", *counts.values(), "decision", "reason", box=None)
         for batch in entry["batches"]:
             table.add_row(
                 str(batch["batch_number"]),

@@ -200,22 +200,31 @@ class UseCase:
 def read_use_cases(folder: Path) -> tuple[dict[str, UseCase], dict[str, str]]:
     """(use cases by name, faults by file name) of the folder.
 
-    A broken file doesn't hide the others. Raises `UseCaseError` when the folder doesn't exist.
+    A broken file doesn't hide the others. Of two files with one use case the one of its name counts.
+    Raises `UseCaseError` when the folder doesn't exist.
     """
     if not folder.is_dir():
         raise UseCaseError(f"the folder of use cases, {folder}, doesn't exist; set LAB_USE_CASES")
     found: dict[str, UseCase] = {}
     faults: dict[str, str] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.glob("[!_.]*.py")):
         try:
             use_case = _load(path)
-            if use_case.name in found:
-                raise UseCaseError(f"another file already declares the use case {use_case.name}")
-            found[use_case.name] = use_case
+            other = files.get(use_case.name)
+            if other and path.stem == use_case.name:
+                faults[other.name] = _second(use_case.name, path)
+            elif other:
+                raise UseCaseError(_second(use_case.name, other))
+            found[use_case.name], files[use_case.name] = use_case, path
         except Exception as error:  # a user's file may raise anything; it is reported
             own = isinstance(error, UseCaseError)
             faults[path.name] = _line(error, path) + first_line(error, with_class=not own)
     return found, faults
+
+
+def _second(name: str, other: Path) -> str:
+    return f"{other.name} declares the use case {name}, too; remove one of both"
 
 
 def get_use_case(folder: Path, name: str) -> UseCase:

@@ -8,8 +8,9 @@ from getpass import getuser
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from mlops_lab.local.command import Commands, out
+from mlops_lab.local.command import Commands, err, out
 from mlops_lab.local.signals import raise_if_stopped
 from mlops_lab.settings import Settings
 
@@ -54,6 +55,12 @@ def this_person() -> str:
         return getuser()
     except (KeyError, OSError):  # the latter since Python 3.13
         return f"user {os.getuid()}"
+
+
+def show_faults(faults: dict[str, str]) -> None:
+    """Says which files of the folder of use cases can't be used, and why."""
+    for file, fault in faults.items():
+        err.print(f"[red]{escape(file)} can't be used:[/red] {escape(fault)}", soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -6,11 +6,21 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mlops_lab.cli.app import AsJson, UseCaseName, app, open_lab, print_json, print_line, this_person
+from mlops_lab.cli.app import (
+    AsJson,
+    UseCaseName,
+    app,
+    open_lab,
+    print_json,
+    print_line,
+    show_faults,
+    this_person,
+)
+from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
 from mlops_lab.local.command import out
 from mlops_lab.settings import Settings
-from mlops_lab.use_case import get_use_case
+from mlops_lab.use_case import get_use_case, read_use_cases
 
 
 @app.command()
@@ -24,14 +34,19 @@ def run(
     from mlops_lab.status import show, status
 
     settings, started = Settings(), time.monotonic()
+    definition = get_use_case(settings.use_cases, use_case)
 
     def progress(line: str) -> None:
         out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {escape(line)}", soft_wrap=True)
 
     with data_api(settings, progress) as reachable:
         lab = open_lab(reachable, progress)
-        run_loop(lab, lab.use_case(use_case), batches)
-    show(status(lab, use_case), out)
+        run_loop(lab, definition, batches)
+    found = status(lab, use_case)
+    show(found, out)
+    show_faults(read_use_cases(settings.use_cases)[1])
+    if not found["champion"] and not found["unknown"]:
+        raise LabError(f"{use_case} has no champion; the lines above say why")
 
 
 @app.command()

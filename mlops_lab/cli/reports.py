@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from mlops_lab.cli.app import AsJson, UseCaseName, app, print_json, reading_lab
+from mlops_lab.cli.app import AsJson, UseCaseName, app, print_json, reading_lab, show_faults
 from mlops_lab.errors import LabError
-from mlops_lab.local.command import err, out
+from mlops_lab.local.command import out
 from mlops_lab.settings import Settings
 from mlops_lab.use_case import read_use_cases
 
@@ -24,7 +24,8 @@ def show_status(
     from mlops_lab.status import show, status
 
     with reading_lab() as lab:
-        names = [use_case] if use_case else list(read_use_cases(lab.settings.use_cases)[0])
+        known, faults = read_use_cases(lab.settings.use_cases)
+        names = [use_case] if use_case else list(known)
         entries: list[dict[str, Any]] = []
         away: dict[str, str] = {}
         for name in names:
@@ -33,6 +34,7 @@ def show_status(
                 show(entries[-1], out)
     if as_json:
         print_json(entries)
+    show_faults(faults)
     for fault in [fault for entry in entries for fault in entry["unknown"].values()][:1]:
         raise LabError(fault)
 
@@ -98,8 +100,7 @@ def use_cases(as_json: AsJson = False) -> None:
     for entry in read.values():
         table.add_row(entry.name, entry.title, entry.task, ", ".join(c.name for c in entry.candidates))
     out.print(table)
-    for file, fault in faults.items():
-        err.print(f"[red]{file} can't be used:[/red] {fault}", soft_wrap=True)
+    show_faults(faults)
 
 
 def _read_rows(text: str) -> list[dict[str, Any]]:

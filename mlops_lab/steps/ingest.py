@@ -10,9 +10,10 @@ from mlops_lab.data.source import MEGABYTE
 from mlops_lab.data.split import with_split
 from mlops_lab.data.states import CLOSED
 from mlops_lab.data.tables import Batch
-from mlops_lab.data.validate import records
+from mlops_lab.data.validate import by_rule, records
 from mlops_lab.data.validate import validate as validate_rows
 from mlops_lab.errors import LabError
+from mlops_lab.formatting import counted
 from mlops_lab.lab import Lab
 from mlops_lab.model.tags import BatchTags
 from mlops_lab.steps.attempts import ATTEMPTS
@@ -20,6 +21,8 @@ from mlops_lab.steps.check import check_arrival, check_content, misshapen
 from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.use_case import UseCase
 
+# Broken rules that a run tells, the most frequent first.
+RULES_SHOWN = 3
 # Rows of the quarantine table in MLflow. All quarantined rows are in RawData.
 QUARANTINE_SHOWN = 1000
 # Bytes that must be free before a batch is requested, or as many as the batch before had.
@@ -146,6 +149,13 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     lab.progress(
         "{received:,} rows received, {stored:,} stored, {quarantined:,} quarantined".format(**counts)
     )
+    broken = by_rule(checked.problems)
+    for one in broken[:RULES_SHOWN]:
+        lab.progress(f"quarantined: {one.column} {one.message} ({counted(one.rows, 'row')})")
+    if len(broken) > RULES_SHOWN:
+        lab.progress(
+            f"quarantined: {len(broken) - RULES_SHOWN} more; `lab quarantine {use_case.name}` lists them"
+        )
 
 
 def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:

@@ -28,7 +28,6 @@ def lab(tmp_path, monkeypatch):
     (tmp_path / "use_cases").mkdir()
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "lab"))
     monkeypatch.setenv("LAB_USE_CASES", str(tmp_path / "use_cases"))
-    monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: str, status: int = 0) -> Result:
         done = CliRunner().invoke(app, arguments)
@@ -46,6 +45,11 @@ def home(tmp_path, templates, without_pictures):
 @pytest.fixture
 def made(tmp_path):
     return lambda name: get_use_case(tmp_path / "use_cases", name)
+
+
+def words(done: Result) -> str:
+    """What a command printed, without the places where a table's lines break."""
+    return " ".join(done.stdout.split())
 
 
 def shops(n: int = 400) -> pd.DataFrame:
@@ -143,7 +147,7 @@ def test_the_files_are_short_and_tidy(lab, tmp_path):
 
 def test_each_column_is_what_its_values_are(lab, made, tmp_path):
     plain(shops(), tmp_path / "shops.csv")
-    said = lab("new", str(tmp_path / "shops.csv"), "--target", "spent").stdout
+    said = words(lab("new", str(tmp_path / "shops.csv"), "--target", "spent"))
     use_case = made("shops")
     kinds = {feature.name: feature.type for feature in use_case.features}
     assert kinds == {
@@ -158,14 +162,14 @@ def test_each_column_is_what_its_values_are(lab, made, tmp_path):
     assert next(f for f in use_case.features if f.name == "zip").width == 5
     assert use_case.metric.name == "rmse_log"
     assert all(candidate.log_target for candidate in use_case.candidates)
-    for words in (
+    for line in (
         "every row has its own number: an id",
         "the same value in every row",
         "its dates look like 01/01/2023; the lab reads dates like 2024-01-31",
         "sentences; the lab learns from numbers, categories and dates",
         "the group key customer_nbr: ",
     ):
-        assert words in said
+        assert line in said
     text = (tmp_path / "use_cases" / "shops.py").read_text()
     assert "  # 1 to 30; 5% missing" in text
 
@@ -263,10 +267,35 @@ def test_the_drafted_use_case_is_checked_and_trained(lab, home, tmp_path):
     found = json.loads(lab("check", "iris", "--json").stdout)
     assert found["quarantined"] == found["broken"][0]["rows"] == 12
     assert found["broken"][0]["message"].startswith("must be at most 7, not 7.")
-    assert "first champion, accuracy" in lab("run", "iris").stdout
-    assert "maximum  must be at most 7, not 7." in lab("quarantine", "iris").stdout
+    said = lab("run", "iris").stdout
+    assert "first champion, accuracy" in said
+    assert "quarantined: sepal length (cm) must be at most 7, not 7." in said
+    assert "(12 rows)" in said
+    assert (
+        "end of the data: group 1 has received all 1 batches of iris (`lab reset iris` would remove" in said
+    )
+    assert "maximum must be at most 7, not 7." in words(lab("quarantine", "iris"))
     file.write_text(text.replace("minimum=0, maximum=5", "minimum=4, maximum=5"))
     assert "every row of iris would go to quarantine" in lab("check", "iris", status=1).stderr
+
+
+def test_a_run_that_learns_nothing_fails_and_says_why(lab, home, course, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_DATA_API_URL", course.url)
+    (tmp_path / "use_cases" / "flats.py").write_text(FLATS)
+    (tmp_path / "use_cases" / "a.py").write_text(FLATS)
+    (tmp_path / "use_cases" / "broken.py").write_text("x = (")
+    course.will_answer(batch(1, [[row[0], "high", "north", "maybe", "2020", -1] for row in flats(200)]), END)
+    done = lab("run", "flats", status=1)
+    for line in (
+        "floor must be a number, not 'high' (200 rows)",
+        "balcony must be true or false, not 'maybe'",
+    ):
+        assert f"quarantined: {line}" in done.stdout
+    assert "quarantined: 1 more; `lab quarantine flats` lists them" in done.stdout
+    assert "error: flats has no champion; the lines above say why" in done.stderr
+    for said in (done.stderr, lab("status").stderr):
+        assert "a.py can't be used: flats.py declares the use case flats, too; remove one of both" in said
+        assert "broken.py can't be used: SyntaxError" in said
 
 
 def test_the_quarantine_of_one_batch_is_listed(lab, home, course, tmp_path, monkeypatch):
@@ -275,6 +304,6 @@ def test_the_quarantine_of_one_batch_is_listed(lab, home, course, tmp_path, monk
     rows = flats(400)
     course.will_answer(batch(1, [[1, *rows[0][1:]], *rows[1:]]), batch(2, flats(50, seed=2)), END)
     lab("run", "flats")
-    assert "area    minimum  must be at least 5, not 1" in lab("quarantine", "flats", "--batch", "1").stdout
+    assert "area minimum must be at least 5, not 1" in words(lab("quarantine", "flats", "--batch", "1"))
     assert lab("quarantine", "flats", "--batch", "2").stdout == "no row is in quarantine\n"
     assert "flats has no batch 9 yet" in lab("quarantine", "flats", "--batch", "9", status=1).stderr
