@@ -81,6 +81,7 @@ class Lineage(BaseModel):
     learnt: list[str] = Field(
         ["train"], description="the splits that it learnt from; an earlier release learnt from train alone"
     )
+    split_day: str | None = Field(None, description="the date by which the rows were split; None: by a hash")
     created_at: datetime
     commit: str | None = None
     digest: str | None = Field(None, description="sha256 of the rows; None in a model of an earlier release")

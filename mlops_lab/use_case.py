@@ -40,6 +40,8 @@ class UseCase:
                 The lab's own Data API names the columns itself.
     group_key:  rows with equal values in these columns (one patient, one property) are always in the same split;
                 by default the whole row.
+    split_day:  a feature of the kind Date: the newest rows test and those before them validate, in place of a hash of
+                the group. Then a patient may have rows in two splits, as the service meets known patients again.
     clean:      function(frame) returning a frame: drops rows and repairs values. It must not make a feature, because
                 a caller couldn't send it, and must keep the index.
     derived_target: the target is no raw column; `clean` makes it from `extra`.
@@ -62,6 +64,7 @@ class UseCase:
     extra: Sequence[Feature] = ()
     layouts: Sequence[Sequence[str]] = ()
     group_key: Sequence[str] = ()
+    split_day: str | None = None
     clean: "Callable[[pd.DataFrame], pd.DataFrame]" = lambda frame: frame
     derived_target: bool = False
     rules: "Mapping[str, Callable[[pd.DataFrame], pd.Series]]" = field(default_factory=dict)
@@ -101,6 +104,12 @@ class UseCase:
         if unknown := set(self.group_key) - {f.name for f in self.columns}:
             raise UseCaseError(
                 f"use case {self.name}: group key of undeclared columns: {', '.join(sorted(unknown))}"
+            )
+        if self.split_day and not any(
+            f.name == self.split_day and isinstance(f, Date) for f in self.features
+        ):
+            raise UseCaseError(
+                f"use case {self.name}: split_day is {self.split_day!r}, which is no Date of its features"
             )
         self._check_models()
         self.check_promotion(self.promotion)

@@ -6,10 +6,12 @@ The tables of a use case are made from its declaration. A write for a batch repl
 from collections.abc import Collection, Sequence
 
 import pandas as pd
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Table, delete, func, select, update
+from sqlalchemy.sql import ColumnElement
 
 from mlops_lab import features
 from mlops_lab.data import use_case_tables
+from mlops_lab.data.by_day import split_by_day
 from mlops_lab.data.database import CHUNK, connect, insert_many
 from mlops_lab.data.migrate import migrate
 from mlops_lab.data.payload import RawBatch, as_json
@@ -161,12 +163,13 @@ class Store:
         Columns: features, target, split, batch_id, row_hash, group_hash.
         """
         table = use_case_tables.clean_table(use_case)
-        own = ["split", "batch_id", "row_hash", "group_hash"]
-        names = [*(feature.name for feature in use_case.features), use_case.target.name, *own]
-        query = select(*(table.c[name] for name in names)).where(table.c.batch_id > after)
+        names = [*(feature.name for feature in use_case.features), use_case.target.name]
+        found = self._split(use_case, table, until, only)
+        own = [found.label("split"), table.c.batch_id, table.c.row_hash, table.c.group_hash]
+        query = select(*(table.c[name] for name in names), *own).where(table.c.batch_id > after)
         if until is not None:
             query = query.where(table.c.batch_id <= until)
-        query = query.where(table.c.split == split if split else table.c.split != SEALED)
+        query = query.where(found == split if split else found != SEALED)
         if split == SEALED:
             other = table.alias()
             read = select(other.c.group_hash).where(other.c.split == "test")
@@ -193,11 +196,19 @@ class Store:
         """By split: the numbers of clean rows and of distinct values of the target, in the batches with id <= until."""
         table = use_case_tables.clean_table(use_case)
         values = func.count(table.c[use_case.target.name].distinct())
-        found = select(table.c.split, func.count(), values).where(table.c.batch_id <= until)
+        # Not "split": MySQL would group by the column of that name.
+        part = self._split(use_case, table, until, None).label("part")
+        found = select(part, func.count(), values).where(table.c.batch_id <= until).group_by(part)
         with self.clean.connect() as db:
-            return {
-                split: (rows, distinct) for split, rows, distinct in db.execute(found.group_by(table.c.split))
-            }
+            return {name: (rows, distinct) for name, rows, distinct in db.execute(found)}
+
+    def _split(
+        self, use_case: UseCase, table: Table, until: int | None, only: Collection[int] | None
+    ) -> ColumnElement[str]:
+        """The split of a row of the clean table: stored with it, or by its day among the rows of these batches."""
+        if use_case.split_day is None:
+            return table.c.split
+        return split_by_day(table, use_case.split_day, self.clean, until, only)
 
     # All of a use case
 

@@ -134,14 +134,18 @@ def _lengthen(table: Table, engine: Engine) -> None:
 
 
 def _make_views(rows: Table, engine: Engine, use_case: UseCase, again: bool) -> None:
-    """One view of the raw rows for each split. again: existing ones are replaced, since they lack new columns."""
+    """One view of the raw rows for each split. again: existing ones are replaced, since they lack new columns.
+
+    A split by day isn't stored with the rows, so it has no views.
+    """
     there = set(inspect(engine).get_view_names())
     with engine.begin() as db:
         for split, _ in SHARES:
             view = f"{use_case.name}_{split}"
-            if again:
+            if again or (use_case.split_day and view in there):
                 db.execute(text(f"DROP VIEW IF EXISTS {view}"))
-            if again or view not in there:
+                there.discard(view)
+            if view not in there and not use_case.split_day:
                 # A view takes no parameters. Both names are safe: USE_CASE_NAME and SHARES restrict them.
                 rows_of = f"SELECT * FROM {rows.name} WHERE split = '{split}'"  # noqa: S608
                 db.execute(text(f"CREATE VIEW {view} AS {rows_of}"))

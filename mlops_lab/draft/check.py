@@ -46,7 +46,8 @@ class DataCheck:
         self.quarantined += len({problem.row for problem in checked.problems})
         self.dropped += prepared.dropped
         for split, count in prepared.frame["split"].value_counts().items():
-            self.splits[str(split)] = self.splits.get(str(split), 0) + int(count)
+            part = "split by day" if use_case.split_day else str(split)
+            self.splits[part] = self.splits.get(part, 0) + int(count)
         self.broken = by_rule(checked.problems, self.broken)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
-from mlops_lab.contract import Contract
+from mlops_lab.contract import Contract, Lineage
 from mlops_lab.evaluation import Slice
 from mlops_lab.features import Category, Date, Feature, Integer, Number
 from mlops_lab.formatting import bounds, counted, number
@@ -107,6 +107,12 @@ def _learnt(contract: Contract) -> str:
     return f"{_value(lineage.candidate)}, learnt from {rows} of {batches}{digest}."
 
 
+def _split_rule(lineage: Lineage) -> str:
+    if lineage.split_day:
+        return f"The newest rows by {_value(lineage.split_day)} test, those before them validate."
+    return "Rows with equal group keys are in one split."
+
+
 def _data(contract: Contract) -> str:
     if (lineage := contract.lineage) is None:
         return "Its origin isn't known."
@@ -116,7 +122,7 @@ def _data(contract: Contract) -> str:
     lines = [
         _learnt(contract),
         f"Batches of the ledger: {', '.join(map(str, lineage.batches))}.",
-        f"Rows by split: {splits}.{groups} Rows with equal group keys are in one split.",
+        f"Rows by split: {splits}.{groups} {_split_rule(lineage)}",
         f"Trained at {lineage.created_at:%Y-%m-%d %H:%M} UTC"
         + (f", code at commit `{lineage.commit[:12]}`" if lineage.commit else "")
         + f", MLflow run `{lineage.run_id}`.",

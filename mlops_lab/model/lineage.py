@@ -25,7 +25,9 @@ LIBRARIES = (
 )
 
 
-def origin(run_id: str, candidate: str, frame: pd.DataFrame, created_at: datetime) -> Lineage:
+def origin(
+    run_id: str, candidate: str, frame: pd.DataFrame, created_at: datetime, split_day: str | None
+) -> Lineage:
     """The lineage of a model that learns from these rows of CleanData, here and now."""
     return Lineage(
         run_id=run_id,
@@ -33,6 +35,7 @@ def origin(run_id: str, candidate: str, frame: pd.DataFrame, created_at: datetim
         batches=sorted(int(number) for number in frame["batch_id"].unique()),
         rows=frame["split"].value_counts().to_dict(),
         learnt=list(LEARNT),
+        split_day=split_day,
         created_at=created_at,
         commit=commit(),
         digest=rows_digest(frame),

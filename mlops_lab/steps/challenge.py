@@ -70,6 +70,12 @@ def challenge(
     lab.registry.set_alias(use_case.name, CHALLENGER, challenger.version)
     champion = champion_by(lab, use_case.name, history)
     opponent, fault = lab.predictor_or_fault(champion) if champion else (None, "")
+    origin = opponent.contract.lineage if opponent else None
+    if origin and origin.split_day != use_case.split_day:
+        opponent, fault = (
+            None,
+            "the champion's rows were split otherwise, so it has learnt from rows that test now",
+        )
     found = compare(use_case, predictor, opponent, holdout)
     if fault:
         # No new replica could serve that champion either, so it doesn't stop its successor.

@@ -5,7 +5,7 @@ result lists what differs: rows, code, libraries, and then what became of the mo
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -63,8 +63,9 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
     candidate = next((one for one in use_case.candidates if one.name == lineage.candidate), None)
     if candidate is None:
         raise ModelError(f"{use_case.name} has no candidate {lineage.candidate!r} any more")
-    # A batch that was held then may have been accepted since.
-    frame = lab.store.read_clean(use_case, only=lineage.batches)
+    # A batch that was held then may have been accepted since, and the rows may be split otherwise now.
+    as_then = replace(use_case, split_day=lineage.split_day)
+    frame = lab.store.read_clean(as_then, only=lineage.batches)
     journal = None
     if candidate.tuning:
         # A search that was bounded by seconds doesn't come out again; its points are on record.
@@ -72,7 +73,7 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
         runs = SearchRuns(lab.tracking, use_case, candidate, frame, lineage.run_id, tags)
         journal = Known(runs.points())
     trained = fit(use_case, candidate, frame, progress=lab.progress, journal=journal)
-    found = origin(lineage.run_id, candidate.name, frame, now())
+    found = origin(lineage.run_id, candidate.name, frame, now(), lineage.split_day)
     graph = trained.model.SerializeToString()
     changes = _changed(before, trained.contract)
     if graph != (folder / MODEL_FILE).read_bytes():

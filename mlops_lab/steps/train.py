@@ -94,7 +94,7 @@ def _register(
     from mlops_lab.model import export
 
     cost = {"cpu_seconds": trained.cpu_seconds, "peak_mb": _peak_mb()}
-    lineage = origin(run, candidate, frame, now()).model_copy(update=cost)
+    lineage = origin(run, candidate, frame, now(), use_case.split_day).model_copy(update=cost)
     contract = trained.contract.model_copy(update={"lineage": lineage})
     metrics = {
         f"{split}.{name}": value

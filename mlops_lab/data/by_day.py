@@ -1,0 +1,75 @@
+"""The split by day: the newest rows test, those before them validate, and the older ones train.
+
+docs/decisions.md has the rule. Nothing is stored: the days at which the parts begin follow from the rows of the batches
+that are read, so the rows of an earlier training can be told again.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from sqlalchemy import Engine, Table, case, func, literal, select
+from sqlalchemy.sql import ColumnElement
+
+from mlops_lab.data.split import SEALED, SHARES
+
+_SHARE = dict(SHARES)
+# The share of the newest rows that test or are sealed, and that of these with the ones that validate.
+_TEST = _SHARE["test"] + _SHARE[SEALED]
+_UNSEEN = _TEST + _SHARE["validation"]
+# Groups with a lower hash are sealed, if their rows are new enough. Hashes have lower-case hexadecimal digits.
+_SEALED_BELOW = f"{int(_SHARE[SEALED] / _TEST * 2**32):08x}"
+
+
+@dataclass(frozen=True)
+class Days:
+    """The first day of the rows that validate, and of those that test."""
+
+    validation: date
+    test: date
+
+
+def days(counts: Collection[tuple[int, date, int]]) -> Days | None:
+    """The days at which the parts begin; None without a row.
+
+    counts: (batch, day, number of rows). A day's rows stay together, so each part has at least its share. The days
+    never move back: where a later batch brings older rows, what a model has learnt from would become test rows.
+    """
+    if not counts:
+        return None
+    known = sorted({day for _, day, _ in counts})
+    place, rows = {day: at for at, day in enumerate(known)}, np.zeros(len(known), dtype=np.int64)
+    validation = test = 0
+    for batch in sorted({batch for batch, _, _ in counts}):
+        for other, day, count in counts:
+            if other == batch:
+                rows[place[day]] += count
+        # newest[i]: the rows of day i and of all later ones.
+        newest = rows[::-1].cumsum()[::-1]
+        test = max(test, int(np.flatnonzero(newest >= _TEST * newest[0])[-1]))
+        validation = max(validation, int(np.flatnonzero(newest >= _UNSEEN * newest[0])[-1]))
+    return Days(known[validation], known[test])
+
+
+def split_by_day(
+    table: Table, column: str, engine: Engine, until: int | None, only: Collection[int] | None
+) -> ColumnElement[str]:
+    """The split of a row of the clean table, as an expression. A row without a day trains.
+
+    column: the date. until, only: the batches whose rows count, as in `Store.read_clean`.
+    """
+    day = table.c[column]
+    query = select(table.c.batch_id, day, func.count()).where(day.is_not(None))
+    if until is not None:
+        query = query.where(table.c.batch_id <= until)
+    if only is not None:
+        query = query.where(table.c.batch_id.in_(only))
+    with engine.connect() as db:
+        found = days(
+            [(batch, at, rows) for batch, at, rows in db.execute(query.group_by(table.c.batch_id, day))]
+        )
+    if found is None:
+        return literal("train")
+    newest = case((table.c.group_hash < _SEALED_BELOW, SEALED), else_="test")
+    return case((day >= found.test, newest), (day >= found.validation, "validation"), else_="train")
