@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlops_lab.features import Boolean, Date, Feature, Number
+if TYPE_CHECKING:
+    from mlops_lab.features import Feature
 
 
-def show(feature: Feature, value: Any) -> str:
+def show(feature: "Feature", value: Any) -> str:
     """A value without its unit; None is `unknown`."""
+    from mlops_lab.features import Boolean, Number
+
     if value is None:
         return "unknown"
     if isinstance(value, bool) or isinstance(feature, Boolean):
@@ -35,8 +38,10 @@ def yes_no(value: bool) -> str:
     return "Yes" if value else "No"
 
 
-def bounds(feature: Feature) -> str:
+def bounds(feature: "Feature") -> str:
     """The range of a number or a date as a sentence; empty when the feature has no bounds."""
+    from mlops_lab.features import Date, Number
+
     if not isinstance(feature, Number | Date):
         return ""
     low, high = (number(b) if isinstance(b, float) else b for b in (feature.minimum, feature.maximum))

@@ -40,6 +40,14 @@ def test_every_public_name_can_be_imported_and_is_the_one_that_the_type_checker_
         exec("from mlops_lab import nothing_like_it")
 
 
+@pytest.mark.process
+def test_help_waits_for_no_large_library():
+    code = "import mlops_lab.cli, sys; print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(done.stdout))
+    assert not (HEAVY | {"numpy", "pydantic", "pydantic_settings", "httpx"}) & loaded
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -12,10 +12,11 @@ from rich.markup import escape
 
 from mlops_lab.local.command import Commands, err, out
 from mlops_lab.local.signals import raise_if_stopped
-from mlops_lab.settings import Settings
 
 if TYPE_CHECKING:
     from mlops_lab.lab import Lab
+    from mlops_lab.settings import Settings
+    from mlops_lab.use_case import UseCase
 
 app = typer.Typer(
     cls=Commands,
@@ -29,7 +30,31 @@ UseCaseName = Annotated[str, typer.Argument(help="name of a use case; `lab use-c
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
-def open_lab(settings: Settings, progress: Callable[[str], None] = lambda _: None) -> "Lab":
+# The next three are here because `--help` and the shell's completion must not wait for pydantic and numpy.
+
+
+def read_settings() -> "Settings":
+    """The settings of the environment."""
+    from mlops_lab.settings import Settings
+
+    return Settings()
+
+
+def use_case_of(settings: "Settings", name: str) -> "UseCase":
+    """The use case of this name in the folder. Raises `UseCaseError`."""
+    from mlops_lab.use_case import get_use_case
+
+    return get_use_case(settings.use_cases, name)
+
+
+def use_cases_of(settings: "Settings") -> "tuple[dict[str, UseCase], dict[str, str]]":
+    """(use cases by name, faults by file) of the folder."""
+    from mlops_lab.use_case import read_use_cases
+
+    return read_use_cases(settings.use_cases)
+
+
+def open_lab(settings: "Settings", progress: Callable[[str], None] = lambda _: None) -> "Lab":
     """The lab of a command. Each line of progress is also a moment at which a Ctrl-C ends the command."""
     from mlops_lab.lab import Lab
 
@@ -46,7 +71,7 @@ def reading_lab() -> Iterator["Lab"]:
     from mlops_lab.model.registry import brief_waits
 
     with brief_waits():
-        yield open_lab(Settings())
+        yield open_lab(read_settings())
 
 
 def this_person() -> str:

@@ -13,14 +13,15 @@ from mlops_lab.cli.app import (
     open_lab,
     print_json,
     print_line,
+    read_settings,
     show_faults,
     this_person,
+    use_case_of,
+    use_cases_of,
 )
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
 from mlops_lab.local.command import out
-from mlops_lab.settings import Settings
-from mlops_lab.use_case import get_use_case, read_use_cases
 
 
 @app.command()
@@ -33,8 +34,8 @@ def run(
     from mlops_lab.loop import run_loop
     from mlops_lab.status import show, status
 
-    settings, started = Settings(), time.monotonic()
-    definition = get_use_case(settings.use_cases, use_case)
+    settings, started = read_settings(), time.monotonic()
+    definition = use_case_of(settings, use_case)
 
     def progress(line: str) -> None:
         out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {escape(line)}", soft_wrap=True)
@@ -44,7 +45,7 @@ def run(
         run_loop(lab, definition, batches)
     found = status(lab, use_case)
     show(found, out)
-    show_faults(read_use_cases(settings.use_cases)[1])
+    show_faults(use_cases_of(settings)[1])
     if not found["champion"] and not found["unknown"]:
         raise LabError(f"{use_case} has no champion; the lines above say why")
 
@@ -59,7 +60,7 @@ def train(
     """Trains on the stored rows; without --force only when the use case's retrain policy requires it."""
     from mlops_lab.loop import train_now
 
-    lab = open_lab(Settings(), print_line)
+    lab = open_lab(read_settings(), print_line)
     result = train_now(lab, lab.use_case(use_case), force)
     out.print(result.reason, soft_wrap=True)
 
@@ -69,7 +70,7 @@ def monitor(use_case: UseCaseName, as_json: AsJson = False) -> None:
     """Compares recent predictions with the champion's training data, and says whether to train again."""
     from mlops_lab.monitor import monitor
 
-    lab = open_lab(Settings())
+    lab = open_lab(read_settings())
     result = monitor(lab, lab.use_case(use_case))
     if as_json:
         print_json(result.as_json())
@@ -88,7 +89,7 @@ def rollback(
     """Makes an earlier version champion again."""
     from mlops_lab.steps.promote import roll_back
 
-    lab = open_lab(Settings())
+    lab = open_lab(read_settings())
     version = roll_back(lab, lab.use_case(use_case), to)
     out.print(f"version {version} is the champion of {use_case}; the service follows within seconds")
 
@@ -102,7 +103,7 @@ def accept(
     """Lets a batch go on that its checks held back; the next run of the loop takes it up."""
     from mlops_lab.steps.attempts import accept
 
-    lab = open_lab(Settings())
+    lab = open_lab(read_settings())
     opened = accept(lab, lab.use_case(use_case), batch, this_person(), reason)
     out.print(f"{counted(opened, 'batch', 'batches')} accepted; `lab run {use_case}` takes it up")
 
@@ -115,7 +116,7 @@ def retry(
     """Opens broken and held batches again, after a mend; the next run of the loop takes them up."""
     from mlops_lab.steps.attempts import retry
 
-    lab = open_lab(Settings())
+    lab = open_lab(read_settings())
     opened = retry(lab, lab.use_case(use_case), batch)
     out.print(f"{counted(opened, 'batch', 'batches')} opened again; `lab run {use_case}` takes them up")
 
@@ -130,6 +131,6 @@ def demo(
     """Boots Airflow, MLflow, Data API, inference and Streamlit, and runs the loop in them."""
     from mlops_lab.local.demo import run_demo
 
-    settings = Settings()
-    definition = get_use_case(settings.use_cases, use_case or settings.default_use_case)
+    settings = read_settings()
+    definition = use_case_of(settings, use_case or settings.default_use_case)
     run_demo(settings, definition, once, batches, gradio)

@@ -8,17 +8,26 @@ import typer
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from mlops_lab.cli.app import AsJson, UseCaseName, app, print_json, print_line, reading_lab
+from mlops_lab.cli.app import (
+    AsJson,
+    UseCaseName,
+    app,
+    print_json,
+    print_line,
+    read_settings,
+    reading_lab,
+    use_case_of,
+    use_cases_of,
+)
 from mlops_lab.errors import LabError
 from mlops_lab.files import dataset_name, write_whole
 from mlops_lab.formatting import counted
 from mlops_lab.local.command import out
-from mlops_lab.settings import Settings
-from mlops_lab.use_case import get_use_case, read_use_cases
 
 if TYPE_CHECKING:
     from mlops_lab.draft.check import Broken, DataCheck
     from mlops_lab.draft.choose import Draft
+    from mlops_lab.settings import Settings
 
 
 # Columns of a table that are listed.
@@ -49,7 +58,7 @@ def new(
     from mlops_lab.draft.table import read_table
     from mlops_lab.draft.text import use_case_text
 
-    settings = Settings()
+    settings = read_settings()
     if task not in (None, "regression", "binary", "multiclass"):
         raise DraftError(f"--task is {task}; it must be regression, binary or multiclass")
     table = read_table(file)
@@ -60,7 +69,7 @@ def new(
     write_whole(place, text)
     try:
         found = DataCheck()
-        found.add(get_use_case(settings.use_cases, name), table.frame)
+        found.add(use_case_of(settings, name), table.frame)
         write_whole(data, table.frame.to_csv(index=False))
     except BaseException:
         place.unlink(missing_ok=True)
@@ -79,8 +88,8 @@ def check(use_case: UseCaseName, as_json: AsJson = False) -> None:
     from mlops_lab.draft.check import check_data
     from mlops_lab.local.embedded import data_api
 
-    settings = Settings()
-    definition = get_use_case(settings.use_cases, use_case)
+    settings = read_settings()
+    definition = use_case_of(settings, use_case)
     with data_api(settings, lambda line: None) as reachable:
         found = check_data(definition, reachable.data_api_url)
     if as_json:
@@ -121,11 +130,11 @@ def _name(file: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "_", stem).strip("_") or "mine"
 
 
-def _places(settings: Settings, name: str) -> tuple[Path, Path]:
+def _places(settings: "Settings", name: str) -> tuple[Path, Path]:
     """(the use case's file, the data's file). Raises `LabError` when one of them is taken."""
     place = settings.use_cases / f"{name}.py"
     data = (settings.datos_folder or settings.home / "data") / f"{name}.csv"
-    if name in read_use_cases(settings.use_cases)[0] or place.exists():
+    if name in use_cases_of(settings)[0] or place.exists():
         raise LabError(f"the use case {name} exists already; choose another name by --name")
     if (known := dataset_name(data.name)) != name:
         raise LabError(

@@ -8,11 +8,18 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from mlops_lab.cli.app import AsJson, UseCaseName, app, print_json, reading_lab, show_faults
+from mlops_lab.cli.app import (
+    AsJson,
+    UseCaseName,
+    app,
+    print_json,
+    read_settings,
+    reading_lab,
+    show_faults,
+    use_cases_of,
+)
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import out
-from mlops_lab.settings import Settings
-from mlops_lab.use_case import read_use_cases
 
 
 @app.command("status")
@@ -24,7 +31,7 @@ def show_status(
     from mlops_lab.status import show, status
 
     with reading_lab() as lab:
-        known, faults = read_use_cases(lab.settings.use_cases)
+        known, faults = use_cases_of(lab.settings)
         names = [use_case] if use_case else list(known)
         entries: list[dict[str, Any]] = []
         away: dict[str, str] = {}
@@ -90,7 +97,7 @@ def trace(
 @app.command(name="use-cases")
 def use_cases(as_json: AsJson = False) -> None:
     """The use cases in the folder, and what is wrong with files that can't be used."""
-    read, faults = read_use_cases(Settings().use_cases)
+    read, faults = use_cases_of(read_settings())
     if as_json:
         columns = ("name", "title", "task", "dataset")
         listed = [{column: getattr(entry, column) for column in columns} for entry in read.values()]

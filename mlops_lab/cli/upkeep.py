@@ -8,12 +8,17 @@ import typer
 from rich.status import Status
 from rich.table import Table
 
-from mlops_lab.api_keys import PREDICT, add_line, line_of, make_key
-from mlops_lab.cli.app import UseCaseName, app, open_lab, print_line
+from mlops_lab.cli.app import (
+    UseCaseName,
+    app,
+    open_lab,
+    print_line,
+    read_settings,
+    use_case_of,
+    use_cases_of,
+)
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import err, out
-from mlops_lab.settings import Settings
-from mlops_lab.use_case import get_use_case, read_use_cases
 
 data = typer.Typer(no_args_is_help=True, help="The public data sets.")
 app.add_typer(data, name="data")
@@ -29,8 +34,8 @@ def reset(
     from mlops_lab.local.embedded import data_api
     from mlops_lab.steps.ingest import reset as reset_use_case
 
-    settings = Settings()
-    definition = get_use_case(settings.use_cases, use_case)
+    settings = read_settings()
+    definition = use_case_of(settings, use_case)
     if not yes and not typer.confirm(f"Remove every row, model and run of {use_case}?"):
         raise typer.Exit(1)
     with data_api(settings, lambda _: None) as reachable:
@@ -43,10 +48,10 @@ def migrate() -> None:
     """Brings the tables to this release: the lab's own, and those of each use case with data. No value is deleted."""
     from mlops_lab.data.database import StoreError
 
-    lab = open_lab(Settings())
+    lab = open_lab(read_settings())
     earlier = lab.store.create_tables()
     out.print(f"RawData: migrated from revision {earlier}" if earlier else "RawData: nothing to change")
-    definitions, faults = read_use_cases(lab.settings.use_cases)
+    definitions, faults = use_cases_of(lab.settings)
     for use_case in definitions.values():
         if lab.ledger.batches(use_case.name):
             try:
@@ -66,7 +71,7 @@ def sign() -> None:
     """Signs the versions that the lab's database has a record of: after an upgrade, or with a new key."""
     from mlops_lab.steps.sign import sign
 
-    sign(open_lab(Settings(), print_line))
+    sign(open_lab(read_settings(), print_line))
 
 
 @app.command()
@@ -76,7 +81,7 @@ def clean(
     """Deletes what is past its time: predictions, feedback, payloads, runs and versions that nothing needs."""
     from mlops_lab.retention import clean
 
-    found = clean(open_lab(Settings()), dry_run)
+    found = clean(open_lab(read_settings()), dry_run)
     if not found:
         out.print("nothing is past its time")
         return
@@ -94,7 +99,7 @@ def backup(folder: Annotated[Path, typer.Argument(help="a new folder, outside of
     """Copies the whole lab of LAB_HOME into a folder, also while it runs."""
     from mlops_lab.local.backup import backup
 
-    backup(Settings(), folder, print_line)
+    backup(read_settings(), folder, print_line)
 
 
 @app.command()
@@ -102,7 +107,7 @@ def restore(folder: Annotated[Path, typer.Argument(help="a folder that `lab back
     """Makes LAB_HOME, which must be new or empty, of a backup. A damaged backup is refused, and nothing is written."""
     from mlops_lab.local.backup import restore
 
-    restore(Settings(), folder, print_line)
+    restore(read_settings(), folder, print_line)
 
 
 @app.command()
@@ -110,7 +115,7 @@ def notify() -> None:
     """Sends a test message by LAB_NOTIFY_URL, and says what accepted it."""
     from mlops_lab.notify import FORMS, send
 
-    url = Settings().notify_url
+    url = read_settings().notify_url
     if url is None:
         raise LabError(f"LAB_NOTIFY_URL isn't set, so nobody is notified; its forms are {FORMS}")
     place = send(url.get_secret_value(), "Test of the lab", "`lab notify` sent this message.")
@@ -125,7 +130,7 @@ def download(
     """Downloads the public data sets from their publishers; the Data API then serves them instead of synthetic data."""
     from mlops_lab.data.download import DATASETS, download
 
-    target = folder or Settings().home / "data"
+    target = folder or read_settings().home / "data"
     for name in [dataset] if dataset else DATASETS:
         with err.status(f"{name} …") as shown:
             path = download(name, target, partial(_show, shown, name))
@@ -136,13 +141,16 @@ def download(
 def new_key(
     name: Annotated[str, typer.Argument(help="whose key it is")],
     may: Annotated[
-        str, typer.Option(help="rights, with commas between them: predict, read (the prediction log)")
-    ] = PREDICT,
+        str,
+        typer.Option(help="rights, with commas between them: predict, read (the prediction log)"),
+    ] = "predict",
     file: Annotated[
         Path | None, typer.Option(help="adds the line to this file, for LAB_API_KEYS_FILE")
     ] = None,
 ) -> None:
     """Makes an API key and shows it once; the service gets a line with its hash. It reads its keys when it starts."""
+    from mlops_lab.api_keys import add_line, line_of, make_key
+
     key = make_key()
     line = line_of(name, may.split(","), key)
     if file:

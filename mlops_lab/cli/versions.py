@@ -11,12 +11,12 @@ from mlops_lab.cli.app import (
     open_lab,
     print_json,
     print_line,
+    read_settings,
     reading_lab,
     this_person,
 )
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import err, out
-from mlops_lab.settings import Settings
 
 
 @app.command()
@@ -32,7 +32,7 @@ def trial(
     """Gives a challenger live traffic beside the champion: as a shadow, or as a canary that answers a share."""
     from mlops_lab.steps.trial import begin_trial, end_trial, trial_of
 
-    lab = open_lab(Settings())
+    lab = open_lab(read_settings())
     definition = lab.use_case(use_case)
     follows = "the service follows within seconds"
     if end and version is None and not shadow and canary is None:
@@ -59,7 +59,7 @@ def promote(
     why = (reason or "").strip()
     if force != bool(why):
         raise LabError("--force and --reason TEXT belong together: the record says why")
-    lab = open_lab(Settings(), print_line)
+    lab = open_lab(read_settings(), print_line)
     force_by = Person(this_person(), why) if force else None
     outcome = promote_by_hand(lab, lab.use_case(use_case), version, force_by)
     if not outcome.promoted:
@@ -80,7 +80,7 @@ def approve(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None
     from mlops_lab.steps.challenge import Person
 
     person = Person(this_person(), _given(reason))
-    lab = open_lab(Settings(), print_line)
+    lab = open_lab(read_settings(), print_line)
     outcome = approve(lab, lab.use_case(use_case), version, person)
     if not outcome.promoted:
         raise LabError(f"version {version} of {use_case} isn't promoted: {outcome.reason}")
@@ -96,7 +96,7 @@ def reject(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None:
     from mlops_lab.steps.challenge import Person
 
     person = Person(this_person(), _given(reason))
-    lab = open_lab(Settings(), print_line)
+    lab = open_lab(read_settings(), print_line)
     outcome = reject(lab, lab.use_case(use_case), version, person)
     out.print(
         f"version {version} of {use_case} isn't promoted: {outcome.reason}", soft_wrap=True, markup=False
@@ -118,7 +118,7 @@ def reproduce(
     """Trains a version again from the stored rows, registers nothing, and lists what came out differently."""
     from mlops_lab.steps.reproduce import reproduce as again
 
-    lab = open_lab(Settings(), err.print if as_json else print_line)
+    lab = open_lab(read_settings(), err.print if as_json else print_line)
     found = again(lab, lab.use_case(use_case), version)
     if as_json:
         print_json(found.as_json())

@@ -10,7 +10,6 @@ from rich.markup import escape
 
 from mlops_lab.errors import LabError, foreign_errors_as_lines
 from mlops_lab.local.signals import ended_by_signal
-from mlops_lab.settings import Settings, SettingsError
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
@@ -25,6 +24,9 @@ class Commands(typer.core.TyperGroup):
             with ended_by_signal(), foreign_errors_as_lines():
                 return super().invoke(ctx)
         except LabError as error:
+            # Here, because reading the settings' library would slow down `--help`.
+            from mlops_lab.settings import Settings, SettingsError
+
             if not isinstance(error, SettingsError) and Settings().debug:
                 err.print(traceback.format_exc(), markup=False, soft_wrap=True)
             err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
