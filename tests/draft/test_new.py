@@ -136,7 +136,7 @@ def test_the_files_are_short_and_tidy(lab, tmp_path):
     for name, (write, target, _) in TABLES.items():
         write(tmp_path / name)
         lab("new", str(tmp_path / name), "--target", target)
-    files = list((tmp_path / "use_cases").iterdir())
+    files = list((tmp_path / "use_cases").glob("*.py"))
     assert len(files) == len(TABLES)
     assert all(len(file.read_text().splitlines()) <= LINES for file in files)
     for rules in (["format", "--diff"], ["check"]):
@@ -228,7 +228,7 @@ def test_hostile_names_and_values_stay_texts(lab, made, tmp_path):
 def test_a_file_that_gives_no_use_case_says_why_and_leaves_nothing(content, target, fault, lab, tmp_path):
     (tmp_path / "mine.csv").write_text(content)
     assert fault in lab("new", str(tmp_path / "mine.csv"), "--target", target, status=1).stderr
-    assert not list((tmp_path / "use_cases").iterdir())
+    assert not list((tmp_path / "use_cases").glob("*.py"))
     assert not (tmp_path / "lab" / "data").exists()
 
 
@@ -238,7 +238,7 @@ def test_data_that_cannot_be_kept_leaves_no_use_case(lab, tmp_path):
     fault = lab("new", str(tmp_path / "iris.csv"), "--target", "target", status=1).stderr
     assert fault.startswith("error: ")
     assert len(fault.splitlines()) == 1
-    assert not list((tmp_path / "use_cases").iterdir())
+    assert not list((tmp_path / "use_cases").glob("*.py"))
 
 
 def test_nothing_that_is_there_is_overwritten(lab, tmp_path):
