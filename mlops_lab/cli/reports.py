@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mlops_lab.cli.app import (
@@ -19,7 +20,7 @@ from mlops_lab.cli.app import (
     use_cases_of,
 )
 from mlops_lab.errors import LabError
-from mlops_lab.local.command import out
+from mlops_lab.local.command import err, out
 
 
 @app.command("status")
@@ -49,19 +50,43 @@ def show_status(
 @app.command()
 def predict(
     use_case: UseCaseName,
-    rows: Annotated[str | None, typer.Argument(help="a JSON object or list, a file, or - for input")] = None,
+    rows: Annotated[
+        str | None, typer.Argument(help="a JSON object or list, a file of it, a .csv file, or - for input")
+    ] = None,
     as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print CSV")] = False,
 ) -> None:
-    """Predicts with the champion; without rows, the contract's example."""
+    """Predicts with the champion; without rows, the contract's example.
+
+    Example: lab predict housing rows.csv --csv > predictions.csv
+    """
+    from mlops_lab.formatting import counted, show
+    from mlops_lab.tabular import csv_lines, prediction_columns
+
     with reading_lab() as lab:
-        predictor = lab.predictor(lab.champion(lab.use_case(use_case).name))
-    result = predictor.predict(_read_rows(rows) if rows else [predictor.contract.example])
+        champion = lab.champion(lab.use_case(use_case).name)
+        predictor = lab.predictor(champion)
+    contract = predictor.contract
+    found = _read_rows(rows, [feature.name for feature in contract.features]) if rows else [contract.example]
+    result = predictor.predict(found)
     if as_json:
-        print(json.dumps({"predictions": result.values, "probabilities": result.probabilities}))
+        print_json(
+            {
+                "predictions": result.values,
+                "probabilities": result.probabilities,
+                "model": {"name": use_case, "version": champion.version},
+            }
+        )
+    elif as_csv:
+        columns = prediction_columns([], result.values, contract.classes, result.probabilities)
+        del columns["prediction_id"]
+        print(csv_lines(columns).decode(), end="")
     else:
-        target = predictor.contract.target
         for value in result.values:
-            out.print(f"{target.title}: {value} {target.unit or ''}".rstrip())
+            out.print(
+                f"{contract.target.title}: {show(contract.target, value)} {contract.target.unit or ''}".rstrip()
+            )
+        err.print(f"[dim]{counted(len(found), 'row')}, by version {champion.version}[/dim]")
 
 
 @app.command()
@@ -110,7 +135,10 @@ def use_cases(as_json: AsJson = False) -> None:
     show_faults(faults)
 
 
-def _read_rows(text: str) -> list[dict[str, Any]]:
+def _read_rows(text: str, names: list[str]) -> list[dict[str, Any]]:
+    """Rows of JSON or of a CSV file. names: the model's features; a file's other columns are left out."""
+    if text.lower().endswith(".csv"):
+        return _csv_rows(Path(text), names)
     if text == "-":
         source = sys.stdin.read()
     elif text.lstrip().startswith(("{", "[")):
@@ -131,4 +159,19 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
     rows = rows if isinstance(rows, list) else rows.get("rows", [rows]) if isinstance(rows, dict) else [rows]
     if not all(isinstance(row, dict) for row in rows):
         raise LabError("each row must be a JSON object of field and value")
+    if not rows:
+        raise LabError("there is no row to predict")
     return rows
+
+
+def _csv_rows(file: Path, names: list[str]) -> list[dict[str, Any]]:
+    from mlops_lab.draft.table import read_table
+
+    table = read_table(file)
+    notes = list(table.notes)
+    if others := [str(name) for name in table.frame if name not in names]:
+        notes.append(f"columns that the model doesn't have are left out: {', '.join(others)}")
+    for note in notes:
+        err.print(f"[dim]{escape(note)}[/dim]", soft_wrap=True)
+    found: list[Any] = table.frame.drop(columns=others).to_dict("records")
+    return found
