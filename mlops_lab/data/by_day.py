@@ -7,6 +7,8 @@ that are read, so the rows of an earlier training can be told again.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from sqlalchemy import Engine, Table, case, func, literal, select
@@ -41,10 +43,9 @@ def days(counts: Collection[tuple[int, date, int]]) -> Days | None:
     known = sorted({day for _, day, _ in counts})
     place, rows = {day: at for at, day in enumerate(known)}, np.zeros(len(known), dtype=np.int64)
     validation = test = 0
-    for batch in sorted({batch for batch, _, _ in counts}):
-        for other, day, count in counts:
-            if other == batch:
-                rows[place[day]] += count
+    for _, of_batch in groupby(sorted(counts), key=itemgetter(0)):
+        for _, day, count in of_batch:
+            rows[place[day]] += count
         # newest[i]: the rows of day i and of all later ones.
         newest = rows[::-1].cumsum()[::-1]
         test = max(test, int(np.flatnonzero(newest >= _TEST * newest[0])[-1]))
