@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         RMSE_LOG,
         ROC_AUC,
         Metric,
-        Threshold,
     )
+    from mlops_lab.threshold import Threshold
     from mlops_lab.use_case import UseCase
 
 __all__ = [
@@ -53,7 +53,7 @@ __all__ = [
 ]  # fmt: skip
 
 # Searched in this order for a name.
-_MODULES = ("use_case", "check_policy", "contract", "features", "metrics", "candidates")
+_MODULES = ("use_case", "check_policy", "contract", "features", "metrics", "threshold", "candidates")
 
 
 def __getattr__(name: str) -> Any:

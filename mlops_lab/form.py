@@ -13,7 +13,8 @@ from mlops_lab.client import ExplainReply, InferenceClient, ModelVersion, Predic
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
 from mlops_lab.features import Category, Feature
-from mlops_lab.formatting import bounds, number, show
+from mlops_lab.formatting import bounds, number, score, show
+from mlops_lab.metrics import METRICS
 
 # A form with at most this many fields shows all of them.
 MAX_UNFOLDED_FIELDS = 16
@@ -121,6 +122,33 @@ def interval(contract: Contract, reply: PredictReply) -> str:
     return (
         f"In {reply.interval_level:.0%} of such predictions the true value is between {low} and {high}{unit}"
     )
+
+
+def metric_title(metric: str) -> str:
+    """The metric's name in words; the name itself for one that the lab doesn't know."""
+    return METRICS[metric].title if metric in METRICS else metric
+
+
+def about_metric(metric: str) -> str:
+    """One sentence on what a value of the metric means, and which direction is better; empty when it isn't known."""
+    if metric not in METRICS:
+        return ""
+    found = METRICS[metric]
+    return f"{found.about} {'Higher' if found.greater_is_better else 'Lower'} is better."
+
+
+def typical_error(contract: Contract) -> str:
+    """How far a regression model is off on test rows: `17.7% (56,770 USD)`, the median share and the mean amount.
+
+    Empty without test rows and for classifiers. The share is left out where it says little: from 100 % on, as it is
+    where true values are about 0.
+    """
+    test = contract.metrics.get("test", {})
+    share, amount_ = test.get("mdape"), test.get("mae")
+    if contract.task != "regression" or amount_ is None:
+        return ""
+    mean = score("mae", amount_, contract.target.unit)
+    return mean if share is None or not share < 1 else f"{score('mdape', share)} ({mean})"
 
 
 def made_by(reply: PredictReply) -> str:

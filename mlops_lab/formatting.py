@@ -28,6 +28,21 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}".rstrip("0").rstrip(".")
 
 
+def score(metric: str, value: float | None, unit: str | None = None) -> str:
+    """A metric's value as people read it: `17.7%`, `56,770 USD`, `0.2732`; `–` when it isn't known.
+
+    unit: the target's, for the metrics that are amounts of it.
+    """
+    from mlops_lab.metrics import METRICS
+
+    if value is None or not math.isfinite(value):
+        return "–"
+    shown = METRICS[metric].shown if metric in METRICS else "plain"
+    if shown == "share":
+        return f"{value:.1%}"
+    return f"{number(value)} {unit}" if shown == "amount" and unit else number(value)
+
+
 def counted(amount: int, one: str, many: str = "") -> str:
     """`1 batch`, `1,200 batches`. many: the plural; `one` with an s when left out."""
     return f"{amount:,} {one if amount == 1 else many or one + 's'}"

@@ -30,6 +30,8 @@ def _not_set(*arguments: Any) -> float:
 class Metric:
     """One metric; `metric(truth, output, threshold)` computes it.
 
+    title:    in words, for people who don't know the name. about: one sentence that says what a value means.
+    shown:    how a value is written: a plain number, a share in per cent, or an amount in the target's unit.
     gate:     used when a use case chooses this metric: (metric, loss), a bound of its promotion policy from the start.
               `PromotionPolicy.bounds` may name another loss.
     function: (truth, output) for regression, (truth, output, threshold) for classifiers. Only this module sets it;
@@ -40,6 +42,9 @@ class Metric:
 
     name: str
     greater_is_better: bool
+    title: str = field(default="", repr=False, compare=False)
+    about: str = field(default="", repr=False, compare=False)
+    shown: Literal["plain", "share", "amount"] = field(default="plain", repr=False, compare=False)
     gate: tuple[str, float] | None = None
     function: Callable[..., Score] = field(default=_not_set, repr=False, compare=False)
 
@@ -53,7 +58,8 @@ class Metric:
             raise UseCaseError(
                 f"greater_is_better of the metric {self.name} must be {known.greater_is_better}"
             )
-        object.__setattr__(self, "function", known.function)
+        for name in ("function", "title", "about", "shown"):
+            object.__setattr__(self, name, getattr(known, name))
 
     @property
     def sign(self) -> int:
@@ -94,62 +100,6 @@ def score(
 ) -> dict[str, float]:
     """Every metric of the task by name. `threshold`: as in `Metric`."""
     return {metric.name: metric(truth, output, threshold) for metric in OF_TASK[task]}
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """From which probability on a binary model answers true: one of three rules, decided on validation rows.
-
-    beta:  the greatest F-beta score: recall counts `beta` times as much as precision. 1.0 gives F1.
-    cost:  the least cost, where a true row that is missed costs as much as `cost` false alarms.
-    fixed: this probability, whatever the rows are.
-
-    F-beta and not accuracy: when one class is rare, never predicting it can have the best accuracy.
-    Raises `UseCaseError` when more than one rule is chosen, or a number is out of its range.
-    """
-
-    beta: float | None = None
-    cost: float | None = None
-    fixed: float | None = None
-
-    def __post_init__(self) -> None:
-        chosen = [value for value in (self.beta, self.cost, self.fixed) if value is not None]
-        if len(chosen) > 1:
-            raise UseCaseError("a threshold has one rule: beta, cost or fixed")
-        if not all(value > 0 for value in chosen) or (self.fixed or 0) > 1:
-            raise UseCaseError("a threshold's beta and cost must be above 0, and fixed above 0 and at most 1")
-
-    def __str__(self) -> str:
-        if self.fixed is not None:
-            return f"fixed at {self.fixed:g}"
-        if self.cost is not None:
-            return f"least cost, a miss costs {self.cost:g} false alarms"
-        return f"best F{self.beta or 1.0:g}"
-
-    def choose(self, truth: np.ndarray, positive: np.ndarray) -> float:
-        """The threshold for these rows; 0.5 when no row is positive.
-
-        truth: 0 or 1, (n,). positive: the probability of the positive class, (n,).
-        The threshold is midway between two probabilities, so that rounding doesn't change a prediction.
-        """
-        if self.fixed is not None:
-            return self.fixed
-        if not truth.any():
-            return 0.5
-        # Entry k says what is gained when the k rows of the highest probability are answered true.
-        order = np.argsort(-positive, kind="stable")
-        ranked, hits = positive[order], np.append(0.0, np.cumsum(truth[order]))
-        answered = np.arange(len(hits))
-        if self.cost is None:
-            weight = (self.beta or 1.0) ** 2
-            gain = (1 + weight) * hits / (answered + weight * hits[-1])
-        else:
-            gain = self.cost * hits - (answered - hits)
-        # Rows of equal probability can only be answered alike.
-        last = np.append(True, np.append(ranked[1:] < ranked[:-1], True))
-        best = int(np.argmax(np.where(last, gain, -np.inf)))
-        above, below = np.append(1.0, ranked)[best], np.append(ranked, 0.0)[best]
-        return float((above + below) / 2)
 
 
 def _rmse(truth: np.ndarray, output: np.ndarray) -> Score:
@@ -248,24 +198,122 @@ def _f1_of(predicted: np.ndarray, true: np.ndarray) -> Score:
 
 
 # Regression.
-RMSE = Metric("rmse", greater_is_better=False, function=_rmse)
-MAE = Metric("mae", greater_is_better=False, function=_mae)
-MAPE = Metric("mape", greater_is_better=False, function=_mape)
-R2 = Metric("r2", greater_is_better=True, function=_r2)
-RMSE_LOG = Metric("rmse_log", greater_is_better=False, function=_rmse_log)
-R2_LOG = Metric("r2_log", greater_is_better=True, function=_r2_log)
-MDAPE = Metric("mdape", greater_is_better=False, function=_mdape)
+RMSE = Metric(
+    "rmse",
+    greater_is_better=False,
+    title="Root mean squared error",
+    about="The root of the mean squared error: a mean error in which large ones weigh more.",
+    shown="amount",
+    function=_rmse,
+)
+MAE = Metric(
+    "mae",
+    greater_is_better=False,
+    title="Mean error",
+    about="How far a prediction is from the true value on average.",
+    shown="amount",
+    function=_mae,
+)
+MAPE = Metric(
+    "mape",
+    greater_is_better=False,
+    title="Mean error in per cent",
+    about="How far a prediction is from the true value on average, as a share of the true value.",
+    shown="share",
+    function=_mape,
+)
+R2 = Metric(
+    "r2",
+    greater_is_better=True,
+    title="Explained variance (R²)",
+    about="The share of the target's variance that the model explains: 1 without errors, 0 for always the mean.",
+    function=_r2,
+)
+RMSE_LOG = Metric(
+    "rmse_log",
+    greater_is_better=False,
+    title="Error of the logarithm",
+    about="The root mean squared error of log(1 + value): 0.1 means about 10% off, whatever the value's size.",
+    function=_rmse_log,
+)
+R2_LOG = Metric(
+    "r2_log",
+    greater_is_better=True,
+    title="Explained variance of the logarithm",
+    about="The share of the variance of log(1 + target) that the model explains: 1 without errors.",
+    function=_r2_log,
+)
+MDAPE = Metric(
+    "mdape",
+    greater_is_better=False,
+    title="Median error in per cent",
+    about="Half of the predictions are closer to the true value than this share of it.",
+    shown="share",
+    function=_mdape,
+)
 # Binary.
-ROC_AUC = Metric("roc_auc", greater_is_better=True, function=_roc_auc, gate=("brier", 0.02))
-F1 = Metric("f1", greater_is_better=True, function=_f1)
-PRECISION = Metric("precision", greater_is_better=True, function=_precision)
-RECALL = Metric("recall", greater_is_better=True, function=_recall)
+ROC_AUC = Metric(
+    "roc_auc",
+    greater_is_better=True,
+    title="Area under the ROC curve",
+    about="How often a true row has a higher probability than a false one: 1 is always, 0.5 is chance.",
+    gate=("brier", 0.02),
+    function=_roc_auc,
+)
+F1 = Metric(
+    "f1",
+    greater_is_better=True,
+    title="F1",
+    about="The harmonic mean of precision and recall: 1 when both are perfect.",
+    function=_f1,
+)
+PRECISION = Metric(
+    "precision",
+    greater_is_better=True,
+    title="Precision",
+    about="The share of the rows predicted as true that are true.",
+    shown="share",
+    function=_precision,
+)
+RECALL = Metric(
+    "recall",
+    greater_is_better=True,
+    title="Recall",
+    about="The share of the true rows that are predicted as true.",
+    shown="share",
+    function=_recall,
+)
 # Both kinds of classification.
-BRIER = Metric("brier", greater_is_better=False, function=_brier)
-ACCURACY = Metric("accuracy", greater_is_better=True, function=_accuracy)
-LOG_LOSS = Metric("log_loss", greater_is_better=False, function=_log_loss)
+BRIER = Metric(
+    "brier",
+    greater_is_better=False,
+    title="Brier score",
+    about="The mean squared error of the probabilities: 0 is perfect.",
+    function=_brier,
+)
+ACCURACY = Metric(
+    "accuracy",
+    greater_is_better=True,
+    title="Accuracy",
+    about="The share of right answers.",
+    shown="share",
+    function=_accuracy,
+)
+LOG_LOSS = Metric(
+    "log_loss",
+    greater_is_better=False,
+    title="Log loss",
+    about="The mean of -log of the probability of the true class: 0 is perfect, and to be surely wrong is costly.",
+    function=_log_loss,
+)
 # Multiclass.
-F1_MACRO = Metric("f1_macro", greater_is_better=True, function=_f1_macro)
+F1_MACRO = Metric(
+    "f1_macro",
+    greater_is_better=True,
+    title="Mean F1 of the classes",
+    about="F1 of each class, averaged, so that a rare class counts as much as a frequent one.",
+    function=_f1_macro,
+)
 
 OF_TASK: dict[Task, tuple[Metric, ...]] = {
     "regression": (RMSE, MAE, MAPE, R2, RMSE_LOG, R2_LOG, MDAPE),

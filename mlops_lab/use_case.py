@@ -17,7 +17,8 @@ from mlops_lab.check_policy import CheckPolicy
 from mlops_lab.contract import LEVEL, USE_CASE_NAME, PromotionPolicy, RetrainPolicy
 from mlops_lab.errors import UseCaseError, first_line
 from mlops_lab.features import Boolean, Category, Date, Feature
-from mlops_lab.metrics import OF_TASK, Metric, Task, Threshold
+from mlops_lab.metrics import OF_TASK, Metric, Task
+from mlops_lab.threshold import Threshold
 
 # The scheduler reads the use cases every few seconds, so nothing heavy is imported here.
 if TYPE_CHECKING:

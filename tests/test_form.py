@@ -13,6 +13,7 @@ from mlops_lab.form import (
     folded,
     row_refused,
     takes_any,
+    typical_error,
 )
 from tests.support import contracts
 
@@ -63,3 +64,23 @@ def test_each_error_becomes_one_message():
     )
     problems = [{"row": 0, "field": "bed", "rule": "maximum", "message": "must be at most 60"}]
     assert row_refused(contracts.housing(), ContractError(problems)).endswith("- Bedrooms must be at most 60")
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ({"mdape": 0.177, "mae": 56_769.8}, "17.7% (56,770 USD)"),
+        ({"mae": 56_769.8}, "56,770 USD"),
+        # True values about 0: a share of them says nothing.
+        ({"mdape": 3.2, "mae": 0.5}, "0.5 USD"),
+        ({"mdape": float("nan"), "mae": 0.5}, "0.5 USD"),
+        ({"rmse_log": 0.3}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_typical_error_has_a_unit(test, said):
+    assert typical_error(contracts.housing().model_copy(update={"metrics": {"test": test}})) == said
+
+
+def test_a_classifier_has_no_typical_error():
+    assert typical_error(contracts.covertype()) == ""

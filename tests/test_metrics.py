@@ -1,11 +1,16 @@
 """Every metric against scikit-learn's."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from mlops_lab import formatting
 from mlops_lab.errors import UseCaseError
-from mlops_lab.metrics import METRICS, Metric, Threshold, greater_is_better, score
+from mlops_lab.form import about_metric
+from mlops_lab.metrics import METRICS, Metric, greater_is_better, score
+from mlops_lab.threshold import Threshold
 
 RANDOM = np.random.default_rng(0)
 
@@ -122,3 +127,30 @@ def test_a_use_case_may_name_any_metric_of_the_table_with_a_gate_of_its_own():
         Metric("f2", greater_is_better=True)
     with pytest.raises(UseCaseError, match="greater_is_better of the metric rmse must be False"):
         Metric("rmse", greater_is_better=True)
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_each_metric_says_in_words_what_it_means(metric):
+    """In a title and one sentence; that of a use case, too, which is made by name and direction alone."""
+    assert metric.title
+    assert re.fullmatch(r"[A-Z][^.]*([.]\d[^.]*)*[.]", metric.about), metric.about
+    named = Metric(metric.name, greater_is_better=metric.greater_is_better)
+    assert (named.title, named.about, named.shown) == (metric.title, metric.about, metric.shown)
+    assert about_metric(metric.name).endswith("ower is better." if metric.sign < 0 else "igher is better.")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("mdape", 0.1771, "17.7%"),
+        ("mae", 56769.8, "56,770 USD"),
+        ("rmse_log", 0.27324, "0.2732"),
+        ("accuracy", 0.9318, "93.2%"),
+        ("roc_auc", 0.74, "0.74"),
+        ("one of a later release", 3.0, "3"),
+        ("rmse", None, "–"),
+        ("rmse", float("nan"), "–"),
+    ],
+)
+def test_a_value_has_its_unit(metric, value, text):
+    assert formatting.score(metric, value, "USD") == text

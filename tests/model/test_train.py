@@ -11,11 +11,12 @@ from mlops_lab.contract import Contract, RetrainPolicy
 from mlops_lab.data.rows import rows
 from mlops_lab.errors import ModelError, UseCaseError
 from mlops_lab.features import Category, Number
-from mlops_lab.metrics import R2, Threshold, score
+from mlops_lab.metrics import R2, score
 from mlops_lab.model import export
 from mlops_lab.model.fit_contract import fit_contract
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import train
+from mlops_lab.threshold import Threshold
 from tests.support.cases import small_case
 
 
