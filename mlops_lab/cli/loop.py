@@ -82,19 +82,6 @@ def monitor(use_case: UseCaseName, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def rollback(
-    use_case: UseCaseName,
-    to: Annotated[int | None, typer.Option(help="version; default: the previous champion")] = None,
-) -> None:
-    """Makes an earlier version champion again."""
-    from mlops_lab.steps.promote import roll_back
-
-    lab = open_lab(read_settings())
-    version = roll_back(lab, lab.use_case(use_case), to)
-    out.print(f"version {version} is the champion of {use_case}; the service follows within seconds")
-
-
-@app.command()
 def accept(
     use_case: UseCaseName,
     batch: Annotated[int, typer.Argument(help="its number in `lab status`")],

@@ -1,4 +1,4 @@
-"""The commands about versions: a trial, a promotion, a person's approval, a second training, the model card."""
+"""The commands about versions: trial, promotion, rollback, a person's approval, training again, model card."""
 
 from typing import Annotated
 
@@ -101,6 +101,21 @@ def reject(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None:
     out.print(
         f"version {version} of {use_case} isn't promoted: {outcome.reason}", soft_wrap=True, markup=False
     )
+
+
+@app.command()
+def rollback(
+    use_case: UseCaseName,
+    to: Annotated[int | None, typer.Option(help="version; default: the previous champion")] = None,
+    reason: Annotated[str, typer.Option(help="why; it is recorded")] = "",
+) -> None:
+    """Makes an earlier version champion again; the record says who did it."""
+    from mlops_lab.steps.challenge import Person
+    from mlops_lab.steps.promote import roll_back
+
+    lab = open_lab(read_settings())
+    version = roll_back(lab, lab.use_case(use_case), to, Person(this_person(), reason))
+    out.print(f"version {version} is the champion of {use_case}; the service follows within seconds")
 
 
 def _given(reason: str) -> str:

@@ -17,7 +17,7 @@ from mlops_lab.use_case import UseCase
 
 @dataclass(frozen=True)
 class Person:
-    """Who decides what a comparison doesn't, and why; both for the record."""
+    """Who decides what a comparison doesn't, and why, which may be empty; both for the record."""
 
     who: str
     why: str
@@ -28,7 +28,8 @@ class Person:
         return self.who[:80]
 
     def __str__(self) -> str:
-        return f"{self.name}: {' '.join(self.why.split())}"
+        why = " ".join(self.why.split())
+        return f"{self.name}: {why}" if why else self.name
 
 
 @dataclass(frozen=True)

@@ -161,8 +161,11 @@ def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) ->
         raise RolloutError(reason) from error
 
 
-def roll_back(lab: Lab, use_case: UseCase, version: int | None = None) -> int:
-    """Makes an earlier version champion again: the one named, else the previous one. Returns its number."""
+def roll_back(lab: Lab, use_case: UseCase, version: int | None = None, person: Person | None = None) -> int:
+    """Makes an earlier version champion again: the one named, else the previous one. Returns its number.
+
+    person: who does it and why, for the record. Raises `ModelError` for the champion, or a version that is not there.
+    """
     found = lab.ledger.standing(use_case.name)
     current = follow(lab, use_case.name)
     target = version if version is not None else found.previous if found else None
@@ -171,7 +174,8 @@ def roll_back(lab: Lab, use_case: UseCase, version: int | None = None) -> int:
     if current == target:
         raise ModelError(f"version {target} of {use_case.name} is the champion already")
     lab.predictor(lab.registry.version(use_case.name, target)).check_example()
-    if not _revert(lab, use_case, current, target, "rolled back by hand"):
+    reason = f"rolled back by {person or 'hand'}"
+    if not _revert(lab, use_case, current, target, reason, person.name if person else None):
         raise ModelError(f"another version of {use_case.name} became champion meanwhile; run this again")
     tell(lab, use_case.name)
     return target
@@ -185,8 +189,10 @@ def _step_back(lab: Lab, use_case: UseCase, version: int, fault: str) -> str | N
     return reason if _revert(lab, use_case, version, previous, reason) else None
 
 
-def _revert(lab: Lab, use_case: UseCase, leaving: int | None, target: int | None, reason: str) -> bool:
-    """Records that `target` is champion instead of `leaving`, and sets the aliases by it.
+def _revert(
+    lab: Lab, use_case: UseCase, leaving: int | None, target: int | None, reason: str, who: str | None = None
+) -> bool:
+    """Records that `target` is champion instead of `leaving`, and sets the aliases by it. who: the person who says so.
 
     False: nothing was done, because `leaving` isn't the champion any more.
     """
@@ -202,6 +208,7 @@ def _revert(lab: Lab, use_case: UseCase, leaving: int | None, target: int | None
             champion=target,
             outcome="rolled back",
             reason=reason,
+            decided_by=who,
         )
         # Another decision can take the number first; then the champion is looked at again.
         if lab.ledger.put_promotion(row):
