@@ -10,28 +10,25 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Depends, FastAPI, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from starlette.middleware.base import RequestResponseEndpoint
 
 from datos.catalog import Catalog, UnknownDatasetError
 from datos.dataset import Dataset, DatasetError, as_objects
+from datos.index import ABOUT, described, index_page
+from datos.metrics import Metrics
 from datos.positions import Positions, PositionsError
 from datos.settings import DatosSettings
 from mlops_lab.errors import LabError
 from mlops_lab.files import OWNER, path_id
+from mlops_lab.front_page import HEADERS, wants_page
 from mlops_lab.logs import RequestId
 
 logger = logging.getLogger("datos")
+
 
 DAYS = frozenset(
     [
@@ -110,9 +107,17 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
     settings = settings or DatosSettings()
     catalog = Catalog(settings)
     positions = Positions(settings.state, clock)
-    metrics = _Metrics()
+    metrics = Metrics()
     app = FastAPIOffline(
-        title="Data API", description="Serves data sets batch by batch.", version="1.0.0", redoc_url=None
+        title="Data API",
+        description=ABOUT,
+        version="1.0.0",
+        redoc_url=None,
+        openapi_tags=[
+            {"name": "batches", "description": "The next batch of a group. These calls move its position."},
+            {"name": "data sets", "description": "What there is to serve. These calls move nothing."},
+            {"name": "service", "description": "The state of the service."},
+        ],
     )
     app.state.catalog = catalog
     _answer_errors(app)
@@ -126,30 +131,40 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
 
     app.add_middleware(RequestId)
 
-    @app.get("/")
-    def index() -> JSONResponse:
+    @app.get(
+        "/",
+        summary="The data sets, as JSON; a page for browsers",
+        tags=["data sets"],
+        responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+        response_class=JSONResponse,
+    )
+    def index(request: Request, accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
         """The data sets, with their rows, batches and columns; a broken one with its error."""
-        return JSONResponse(
-            {
-                "datasets": {name: _describe(name, catalog) for name in catalog.names()},
-                "interval_seconds": settings.interval,
-                "docs": "/docs",
-            }
-        )
+        found = described(catalog)
+        if wants_page(accept):
+            return HTMLResponse(index_page(found, str(request.base_url)), headers=HEADERS)
+        reply = {"datasets": found, "interval_seconds": settings.interval, "docs": "/docs"}
+        return JSONResponse(reply, headers={"Vary": "Accept"})
 
-    @app.get("/health")
+    @app.get("/health", summary="Whether the service is alive", tags=["service"])
     def health(response: Response) -> dict[str, str]:
         """Alive. A header tells a lab on the same machine whether the positions are its own."""
         if settings.state is not None:
             response.headers[OWNER] = path_id(settings.state)
         return {"status": "ok"}
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get("/metrics", summary="Prometheus metrics", tags=["service"], response_class=PlainTextResponse)
     def exposition() -> Response:
         """Requests, rows served and positions, for Prometheus."""
         return Response(metrics.text(positions.all()), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/{dataset}/data", responses=_NEXT, dependencies=[Depends(_not_from_another_site)])
+    @app.get(
+        "/{dataset}/data",
+        summary="The group's next batch",
+        tags=["batches"],
+        responses=_NEXT,
+        dependencies=[Depends(_not_from_another_site)],
+    )
     def data(
         dataset: Name,
         found: Found,
@@ -188,6 +203,8 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
 
     @app.get(
         "/{dataset}/restart_data_generation",
+        summary="Start again at the first batch",
+        tags=["batches"],
         responses=_MOVES,
         dependencies=[Depends(_not_from_another_site)],
     )
@@ -197,12 +214,18 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
         reply = {"ok": True, "dataset": dataset, "group_number": group_number}
         return reply if day is None else reply | {"day": day}
 
-    @app.get("/{dataset}/columns", responses=_UNUSABLE)
+    @app.get("/{dataset}/columns", summary="Names of the columns", tags=["data sets"], responses=_UNUSABLE)
     def columns(dataset: Name, found: Found) -> list[str]:
         """Names of the columns, in the order of the rows."""
         return list(found.columns)
 
-    @app.get("/{dataset}/data.csv", response_class=Response, responses=_CSV | _UNUSABLE)
+    @app.get(
+        "/{dataset}/data.csv",
+        summary="One batch, or all, as a CSV file",
+        tags=["data sets"],
+        response_class=Response,
+        responses=_CSV | _UNUSABLE,
+    )
     def download(
         dataset: Name,
         found: Found,
@@ -225,35 +248,6 @@ def create_app(settings: DatosSettings | None = None, clock: Callable[[], float]
         )
 
     return app
-
-
-class _Metrics:
-    """The metrics for Prometheus, in a registry of this app."""
-
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self.requests = Counter(
-            "datos_requests_total",
-            "Calls by data set and status",
-            ["dataset", "status"],
-            registry=self._registry,
-        )
-        self.rows = Counter("datos_rows_served_total", "Rows served", ["dataset"], registry=self._registry)
-        self._position = Gauge(
-            "datos_position",
-            "Batches served to a group",
-            ["dataset", "group", "day"],
-            registry=self._registry,
-        )
-
-    def text(self, positions: dict[str, int]) -> bytes:
-        """The exposition, with `positions` as they are now."""
-        self._position.clear()
-        for key, batch in positions.items():
-            dataset, group, *day = key.split("/")
-            self._position.labels(dataset, group, "".join(day)).set(batch)
-        return generate_latest(self._registry)
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -282,19 +276,6 @@ def _answer_errors(app: FastAPI) -> None:
     def stuck(request: Request, error: PositionsError) -> JSONResponse:
         logger.error("%s", error)
         return JSONResponse({"detail": str(error)}, 503)
-
-
-def _describe(name: str, catalog: Catalog) -> dict[str, Any]:
-    try:
-        dataset = catalog.get(name)
-    except DatasetError as error:
-        return {"error": str(error)}
-    return {
-        "source": dataset.source,
-        "rows": sum(dataset.sizes),
-        "batches": list(dataset.sizes),
-        "columns": list(dataset.columns),
-    }
 
 
 def _day(day: str | None) -> str | None:

@@ -2,16 +2,19 @@
 
 import asyncio
 import hmac
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
-from fastapi.responses import Response
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from inference.errors import ReloadDisabled, UnknownFeature, WrongToken
+from inference.loaded import Champion
 from inference.openapi import refusals
 from inference.service import Service
 from mlops_lab.features import SCHEMA_VALUES, TEXT_LIMIT, Category
+from mlops_lab.front_page import HEADERS, Cell, front_page, wants_page
 
 # Encoded training rows and errors of test rows: no reply has them, for they may be rows of persons.
 _PRIVATE = {"background": True, "evaluation": {"cells"}}
@@ -22,15 +25,27 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter()
     champions = service.champions
 
-    @routes.get("/", summary="Where to go from here", tags=["service"])
-    async def index() -> dict[str, Any]:
-        served = [champion.use_case for champion in champions.served()]
-        return {
+    @routes.get(
+        "/",
+        summary="Where to go from here, as JSON; a page for browsers",
+        tags=["service"],
+        responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+        response_class=JSONResponse,
+    )
+    async def index(
+        request: Request, accept: Annotated[str, Header(include_in_schema=False)] = ""
+    ) -> Response:
+        served = champions.served()
+        if wants_page(accept):
+            return HTMLResponse(_page(served, str(request.base_url)), headers=HEADERS)
+        names = [champion.use_case for champion in served]
+        reply = {
             "service": "inference",
-            "serves": served,
-            "predict": [f"/predict/{name}" for name in served],
+            "serves": names,
+            "predict": [f"/predict/{name}" for name in names],
             "see": ["/docs", "/models", "/health", "/ready", "/metrics"],
         }
+        return JSONResponse(reply, headers={"Vary": "Accept"})
 
     @routes.get("/health", summary="Whether the process is alive", tags=["service"])
     async def health() -> dict[str, str]:
@@ -150,6 +165,27 @@ def router(service: Service) -> APIRouter:
         }
 
     return routes
+
+
+def _page(served: Sequence[Champion], base: str) -> str:
+    rows: list[list[Cell]] = [
+        [
+            champion.contract.title,
+            champion.label,
+            f"{champion.loaded_at:%Y-%m-%d %H:%M} UTC",
+            (f"/models/{champion.use_case}", f"/models/{champion.use_case}"),
+        ]
+        for champion in served
+    ]
+    first = served[0].use_case if served else "USE_CASE"
+    return front_page(
+        "Prediction API",
+        "Serves the champion of each use case." if served else "No model is served yet.",
+        [("How to call it", "/docs"), ("Metrics", "/metrics"), ("State", "/ready")],
+        ("Served models", ["Use case", "Version", "Loaded", "Fields and figures"], rows),
+        "# a row is an object with the model's fields; /docs has an example\n"
+        f"curl -s {base}predict/{first} -H 'Content-Type: application/json' -d @row.json",
+    )
 
 
 def _models(service: Service) -> dict[str, Any]:

@@ -35,8 +35,8 @@ account() { # NAME: creates the account, or sets its current password
   echo "GRANT SELECT, SHOW VIEW ON CleanData.* TO 'reader'@'%';"
   # The pipeline creates these tables later. MySQL grants rights on a missing table only together with CREATE, which
   # is revoked at once.
-  for table in predictions feedback requests shadow_predictions models live_scores alert_notes; do
-    case $table in models | live_scores) right=SELECT ;; requests | shadow_predictions) right=INSERT ;; *) right="INSERT, SELECT" ;; esac
+  for table in predictions feedback requests shadow_predictions models live_scores checks alert_notes; do
+    case $table in models | live_scores | checks) right=SELECT ;; requests | shadow_predictions) right=INSERT ;; *) right="INSERT, SELECT" ;; esac
     echo "GRANT CREATE, $right ON RawData.$table TO 'predictions'@'%';"
     echo "REVOKE CREATE ON RawData.$table FROM 'predictions'@'%';"
   done

@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import insert
+from sqlalchemy.orm import Session
 
 from mlops_lab.contract import Contract
-from mlops_lab.data.tables import LiveScore
+from mlops_lab.data.tables import Check, LiveScore
 from tests.inference.serving import EXAMPLE, TOKEN
 from tests.support import models
 
@@ -196,10 +197,11 @@ def test_drift_is_reported_from_the_contracts_number_of_rows_on(lab):
     assert service.metric("feature_drift_psi", use_case="houses", feature="rooms") < 0.1
 
 
-def test_live_scores_are_those_of_the_newest_check_and_503_without_the_database(lab):
+def test_live_scores_and_the_estimate_are_those_of_the_newest_check_and_503_without_the_database(lab):
     lab.publish("houses")
     service = lab.serve()
-    assert service.http.get("/models/houses/live").json() == {"use_case": "houses", "live": []}
+    nothing = {"use_case": "houses", "live": [], "check": None}
+    assert service.http.get("/models/houses/live").json() == nothing
     facts = {"run_id": "r", "metric": "rmse", "checked_at": datetime(2024, 1, 31, 12, 30)}
     with lab.database.begin() as db:
         for version, arm, labelled, score in ((2, "shadow", 99, None), (1, "champion", 340, 12.5)):
@@ -210,6 +212,29 @@ def test_live_scores_are_those_of_the_newest_check_and_503_without_the_database(
         {"version": 1, "arm": "champion", "labelled": 340, "score": 12.5} | common,
         {"version": 2, "arm": "shadow", "labelled": 99, "score": None} | common,
     ]
+    estimated = {
+        "estimated_score": 13.5,
+        "estimated_low": 12.8,
+        "estimated_high": 14.1,
+        "estimated_worse": False,
+    }
+    tested = {"test_score": 13.0, "test_low": 12.1, "test_high": 13.9}
+    for reason in ("earlier", "no bound is passed"):
+        common = {"use_case": "houses", "version": 1, "rows": 900, "labelled": 340, "metric": "rmse"}
+        found = Check(
+            **common,
+            **estimated,
+            **tested,
+            reason=reason,
+            passed=False,
+            checked_at=datetime(2024, 1, 31, 12, 30),
+        )
+        with Session(lab.database) as db, db.begin():
+            db.add(found)
+    check = service.http.get("/models/houses/live").json()["check"]
+    assert check["reason"] == "no bound is passed"
+    assert check["checked_at"] == "2024-01-31T12:30:00Z"
+    assert (estimated | tested).items() <= check.items()
     assert service.http.get("/models/castles/live").status_code == 404
     LiveScore.__table__.drop(lab.database)
     reply = service.http.get("/models/houses/live")
@@ -218,6 +243,16 @@ def test_live_scores_are_those_of_the_newest_check_and_503_without_the_database(
     assert "live scores can't be read" in detail
     assert "\n" not in detail
     assert service.predict()
+
+
+def test_a_browser_gets_a_page_at_the_root_and_a_program_gets_json(service):
+    reply = service.http.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert reply.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+    for known in ('href="/docs"', 'href="/models/houses"', f"curl -s {service.http.base_url}/predict/clinic"):
+        assert known in reply.text
+    for accept in ("*/*", "application/json"):
+        assert service.http.get("/", headers={"Accept": accept}).json()["service"] == "inference"
 
 
 def test_reload_needs_the_token(service):
