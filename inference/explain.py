@@ -9,17 +9,27 @@ from inference.predict import INTERVAL
 from inference.service import Service
 from inference.trials import answering
 from mlops_lab.contract import Contract
+from mlops_lab.model.curve import curve
 from mlops_lab.model.explain import explain
+
+# The query parameter that asks for the curve of one field.
+CURVE = "curve"
 
 
 def respond(service: Service, call: Call) -> Reply:
-    """Base value and contributions of one row; they add up to what is explained."""
+    """Base value and contributions of one row; they add up to what is explained.
+
+    Nothing of the row is logged or counted for drift, so a page may ask at each change of a form. With `?curve=FIELD`
+    it has the predictions for other values of that field too.
+    """
     champion = answering(service.champions.get(call.use_case), call)
     contract, predictor = champion.contract, champion.predictor
     rows = rows_of(parse(call.body))
     if len(rows) > 1:
         raise problem("rows", "length", "one row is explained in a request")
-    matrix = contract.encode(contract.read(rows))
+    typed = contract.read(rows)
+    matrix = contract.encode(typed)
+    wanted = _field(call.parameter(CURVE), contract)
     result = predictor.predict_encoded(matrix)
     name = _class(call.parameter("class"), contract, result.values[0])
     column = None if name is None else contract.classes.index(name)
@@ -41,7 +51,27 @@ def respond(service: Service, call: Call) -> Reply:
     if column is not None and result.probabilities is not None:
         content["class"] = name
         content["probability"] = result.probabilities[0][column]
+    if (probabilities := champion.by_class(result)) is not None:
+        content["probabilities"] = probabilities[0]
+    if contract.task == "binary":
+        content["threshold"] = contract.threshold
+    if wanted is not None:
+        found = curve(predictor.run, contract, typed[0], matrix, wanted, column)
+        content["curve"] = {
+            "feature": wanted,
+            "values": found.values,
+            "predictions": found.outputs,
+            "current": found.current,
+        }
     return Reply(champion, content)
+
+
+def _field(asked: str | None, contract: Contract) -> str | None:
+    """The field whose curve is asked for; None for none."""
+    names = [feature.name for feature in contract.features]
+    if asked is not None and asked not in names:
+        raise problem(CURVE, "category", f"must be one of {', '.join(names[:50])}")
+    return asked
 
 
 def _class(asked: str | None, contract: Contract, predicted: Any) -> str | None:

@@ -9,11 +9,10 @@ from inference.access import right_for
 from inference.champions import Champions
 from inference.feedback import MAX_KEYS
 from inference.loaded import Champion
+from inference.openapi_replies import REF, explanation, predictions
 from inference.tensors import TYPES, input_type
 from mlops_lab.contract import Contract
-from mlops_lab.features import TEXT_LIMIT, Boolean
-
-_REF = "#/components/schemas/"
+from mlops_lab.features import TEXT_LIMIT
 
 
 class LiveOpenApi:
@@ -42,13 +41,13 @@ class LiveOpenApi:
         )
         paths = document["paths"]
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas |= {"Problems": _PROBLEMS, "Refusal": _REFUSAL, "Model": _MODEL}
+        schemas |= {"Problems": _PROBLEMS, "Refusal": REFUSAL, "Model": _MODEL}
         served = self._champions.served()
         for champion in served:
             name, contract = champion.use_case, champion.contract
             schemas[name] = contract.json_schema()
-            schemas[f"{name}_predictions"] = _predictions(contract)
-            schemas[f"{name}_explanation"] = _explanation(contract)
+            schemas[f"{name}_predictions"] = predictions(contract)
+            schemas[f"{name}_explanation"] = explanation(contract)
             paths[f"/predict/{name}"] = {"post": _predict(champion, f"predict_{name}")}
             paths[f"/explain/{name}"] = {"post": _explain(champion)}
             paths[f"/v2/models/{name}/infer"] = {"post": _infer(champion)}
@@ -88,7 +87,7 @@ def _require_keys(document: dict[str, Any]) -> None:
 
 def _predict(champion: Champion, operation: str) -> dict[str, Any]:
     name, contract = champion.use_case, champion.contract
-    row = {"$ref": f"{_REF}{name}"}
+    row = {"$ref": f"{REF}{name}"}
     many = {
         "type": "object",
         "required": ["rows"],
@@ -146,7 +145,7 @@ def _infer(champion: Champion) -> dict[str, Any]:
 
 def _invocations(champion: Champion) -> dict[str, Any]:
     name, contract = champion.use_case, champion.contract
-    row = {"$ref": f"{_REF}{name}"}
+    row = {"$ref": f"{REF}{name}"}
     rows = {"type": "array", "minItems": 1, "items": row}
     schema = {"type": "object", "required": ["dataframe_records"], "properties": {"dataframe_records": rows}}
     return {
@@ -169,18 +168,24 @@ def _explain(champion: Champion) -> dict[str, Any]:
         "tags": ["predict"],
         "operationId": f"explain_{name}",
         "summary": f"What moved a prediction: {contract.title}",
-        "parameters": [_INTERVAL],
-        "requestBody": _body({"$ref": f"{_REF}{name}"}, contract.example),
+        "description": "The row is neither logged nor counted for drift.",
+        "parameters": [_INTERVAL, _curve(contract)],
+        "requestBody": _body({"$ref": f"{REF}{name}"}, contract.example),
         "responses": {"200": _reply("Contributions of the fields", f"{name}_explanation"), **_PREDICT_ERRORS},
     }
     if contract.classes:
         asked = {"type": "string", "enum": contract.classes}
         about = "the class whose probability is explained; by default true (binary) or the predicted class"
-        operation["parameters"] = [
-            {"name": "class", "in": "query", "schema": asked, "description": about},
-            _INTERVAL,
-        ]
+        operation["parameters"].append(
+            {"name": "class", "in": "query", "schema": asked, "description": about}
+        )
     return operation
+
+
+def _curve(contract: Contract) -> dict[str, Any]:
+    asked = {"type": "string", "enum": [feature.name for feature in contract.features]}
+    about = "a field, to have the predictions for its other values as well"
+    return {"name": "curve", "in": "query", "schema": asked, "description": about}
 
 
 def _feedback(contracts: list[Contract], default: str) -> dict[str, Any]:
@@ -219,51 +224,6 @@ def _feedback_body(contract: Contract, default: bool) -> dict[str, Any]:
     }
 
 
-def _predictions(contract: Contract) -> dict[str, Any]:
-    properties: dict[str, Any] = {
-        "predictions": {"type": "array", "items": _target(contract)},
-        "model": {"$ref": f"{_REF}Model"},
-        "prediction_ids": {"type": "array", "items": {"type": "string"}},
-        "processing_ms": {"type": "number", "description": "from the headers read to the reply made"},
-    }
-    if contract.classes:
-        by_class = {"type": "object", "properties": dict.fromkeys(contract.classes, _PROBABILITY)}
-        properties["probabilities"] = {"type": "array", "items": by_class}
-    if contract.task == "binary":
-        properties["threshold"] = {**_PROBABILITY, "description": "true from this probability on"}
-    required = list(properties)
-    limits = {"type": ["array", "null"], "items": _LIMITS, "description": "one for each row"}
-    properties |= {"intervals": limits, "interval_level": _LEVEL}
-    return {"type": "object", "required": required, "properties": properties}
-
-
-def _explanation(contract: Contract) -> dict[str, Any]:
-    values = {f.name: {"type": "number", "title": f.title} for f in contract.features}
-    properties: dict[str, Any] = {
-        "prediction": _target(contract),
-        "base_value": {"type": "number", "description": "mean prediction of the background rows"},
-        "values": {"type": "object", "properties": values},
-        "unit": {"type": ["string", "null"]},
-        "interval": _LIMITS | {"type": ["array", "null"]},
-        "interval_level": _LEVEL,
-        "model": {"$ref": f"{_REF}Model"},
-    }
-    if contract.classes:
-        properties |= {"class": {"type": "string", "enum": contract.classes}, "probability": _PROBABILITY}
-    about = "base_value and values add up to the prediction, or to the probability of the class"
-    return {"type": "object", "description": about, "properties": properties}
-
-
-def _target(contract: Contract) -> dict[str, Any]:
-    target = contract.target
-    if contract.task == "multiclass":
-        kind: dict[str, Any] = {"type": "string", "enum": contract.classes}
-    else:
-        kind = {"type": "boolean" if isinstance(target, Boolean) else "number"}
-    kind["title"] = target.title
-    return kind | ({"x-unit": target.unit, "description": f"Unit: {target.unit}."} if target.unit else {})
-
-
 def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": schema}
     if example is not None:
@@ -274,22 +234,10 @@ def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
 def _reply(description: str, schema: str) -> dict[str, Any]:
     return {
         "description": description,
-        "content": {"application/json": {"schema": {"$ref": f"{_REF}{schema}"}}},
+        "content": {"application/json": {"schema": {"$ref": f"{REF}{schema}"}}},
     }
 
 
-_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
-_LIMITS: dict[str, Any] = {
-    "type": "array",
-    "description": "lower and upper limit, in the target's unit",
-    "items": {"type": "number"},
-    "minItems": 2,
-    "maxItems": 2,
-}
-_LEVEL = {
-    "type": ["number", "null"],
-    "description": "the share of true values inside; null when the model has no intervals",
-}
 _INTERVAL = {
     "name": "interval",
     "in": "query",
@@ -298,7 +246,7 @@ _INTERVAL = {
     "answers null",
 }
 _MODEL = {"type": "object", "properties": {"name": {"type": "string"}, "version": {"type": "integer"}}}
-_REFUSAL = {"type": "object", "properties": {"detail": {"type": "string"}}}
+REFUSAL = {"type": "object", "properties": {"detail": {"type": "string"}}}
 _PROBLEMS = {
     "type": "object",
     "properties": {

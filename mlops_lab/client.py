@@ -64,10 +64,23 @@ class PredictReply(_Reply):
     interval_level: float | None = None
 
 
+class Curve(_Reply):
+    """The prediction of a row for other values of one field; for classifiers the probability of the explained class.
+
+    current: the index of the row's own value; None when that is unknown and the field isn't a category.
+    """
+
+    feature: str
+    values: list[Any]
+    predictions: list[float]
+    current: int | None = None
+
+
 class ExplainReply(_Reply):
     """How far each field moves one prediction away from the base value.
 
     `base_value` and `values` add up to `explained`, in `unit`: the prediction itself, or the probability of `class_`.
+    The rest is as in a reply of /predict, for the one row. curve: when it was asked for.
     """
 
     prediction: Any
@@ -75,6 +88,12 @@ class ExplainReply(_Reply):
     values: dict[str, float]
     unit: str | None = None
     class_: str | None = None
+    model: ModelName | None = None
+    probabilities: dict[str, float] | None = None
+    threshold: float | None = None
+    interval: tuple[float, float] | None = None
+    interval_level: float | None = None
+    curve: Curve | None = None
 
     @property
     def explained(self) -> float:
@@ -206,9 +225,13 @@ class InferenceClient:
         body = {"rows": list(rows)}
         return _parse(PredictReply, self._call("POST", f"/predict/{use_case}", json=body, **asked))
 
-    def explain(self, use_case: str, row: Mapping[str, Any]) -> ExplainReply:
-        """How far each field moves the prediction of one row."""
-        body = self._call("POST", f"/explain/{use_case}", json=dict(row))
+    def explain(self, use_case: str, row: Mapping[str, Any], curve: str | None = None) -> ExplainReply:
+        """The prediction of one row and how far each field moves it. The service doesn't log the row.
+
+        curve: a field, to have the predictions for its other values as well.
+        """
+        asked = {"interval": "true"} | ({"curve": curve} if curve else {})
+        body = self._call("POST", f"/explain/{use_case}", json=dict(row), params=asked)
         return _parse(ExplainReply, body | {"class_": body.get("class")})
 
     def feedback(

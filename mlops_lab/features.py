@@ -6,12 +6,15 @@ Pure pydantic and numpy. The pipeline, the API, the forms and the load test all 
 
 import math
 import re
+from collections import Counter
 from datetime import date, datetime
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
+
+from mlops_lab.base_feature import BaseFeature, FieldError, as_text, short
 
 # The number of a category's values in the schema; `GET /models/{use_case}/values` has all of them.
 SCHEMA_VALUES = 50
@@ -25,102 +28,11 @@ INTEGER_LIMIT = 2**63
 MISSING_CODE, RARE_CODE, FIRST_CODE = 0, 1, 2
 
 
-class FieldError(ValueError):
-    """A value breaks a rule of its feature. `rule` is the rule's short name; the text says what is wrong."""
-
-    def __init__(self, rule: str, message: str):
-        self.rule = rule
-        super().__init__(message)
-
-
-def as_text(raw: Any) -> str | None:
-    """A raw value of JSON as RawData stores it: a string as it is, null and NaN as None, true as "true"."""
-    if isinstance(raw, str) or raw is None:
-        return raw
-    if isinstance(raw, bool):
-        return "true" if raw else "false"
-    if isinstance(raw, float):
-        # -0.0 equals 0.0, so both have the same text.
-        return None if raw != raw else float.__repr__(raw + 0.0)
-    return str(raw)
-
-
-class _Feature(BaseModel):
-    """The fields and methods of every kind of feature.
-
-    Each kind names the constructor again, because type checkers assume one that takes only keywords.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    title: str = ""
-    description: str = ""
-    unit: str | None = None
-    required: bool = Field(False, description="whether null is refused; otherwise null means unknown")
-    example: Any = None
-
-    def __init__(self, name: str, title: str = "", **values: Any) -> None:
-        super().__init__(name=name, title=title or name.replace("_", " ").capitalize(), **values)
-
-    def read(self, raw: Any, missing: frozenset[str] = frozenset()) -> Any:
-        """A raw value (text, number, null) as this feature's own type, checked.
-
-        A number or a boolean is read as its text is: `read(as_text(raw)) == read(raw)` for every accepted value.
-        missing: strings that are read as null, in addition to the empty string. Raises `FieldError`.
-        """
-        if isinstance(raw, str):
-            if not raw.isascii():
-                _check_encoding(raw)
-            raw = raw.strip()
-            is_null = raw == "" or raw in missing
-        else:
-            is_null = raw is None or raw != raw or (bool(missing) and as_text(raw) in missing)
-        value = None if is_null else self._parse(raw)
-        if value is None:
-            if self.required:
-                raise FieldError("missing", "must not be null")
-            return None
-        self._check(value)
-        return value
-
-    def encode(self, value: Any) -> float:
-        """A value of this feature's own type as a number of the model's input; NaN for None."""
-        return math.nan if value is None else float(value)
-
-    def json_schema(self) -> dict[str, Any]:
-        """The feature as a JSON schema property, for OpenAPI."""
-        schema = {"title": self.title, **self._json_type()}
-        if not self.required:
-            schema["type"] = [schema["type"], "null"]
-            if "enum" in schema:
-                schema["enum"] = [*schema["enum"], None]
-        about = " ".join(
-            part for part in (self.description, f"Unit: {self.unit}." if self.unit else "") if part
-        )
-        if about:
-            schema["description"] = about
-        if self.unit:
-            schema["x-unit"] = self.unit
-        if self.example is not None:
-            schema["examples"] = [self.example]
-        return schema
-
-    def _parse(self, raw: Any) -> Any:
-        raise NotImplementedError
-
-    def _check(self, value: Any) -> None:
-        """Raises `FieldError` when the value is out of bounds."""
-
-    def _json_type(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-
-class Number(_Feature):
+class Number(BaseFeature):
     """A real number. Bounds are inclusive, in the feature's unit."""
 
     type: Literal["number"] = "number"
-    __init__ = _Feature.__init__
+    __init__ = BaseFeature.__init__
     minimum: float | None = None
     maximum: float | None = None
 
@@ -135,12 +47,12 @@ class Number(_Feature):
             raise FieldError("type", "must be a number")
         # Python also reads "1_000", and the digits of every script.
         if isinstance(raw, str) and ("_" in raw or not raw.isascii()):
-            raise FieldError("type", f"must be a number, not {_short(raw)}")
+            raise FieldError("type", f"must be a number, not {short(raw)}")
         try:
             # The sum makes 0.0 of -0.0: equal values must have equal hashes.
             value = float(raw) + 0.0
         except ValueError:
-            raise FieldError("type", f"must be a number, not {_short(raw)}") from None
+            raise FieldError("type", f"must be a number, not {short(raw)}") from None
         except OverflowError:
             value = math.inf
         if not abs(value) <= FLOAT32_MAX:
@@ -165,7 +77,7 @@ class Integer(Number):
     """A whole number; `4.0` and `"4.0"` are 4."""
 
     type: Literal["integer"] = "integer"  # pyrefly: ignore[bad-override]
-    __init__ = _Feature.__init__
+    __init__ = BaseFeature.__init__
 
     def _parse(self, raw: Any) -> int:
         value = super()._parse(raw)
@@ -179,11 +91,11 @@ class Integer(Number):
         return super()._json_type() | {"type": "integer"}
 
 
-class Boolean(_Feature):
+class Boolean(BaseFeature):
     """True or false; encoded as 1 or 0. The numbers 1 and 0 are read as true and false."""
 
     type: Literal["boolean"] = "boolean"
-    __init__ = _Feature.__init__
+    __init__ = BaseFeature.__init__
     WORDS: ClassVar[dict[str, bool]] = {
         **dict.fromkeys(("true", "yes", "1", "1.0"), True),
         **dict.fromkeys(("false", "no", "0", "0.0"), False),
@@ -192,18 +104,18 @@ class Boolean(_Feature):
     def _parse(self, raw: Any) -> bool:
         word = str(as_text(raw)).lower()
         if word not in self.WORDS:
-            raise FieldError("type", f"must be true or false, not {_short(raw)}")
+            raise FieldError("type", f"must be true or false, not {short(raw)}")
         return self.WORDS[word]
 
     def _json_type(self) -> dict[str, Any]:
         return {"type": "boolean"}
 
 
-class Date(_Feature):
+class Date(BaseFeature):
     """A calendar day, `YYYY-MM-DD`, or a moment, of which the day counts; encoded as days since 1970-01-01."""
 
     type: Literal["date"] = "date"
-    __init__ = _Feature.__init__
+    __init__ = BaseFeature.__init__
     minimum: date | None = None
     maximum: date | None = None
     _EPOCH: ClassVar[int] = date(1970, 1, 1).toordinal()
@@ -220,7 +132,7 @@ class Date(_Feature):
                 raise ValueError
             return datetime.fromisoformat(str(raw)).date()
         except ValueError:
-            raise FieldError("type", f"must be a date like 2024-01-31, not {_short(raw)}") from None
+            raise FieldError("type", f"must be a date like 2024-01-31, not {short(raw)}") from None
 
     def _check(self, value: date) -> None:
         if self.minimum is not None and value < self.minimum:
@@ -235,7 +147,7 @@ class Date(_Feature):
         return {"type": "string", "format": "date"}
 
 
-class Category(_Feature):
+class Category(BaseFeature):
     """A value from a set of strings; a number is read as its text (`601.0` is "601").
 
     allow_unknown:  True: an unknown value is accepted and gets the code of rare values. False: it is refused, and the
@@ -248,22 +160,33 @@ class Category(_Feature):
     min_count:      a value gets its own code when at least this many training rows have it,
     max_categories: and when it is among this many most frequent values.
     vocabulary:     set by training: the values that have a code, the most frequent first.
+    labels:         what people read in place of a value, for example {"1": "lodgepole pine"}. Callers send the value.
 
     The names of earlier releases (open, groups, at_least, at_most, codes) are still read, in use cases and in stored
     contracts.
     """
 
     type: Literal["category"] = "category"
-    __init__ = _Feature.__init__
+    __init__ = BaseFeature.__init__
     allow_unknown: bool = Field(False, validation_alias=AliasChoices("allow_unknown", "open"))
-    allowed: list[str] = []
+    allowed: list[str] = Field(default_factory=list)
     width: int | None = None
     mapping: dict[str, str] = Field(default_factory=dict, validation_alias=AliasChoices("mapping", "groups"))
     min_count: int = Field(20, validation_alias=AliasChoices("min_count", "at_least"))
     max_categories: int = Field(1000, validation_alias=AliasChoices("max_categories", "at_most"))
     vocabulary: list[str] = Field(default_factory=list, validation_alias=AliasChoices("vocabulary", "codes"))
+    labels: dict[str, str] = Field(default_factory=dict)
 
     _WHOLE: ClassVar[re.Pattern[str]] = re.compile(r"-?\d+\.0+")
+
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        if self.allowed and not self.allow_unknown and (odd := self.labels.keys() - self._allowed):
+            raise ValueError(f"{self.name}: labels has {short(min(odd))}, which isn't an allowed value")
+        texts = Counter(self.label(value) for value in {*self.labels, *self.allowed})
+        if twice := [text for text, count in texts.items() if count > 1]:
+            raise ValueError(f"{self.name}: labels says {short(min(twice))} for two values")
+        return self
 
     def _parse(self, raw: Any) -> str:
         if isinstance(raw, bool) or not isinstance(raw, int | float | str | np.number):
@@ -278,7 +201,7 @@ class Category(_Feature):
     def _check(self, value: str) -> None:
         if not self.allow_unknown and self._allowed and value not in self._allowed:
             names = ", ".join(self.values[:SCHEMA_VALUES])
-            raise FieldError("category", f"must be one of {names}; not {_short(value)}")
+            raise FieldError("category", f"must be one of {names}; not {short(value)}")
 
     def mapped(self, value: str) -> str:
         """The value, or with a mapping what it maps to; "" (unknown) when it isn't in the mapping."""
@@ -295,6 +218,10 @@ class Category(_Feature):
         """Whether the value has a code of its own; True for None."""
         return value is None or self.mapped(value) in self._code
 
+    def label(self, value: str) -> str:
+        """What people read in place of the value: its label, or the value itself."""
+        return self.labels.get(value, value)
+
     @property
     def values(self) -> list[str]:
         """The values to offer in a form, the most frequent first."""
@@ -310,6 +237,10 @@ class Category(_Feature):
     def _allowed(self) -> frozenset[str]:
         return frozenset(self.allowed)
 
+    def about_labels(self) -> str:
+        named = list(self.labels.items())[:SCHEMA_VALUES]
+        return "; ".join(f"{value}: {label}" for value, label in named) + "." if named else ""
+
     def _json_type(self) -> dict[str, Any]:
         values = self.values
         if not self.allow_unknown and 0 < len(values) <= SCHEMA_VALUES:
@@ -318,16 +249,3 @@ class Category(_Feature):
 
 
 Feature = Annotated[Number | Integer | Boolean | Date | Category, Field(discriminator="type")]
-
-
-def _check_encoding(text: str) -> None:
-    """JSON may hold half of a pair of surrogates, which no database can store."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise FieldError("encoding", f"must be a text that UTF-8 can encode, not {_short(text)}") from None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

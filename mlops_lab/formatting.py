@@ -9,13 +9,15 @@ if TYPE_CHECKING:
 
 
 def show(feature: "Feature", value: Any) -> str:
-    """A value without its unit; None is `unknown`."""
-    from mlops_lab.features import Boolean, Number
+    """A value without its unit; None is `unknown`. A category's value is shown by its label."""
+    from mlops_lab.features import Boolean, Category, Number
 
     if value is None:
         return "unknown"
     if isinstance(value, bool) or isinstance(feature, Boolean):
         return yes_no(value in (True, "true"))
+    if isinstance(feature, Category):
+        return feature.label(str(value))
     return number(value) if isinstance(feature, Number) else str(value)
 
 

@@ -6,6 +6,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from mlops_lab.features import FIRST_CODE, MISSING_CODE, RARE_CODE, Category, Feature, FieldError, Integer
+from mlops_lab.formatting import show
+from use_cases import covertype, diabetes
 
 OLD = {
     "open": True,
@@ -59,3 +61,38 @@ def test_a_category_is_encoded_by_its_vocabulary_after_its_mapping():
     assert diagnosis.encode("250.13") == diagnosis.encode("250") == FIRST_CODE
     assert diagnosis.encode("999") == RARE_CODE
     assert (diagnosis.knows("250.1"), diagnosis.knows("999"), diagnosis.knows(None)) == (True, False, True)
+
+
+def test_labels_are_for_people_and_callers_send_the_value():
+    cover = Category("cover", allowed=["0", "1"], vocabulary=["1", "0"], labels={"1": "lodgepole pine"})
+    assert show(cover, "1") == "lodgepole pine"
+    assert show(cover, "0") == "0"
+    schema = cover.json_schema()
+    assert schema["enum"] == ["1", "0", None]
+    assert schema["description"] == "1: lodgepole pine."
+    assert cover.read("1") == "1"
+    with pytest.raises(FieldError, match="must be one of"):
+        cover.read("lodgepole pine")
+    assert TypeAdapter(Feature).validate_json(cover.model_dump_json()) == cover
+
+
+@pytest.mark.parametrize(
+    ("labels", "fault"),
+    [
+        ({"2": "aspen"}, "labels has '2', which isn't an allowed value"),
+        ({"0": "pine", "1": "pine"}, "labels says 'pine' for two values"),
+        ({"0": "1"}, "labels says '1' for two values"),
+    ],
+)
+def test_labels_that_name_no_value_or_two_are_refused(labels, fault):
+    with pytest.raises(ValidationError, match=fault):
+        Category("cover", allowed=["0", "1"], labels=labels)
+
+
+def test_the_use_cases_name_their_numbers():
+    """What UCI writes beside its data; every value that cleaning knows has a name."""
+    cover = covertype.USE_CASE.target
+    assert cover.labels.keys() == set(cover.allowed)
+    fields = {f.name: f for f in diabetes.USE_CASE.features}
+    assert fields["admission_source_id"].label("7") == "Emergency room"
+    assert all(value in fields["discharge_disposition_id"].labels for value in diabetes.NO_RETURN)

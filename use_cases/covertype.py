@@ -17,6 +17,12 @@ LAYOUT = [
     "Horizontal_Distance_To_Fire_Points", "Wilderness_Area", "Soil_Type", "Cover_Type",
 ]  # fmt: skip
 
+# The course's data counts from 0 what UCI counts from 1.
+COVERS = {
+    "0": "spruce and fir", "1": "lodgepole pine", "2": "ponderosa pine", "3": "cottonwood and willow", "4": "aspen",
+    "5": "Douglas fir", "6": "krummholz",
+}  # fmt: skip
+
 
 def metres(name, title, minimum=0, maximum=20_000):
     return Integer(name, title, unit="metre", minimum=minimum, maximum=maximum)
@@ -38,9 +44,8 @@ USE_CASE = UseCase(
     target=Category(
         "Cover_Type",
         "Forest cover",
-        allowed=["0", "1", "2", "3", "4", "5", "6"],
-        description="0 spruce and fir, 1 lodgepole pine, 2 ponderosa pine, 3 cottonwood and willow, 4 aspen, "
-        "5 Douglas fir, 6 krummholz.",
+        allowed=list(COVERS),
+        labels=COVERS,
     ),
     features=[
         metres("Elevation", "Elevation", maximum=9_000),

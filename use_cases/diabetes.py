@@ -24,6 +24,34 @@ DRUGS = [
 # Discharged to death or to a hospice (UCI's IDs_mapping): these patients can't come back.
 NO_RETURN = ["11", "13", "14", "19", "20", "21"]
 
+# The words of UCI's IDs_mapping.
+ADMISSION_TYPES = {
+    "1": "Emergency", "2": "Urgent", "3": "Elective", "4": "Newborn", "5": "Not available", "6": "Null",
+    "7": "Trauma center", "8": "Not mapped",
+}  # fmt: skip
+DISCHARGES = {
+    "1": "Home", "2": "Another short-term hospital", "3": "Skilled nursing facility",
+    "4": "Intermediate care facility", "5": "Another inpatient institution", "6": "Home with home health service",
+    "7": "Left against medical advice", "8": "Home with home IV provider", "9": "Inpatient of this hospital",
+    "10": "Another hospital for neonatal aftercare", "11": "Expired", "12": "Still patient, or back as outpatient",
+    "13": "Hospice at home", "14": "Hospice in a medical facility", "15": "Swing bed of this institution",
+    "16": "Outpatient services of another institution", "17": "Outpatient services of this institution",
+    "18": "Null", "19": "Expired at home, in hospice care", "20": "Expired in a medical facility, in hospice care",
+    "21": "Expired, place unknown, in hospice care", "22": "Rehabilitation facility", "23": "Long-term care hospital",
+    "24": "Nursing facility under Medicaid only", "25": "Not mapped", "26": "Unknown or invalid",
+    "27": "Federal health care facility", "28": "Psychiatric hospital or unit", "29": "Critical access hospital",
+    "30": "Another health care institution",
+}  # fmt: skip
+ADMISSION_SOURCES = {
+    "1": "Physician referral", "2": "Clinic referral", "3": "HMO referral", "4": "Another hospital",
+    "5": "Skilled nursing facility", "6": "Another health care facility", "7": "Emergency room",
+    "8": "Court or law enforcement", "9": "Not available", "10": "Critical access hospital", "11": "Normal delivery",
+    "12": "Premature delivery", "13": "Sick baby", "14": "Extramural birth", "15": "Not available (15)", "17": "Null",
+    "18": "Another home health agency", "19": "Same home health agency, again", "20": "Not mapped",
+    "21": "Unknown or invalid", "22": "Same hospital, separate claim", "23": "Born inside this hospital",
+    "24": "Born outside this hospital", "25": "Ambulatory surgery center", "26": "Hospice",
+}  # fmt: skip
+
 # The 50 columns in UCI's order.
 LAYOUT = """encounter_id patient_nbr race gender age weight admission_type_id discharge_disposition_id
     admission_source_id time_in_hospital payer_code medical_specialty num_lab_procedures num_procedures num_medications
@@ -77,15 +105,9 @@ USE_CASE = UseCase(
         Category("gender", allowed=["Female", "Male", "Unknown/Invalid"]),
         Category("age", unit="years", allowed=[f"[{age}-{age + 10})" for age in range(0, 100, 10)]),
         Category("weight", unit="pounds", allow_unknown=True),
-        Category(
-            "admission_type_id", "Type of admission", allow_unknown=True, description="UCI's IDs_mapping."
-        ),
-        Category(
-            "discharge_disposition_id", "Discharged to", allow_unknown=True, description="UCI's IDs_mapping."
-        ),
-        Category(
-            "admission_source_id", "Admitted from", allow_unknown=True, description="UCI's IDs_mapping."
-        ),
+        Category("admission_type_id", "Type of admission", allow_unknown=True, labels=ADMISSION_TYPES),
+        Category("discharge_disposition_id", "Discharged to", allow_unknown=True, labels=DISCHARGES),
+        Category("admission_source_id", "Admitted from", allow_unknown=True, labels=ADMISSION_SOURCES),
         Integer("time_in_hospital", unit="days", minimum=0, maximum=365),
         Category("payer_code", allow_unknown=True),
         Category("medical_specialty", "Specialty of the admitting physician", allow_unknown=True),

@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from mlops_lab.contract import Contract
 from mlops_lab.features import Category, Feature
+from mlops_lab.formatting import show
 from mlops_lab.model.evaluate import confidence, reliability
 from mlops_lab.model.explain import explain
 from mlops_lab.model.predictor import Predictor
@@ -111,7 +112,7 @@ def _drawing(folder: Path) -> Iterator[tuple[Any, Callable[[str], Path]]]:
 def _bin_names(feature: Feature, edges: list[float]) -> list[str]:
     if isinstance(feature, Category):
         known = ["(none)", "rare or unknown", *feature.vocabulary]
-        return [*(name[:25] for name in known[: len(edges)]), "others", "missing"]
+        return [*(feature.label(name)[:25] for name in known[: len(edges)]), "others", "missing"]
     return [f"≤ {edges[0]:.4g}", *(f"… {edge:.4g}" for edge in edges[1:]), f"> {edges[-1]:.4g}", "missing"]
 
 
@@ -171,7 +172,7 @@ def _calibration(pyplot: Any, contract: Contract, truth: np.ndarray, output: np.
 def _confusion(pyplot: Any, contract: Contract, truth: np.ndarray, output: np.ndarray) -> None:
     from sklearn.metrics import ConfusionMatrixDisplay
 
-    classes = contract.classes
+    classes = [show(contract.target, name) for name in contract.classes]
     binary = contract.task == "binary"
     predicted = output[:, 1] >= contract.threshold if binary else output.argmax(axis=1)
     axes = pyplot.subplots(figsize=(6, 5))[1]
@@ -180,6 +181,7 @@ def _confusion(pyplot: Any, contract: Contract, truth: np.ndarray, output: np.nd
         predicted.astype(int),
         labels=range(len(classes)),
         display_labels=classes,
+        xticks_rotation="vertical" if max(map(len, classes)) > 5 else "horizontal",
         ax=axes,
         cmap="Blues",
     )

@@ -34,7 +34,54 @@ def test_multiclass_is_explained_for_the_predicted_or_a_given_class(service, sha
     assert reply["base_value"] + sum(reply["values"].values()) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("use_case", ["houses", "clinic", "forest"])
+def test_a_curve_is_what_predict_says_for_the_other_values_of_one_field(service, use_case):
+    for field, value in EXAMPLE.items():
+        reply = service.http.post(f"/explain/{use_case}?curve={field}", json=EXAMPLE).json()
+        curve = reply["curve"]
+        assert curve["feature"] == field
+        assert curve["values"][curve["current"]] == value
+        assert len(curve["values"]) == len(set(curve["values"])) > 1
+        rows = [EXAMPLE | {field: other} for other in curve["values"]]
+        found = service.http.post(f"/predict/{use_case}", json={"rows": rows}).json()
+        expected = found["predictions"]
+        if use_case != "houses":
+            expected = [by_class[reply["class"]] for by_class in found["probabilities"]]
+            assert reply["probabilities"] == found["probabilities"][curve["current"]]
+        assert curve["predictions"] == pytest.approx(expected)
+    assert reply.get("threshold") == found.get("threshold")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "current"), [("area", None, None), ("state", None, -1), ("state", "Atlantis", -1)]
+)
+def test_a_curve_knows_where_an_unknown_or_rare_value_is(service, field, value, current):
+    row = EXAMPLE | {field: value}
+    curve = service.http.post(f"/explain/houses?curve={field}", json=row).json()["curve"]
+    if current is None:
+        assert curve["current"] is None
+        assert (len(curve["values"]), None in curve["values"]) == (30, False)
+    else:
+        # The 15 most frequent states, and the row's own.
+        assert len(curve["values"]) == 16
+        assert curve["values"][curve["current"]] == curve["values"][-1] == value
+
+
+def test_an_explanation_with_a_curve_is_neither_logged_nor_counted_for_drift(service, shared):
+    def logged() -> int:
+        mark = service.predict()["prediction_ids"][0]
+        service.wait(lambda: [r for r in shared.predictions() if r.id == mark])
+        return len(shared.predictions())
+
+    before, rows = logged(), service.metric("feature_drift_rows", use_case="houses")
+    for field in EXAMPLE:
+        assert service.http.post(f"/explain/houses?curve={field}", json=EXAMPLE).status_code == 200
+    assert service.metric("feature_drift_rows", use_case="houses") == rows
+    assert logged() == before + 1
+
+
 def test_wrong_explanations(service):
+    assert service.http.post("/explain/forest?curve=height", json=EXAMPLE).status_code == 422
     assert service.http.post("/explain/forest?class=oak", json=EXAMPLE).status_code == 422
     assert service.http.post("/explain/houses", json={"rows": [EXAMPLE] * 2}).status_code == 422
     assert service.http.post("/explain/houses", json={}).status_code == 422
