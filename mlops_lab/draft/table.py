@@ -13,8 +13,8 @@ import pandas as pd
 
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
+from mlops_lab.tabular import SEPARATORS
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 # Records that are looked at to find the separator.
 SAMPLE = 100
 # A number with a decimal comma, with or without points between thousands.

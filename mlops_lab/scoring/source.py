@@ -15,7 +15,7 @@ from typing import Any
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError, first_line
 from mlops_lab.parquet_pages import DamagedParquetError, page_sizes
-from mlops_lab.tabular import arrow_columns, named, rows_of_columns, texts_of
+from mlops_lab.tabular import SEPARATORS, arrow_columns, named, rows_of_columns, texts_of
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 # Characters of a line of CSV, and bytes of one page of a Parquet file: what is held in memory at once.
@@ -68,6 +68,8 @@ def digest(path: Path, report: Callable[[float], None]) -> str:
 class _Csv(Source):
     def __init__(self, path: Path, contract: Contract):
         self._path, self._share = path, 0.0
+        features = {feature.name for feature in contract.features}
+        self._separator = max(SEPARATORS, key=lambda separator: self._known(separator, features))
         self._header: list[str] = next(self._lines(), [])
         self.left_out = _check_columns(path, self._header, contract)
 
@@ -87,13 +89,21 @@ class _Csv(Source):
     def share(self) -> float:
         return self._share
 
+    def _known(self, separator: str, features: set[str]) -> int:
+        """How many features the header names when it is read by this separator."""
+        self._separator = separator
+        try:
+            return len(features.intersection(next(self._lines(), [])))
+        except SourceError:  # such as quotes around each name, read by another separator
+            return -1
+
     def _lines(self) -> Iterator[list[str]]:
         """The lines that are not empty, the header first."""
         found, packed = 0, self._path.name.lower().endswith(".gz")
         size = max(self._path.stat().st_size, 1)
         try:
             with self._path.open("rb") as file, gzip.open(file) if packed else file as content:
-                for line in csv.reader(_texts(content), strict=True):
+                for line in csv.reader(_texts(content), delimiter=self._separator, strict=True):
                     if line:
                         yield line
                         found += 1
