@@ -69,6 +69,17 @@ def bounds(feature: "Feature") -> str:
     return f"At most {high}." if high is not None else ""
 
 
+def bound(feature: "Feature", encoded: float) -> str:
+    """An encoded value of a number or a date as people read it, such as the edge of a bin."""
+    from datetime import date
+
+    from mlops_lab.features import Date
+
+    if not isinstance(feature, Date):
+        return number(encoded)
+    return str(date.fromordinal(round(encoded - feature.encode(date.min)) + 1))
+
+
 def row_counts(batch: Mapping[str, Any]) -> str:
     """A batch's numbers of rows: "400 received, 2 quarantined, 390 clean"; a number that is None is left out."""
     counts = {name: batch[name] for name in ("received", "quarantined", "clean") if batch[name] is not None}

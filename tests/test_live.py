@@ -166,6 +166,7 @@ def test_a_challenger_that_is_worse_with_callers_is_not_promoted(
     [(run, file, found)] = kept
     assert run == trained.registry.version("flats", challenger).run_id
     assert file == f"promotion-{row.sequence}.json"
+    assert (found["challenger"], found["champion"]) == (challenger, champion)
     [live] = found["live"]
     assert (live["arm"], live["worse"], live["champion_score"]) == ("shadow", True, 0)
     assert trained.ledger.standing("flats").champion == champion

@@ -1,9 +1,13 @@
 """Reasons to train beside new rows and drift: frequent new categories, and the champion's error on new rows."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from mlops_lab.model.drift import MIN_FRACTION
+from mlops_lab.model.tags import DRIFT_FILE
 from mlops_lab.steps.decide import decide
 from mlops_lab.steps.ingest import land, prepare, validate
 from tests.support.data_api import END
@@ -61,3 +65,10 @@ def test_new_categories_and_a_greater_error_on_new_rows_lead_to_a_training(
         assert metrics["new_category_share"] == pytest.approx(share)
         assert metrics["test.rmse.low"] < metrics["test.rmse.high"]
         assert (metrics["new.rmse"] > 1.05 * metrics["test.rmse.high"]) == (rows == noisy(150))
+        evidence = json.loads(lab.tracking.read_bytes(entry.mlflow_run, DRIFT_FILE))
+        assert (evidence["version"], evidence["rows"]) == (1, metrics["new_rows"])
+        assert evidence["new_values"] == ({"district": {"docks": pytest.approx(share)}} if share else {})
+        for name, found in evidence["features"].items():
+            before, now = (np.maximum(found[rows], MIN_FRACTION) for rows in ("training", "new"))
+            index = np.sum((now - before) * np.log(now / before))
+            assert metrics[f"psi.{name}"] == pytest.approx(index, rel=0.01, abs=1e-4)

@@ -6,13 +6,12 @@ Markdown. A value that comes from the data is a code span, and other texts are e
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import date
 from typing import Any
 
 from mlops_lab.contract import Contract, Lineage
 from mlops_lab.evaluation import Slice
 from mlops_lab.features import Category, Date, Feature, Integer, Number
-from mlops_lab.formatting import bounds, counted, number
+from mlops_lab.formatting import bound, bounds, counted, number
 from mlops_lab.metrics import METRICS, OF_TASK
 from mlops_lab.model.tags import VersionTags
 
@@ -241,14 +240,8 @@ def _seen(contract: Contract, feature: Feature) -> str:
     missing = f", {found.shares[-1]:.1%} missing"
     if not isinstance(feature, Number | Integer | Date) or len(found.edges) < 2:
         return missing.removeprefix(", ")
-    low, high = (_end(feature, found.edges[place]) for place in (0, -1))
+    low, high = (bound(feature, found.edges[place]) for place in (0, -1))
     return f"a tenth up to {low}, a tenth above {high}{missing}"
-
-
-def _end(feature: Feature, edge: float) -> str:
-    if not isinstance(feature, Date):
-        return number(edge)
-    return str(date.fromordinal(round(edge - feature.encode(date.min)) + 1))
 
 
 def _cost(contract: Contract) -> str:

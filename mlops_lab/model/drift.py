@@ -1,12 +1,15 @@
 """Drift of the inputs: reference histograms of the training rows, and the population stability index (PSI)."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from mlops_lab.contract import Contract, Reference
-from mlops_lab.features import FIRST_CODE, RARE_CODE
+from mlops_lab.features import FIRST_CODE, RARE_CODE, Boolean, Category, Feature
+from mlops_lab.formatting import bound, yes_no
 
 NUMBER_BINS = 10
 TOP_CATEGORIES = 20
@@ -56,6 +59,49 @@ def feature_drift(contract: Contract, matrix: np.ndarray) -> dict[str, float]:
         for index, feature in enumerate(contract.features)
         if feature.name in contract.reference
     }
+
+
+def bin_names(feature: Feature, edges: Sequence[float]) -> list[str]:
+    """The names of the bins of a feature's reference with these edges, the last one of missing values."""
+    if isinstance(feature, Category):
+        known = ["missing", "rare or unknown", *map(feature.label, feature.vocabulary)]
+        return [*known[: len(edges)], "all others", "not a code"]
+    if isinstance(feature, Boolean) and len(edges) == 1:
+        return [yes_no(False), yes_no(True), "missing"]
+    ends = [bound(feature, edge) for edge in edges]
+    if len(ends) == 2 and ends[0] == ends[1]:
+        # A column of nearly one value: less, that value, and more.
+        return [f"below {ends[0]}", ends[0], f"over {ends[0]}", "missing"]
+    return [
+        f"up to {ends[0]}",
+        *(f"{low} to {high}" for low, high in pairwise(ends)),
+        f"over {ends[-1]}",
+        "missing",
+    ]
+
+
+def distributions(contract: Contract, matrix: np.ndarray) -> dict[str, dict[str, list[Any]]]:
+    """What is behind the indices of `feature_drift`: by feature, the bins that any row is in.
+
+    Each has `bins`, their names; `training`, the fractions of the training rows in them; `new`, of the matrix's rows.
+    """
+    found = {}
+    for index, feature in enumerate(contract.features):
+        if (known := contract.reference.get(feature.name)) is None:
+            continue
+        counts = histogram(known, matrix[:, index])
+        new = counts / max(counts.sum(), 1)
+        rows = [
+            (name, round(before, 6), round(float(now), 6))
+            for name, before, now in zip(bin_names(feature, known.edges), known.shares, new, strict=True)
+            if before or now
+        ]
+        found[feature.name] = {
+            "bins": [name for name, _, _ in rows],
+            "training": [before for _, before, _ in rows],
+            "new": [now for _, _, now in rows],
+        }
+    return found
 
 
 def psi(reference: Reference, column: np.ndarray) -> float:

@@ -10,8 +10,9 @@ import numpy as np
 from onnx import ModelProto
 
 from mlops_lab.contract import Contract
-from mlops_lab.features import Category, Feature
+from mlops_lab.features import Category
 from mlops_lab.formatting import show
+from mlops_lab.model.drift import bin_names
 from mlops_lab.model.evaluate import confidence, reliability
 from mlops_lab.model.explain import explain
 from mlops_lab.model.predictor import Predictor
@@ -82,7 +83,13 @@ def draw_drift(
         bins = np.arange(len(found["training"]))
         right.bar(bins - 0.2, found["training"], 0.4, label="training")
         right.bar(bins + 0.2, found["served"], 0.4, label=f"served, {rows:,} rows")
-        right.set_xticks(bins, _bin_names(worst, found["edges"]), rotation=60, ha="right", fontsize="small")
+        right.set_xticks(
+            bins,
+            [name[:25] for name in bin_names(worst, found["edges"])],
+            rotation=60,
+            ha="right",
+            fontsize="small",
+        )
         right.set(ylabel="fraction of the rows", title=worst.title)
         right.legend()
         return save("drift.png")
@@ -107,13 +114,6 @@ def _drawing(folder: Path) -> Iterator[tuple[Any, Callable[[str], Path]]]:
 
     with pyplot.style.context("default"):
         yield pyplot, save
-
-
-def _bin_names(feature: Feature, edges: list[float]) -> list[str]:
-    if isinstance(feature, Category):
-        known = ["(none)", "rare or unknown", *feature.vocabulary]
-        return [*(feature.label(name)[:25] for name in known[: len(edges)]), "others", "missing"]
-    return [f"≤ {edges[0]:.4g}", *(f"… {edge:.4g}" for edge in edges[1:]), f"> {edges[-1]:.4g}", "missing"]
 
 
 def _predicted(pyplot: Any, contract: Contract, truth: np.ndarray, output: np.ndarray) -> None:

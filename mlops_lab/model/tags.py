@@ -12,6 +12,8 @@ PREFIX = "lab."
 KIND = f"{PREFIX}kind"
 OUTCOME = f"{PREFIX}outcome"
 PARENT = "mlflow.parentRunId"
+# Of a batch's run: the distributions behind its drift, and the values that the champion has no code for.
+DRIFT_FILE = "drift.json"
 TAG_LIMIT = 5000  # characters that MLflow accepts in a tag
 # Sealed rows below which their score says little: the standard error of a share is up to five points.
 FEW_SEALED = 100

@@ -125,6 +125,7 @@ def challenge(
         **{name: value for name, value in vars(found).items() if name != "rows"},
         "policy": use_case.promotion.model_dump(),
         "challenger": challenger.version,
+        "champion": champion.version if champion else None,
         "live": [vars(one) for one in live],
     }
     # A version may be decided on more than once by hand.

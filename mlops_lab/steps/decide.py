@@ -1,6 +1,7 @@
 """The retrain rule: whether a batch leads to a training, and why."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from mlops_lab.data.split import SPLITS
 from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch
 from mlops_lab.lab import Lab
-from mlops_lab.model.drift import feature_drift
+from mlops_lab.model.drift import distributions, feature_drift
 from mlops_lab.model.interval import coverage
 from mlops_lab.model.live import Live, worse_than_test
 from mlops_lab.model.new_categories import frequent_new, named
@@ -19,9 +20,12 @@ from mlops_lab.model.new_error import error_on_new
 from mlops_lab.model.predicted import predicted
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Version
-from mlops_lab.model.tags import BatchTags
+from mlops_lab.model.tags import DRIFT_FILE, BatchTags
 from mlops_lab.steps.live import WINDOW
 from mlops_lab.use_case import UseCase
+
+# New values of a category that are kept, the most frequent first, and characters of each.
+MOST_VALUES, MAX_VALUE = 20, 100
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,20 @@ def decide(
     """
     batch = lab.ledger.batch(batch_id)
     metrics: dict[str, float] = {}
+    evidence: dict[str, Any] = {}
     if force:
         decision = Decision(True, why)
     elif batch.decision and batch.state in UNFINISHED:
         decision = Decision(batch.decision == "train", batch.reason or "")
     else:
-        decision = _by_policy(lab, use_case, batch, metrics)
+        decision = _by_policy(lab, use_case, batch, metrics, evidence)
     word = "train" if decision.train else "skip"
     if not decision.train and batch.decision == "train":
         lab.progress(f"decision: {word}, {decision.reason}")
         return decision
+    if evidence:
+        # Before the decision, which a run that continues this one keeps.
+        lab.tracking.log_json(batch.run, DRIFT_FILE, evidence)
     lab.ledger.note(batch_id, state="decided", decision=word, reason=decision.reason)
     tags = BatchTags(decision=word, reason=decision.reason)
     if not decision.train:
@@ -60,8 +68,10 @@ def decide(
     return decision
 
 
-def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, float]) -> Decision:
-    """The decision; what it was based on is added to `metrics`."""
+def _by_policy(
+    lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, float], evidence: dict[str, Any]
+) -> Decision:
+    """The decision; what it was based on is added to `metrics`, the distributions behind its drift to `evidence`."""
     if lab.store.count_clean(use_case) == 0:
         return Decision(False, "there is no clean row to train on")
     champion = lab.registry.by_alias(use_case.name, CHAMPION)
@@ -86,8 +96,9 @@ def _by_policy(lab: Lab, use_case: UseCase, batch: Batch, metrics: dict[str, flo
         reasons.append(f"{len(fresh):,} new rows since the champion")
     # The champion's own contract, so that the monitor and the alert use the same bounds.
     if len(fresh) >= contract.retrain.min_drift_rows:
-        reasons += _drift(use_case, contract, fresh, metrics)
-        reasons += _new_categories(use_case, contract, fresh, metrics)
+        evidence["version"] = champion.version
+        reasons += _drift(use_case, contract, fresh, metrics, evidence)
+        reasons += _new_categories(use_case, contract, fresh, metrics, evidence)
     reasons += _batch_error(lab, use_case, served, fresh[fresh["batch_id"] == batch.id], metrics)
     reasons += _live_error(lab, champion, contract, metrics)
     if reasons:
@@ -118,10 +129,19 @@ def _covered(use_case: UseCase, champion: Predictor, fresh: pd.DataFrame) -> dic
 
 
 def _new_categories(
-    use_case: UseCase, contract: Contract, fresh: pd.DataFrame, metrics: dict[str, float]
+    use_case: UseCase,
+    contract: Contract,
+    fresh: pd.DataFrame,
+    metrics: dict[str, float],
+    evidence: dict[str, Any],
 ) -> list[str]:
     """Values that many of the new rows have, and that the champion has no code for."""
-    shares = [s for values in frequent_new(contract, fresh, 0.0).values() for s in values.values()]
+    new = frequent_new(contract, fresh, 0.0)
+    shares = [share for values in new.values() for share in values.values()]
+    evidence["new_values"] = {
+        name: {value[:MAX_VALUE]: share for value, share in list(values.items())[:MOST_VALUES]}
+        for name, values in new.items()
+    }
     found = frequent_new(contract, fresh, use_case.retrain.new_category)
     count = sum(len(values) for values in found.values())
     metrics |= {"new_categories": count, "new_category_share": max(shares, default=0.0)}
@@ -164,11 +184,16 @@ def _live_error(lab: Lab, champion: Version, contract: Contract, metrics: dict[s
 
 
 def _drift(
-    use_case: UseCase, contract: Contract, fresh: pd.DataFrame, metrics: dict[str, float]
+    use_case: UseCase,
+    contract: Contract,
+    fresh: pd.DataFrame,
+    metrics: dict[str, float],
+    evidence: dict[str, Any],
 ) -> list[str]:
     """Which bounds of drift the clean rows pass, compared with the champion's training rows."""
     matrix = contract.encode(rows(fresh[[feature.name for feature in contract.features]]))
     drift = feature_drift(contract, matrix)
+    evidence |= {"rows": len(fresh), "features": distributions(contract, matrix)}
     worst = max(drift, key=lambda name: drift[name])
     now = float(np.std(contract.encode_target(fresh[use_case.target.name])))
     before = contract.target_reference["std"]

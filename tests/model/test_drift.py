@@ -1,14 +1,17 @@
 """Reference histograms and the population stability index."""
 
 import math
+from datetime import date
 
 import numpy as np
 import pytest
 
-from mlops_lab.contract import Reference, RetrainPolicy
-from mlops_lab.model.drift import DriftCounter, histogram, psi, psi_of_counts, reference
+from mlops_lab.contract import Contract, Reference, RetrainPolicy
+from mlops_lab.features import Boolean, Category, Date, Number
+from mlops_lab.model.drift import DriftCounter, distributions, histogram, psi, psi_of_counts, reference
 from tests.support import models
 
+DAY = Date("sold").encode(date(2024, 1, 31))
 RNG = np.random.default_rng(0)
 
 
@@ -45,6 +48,46 @@ def test_categories_are_missing_rare_top_twenty_and_other():
     found = reference(codes, category=True)
     assert histogram(found, np.float32([0, 1, 2, 21, 22, 39])).tolist() == [1, 1, 1] + [0] * 18 + [1, 2, 0]
     assert found.shares[22] == pytest.approx(18 / 40)
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "names"),
+    [
+        (Number("size"), [1.0, 2.0, 2.0, 9.0], ["up to 1", "1 to 2", "over 2"]),
+        (Number("size"), [math.nan, 1.0], ["1", "missing"]),
+        (Boolean("lift"), [0.0, 0.0, 1.0, math.nan], ["No", "Yes", "missing"]),
+        (
+            Category("town", vocabulary=["1", "Neiva"], labels={"1": "Cali"}),
+            [0, 1, 2, 3],
+            ["missing", "rare or unknown", "Cali", "Neiva"],
+        ),
+        (Category("town", vocabulary=[f"T{n}" for n in range(30)]), [2, 21, 22], ["T0", "T19", "all others"]),
+        (Date("sold"), [DAY, DAY, DAY + 31], ["up to 2024-01-31", "over 2024-01-31"]),
+    ],
+)
+def test_the_bins_have_names(feature, values, names):
+    """Those that any row is in; the training rows are the new ones, too, so both have equal fractions."""
+    column = np.array(values, dtype=np.float32)
+    bare = reference(
+        np.arange(40) if len(getattr(feature, "vocabulary", [])) > 20 else column,
+        isinstance(feature, Category),
+    )
+    contract = Contract(
+        use_case="flats",
+        title="Flats",
+        task="regression",
+        target=Number("rent"),
+        features=[feature],
+        metric="rmse",
+        greater_is_better=False,
+        reference={
+            feature.name: Reference(edges=bare.edges, shares=(histogram(bare, column) / len(column)).tolist())
+        },
+    )
+    found = distributions(contract, column[:, None])[feature.name]
+    assert found["bins"] == names
+    assert found["training"] == found["new"]
+    assert sum(found["new"]) == pytest.approx(1, abs=1e-5)
 
 
 def test_psi_is_the_formula():
