@@ -23,7 +23,7 @@ from datos.metrics import Metrics
 from datos.positions import Positions, PositionsError
 from datos.settings import DatosSettings
 from mlops_lab.errors import LabError
-from mlops_lab.files import OWNER, path_id
+from mlops_lab.files import FILE_FAULT, OWNER, path_id
 from mlops_lab.front_page import HEADERS, wants_page
 from mlops_lab.logs import RequestId
 
@@ -264,13 +264,13 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(UnknownDatasetError)
     def unknown(request: Request, error: UnknownDatasetError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 404)
+        return JSONResponse({"detail": str(error)}, 404, {FILE_FAULT: "true"})
 
     # 503, not 400: for callers 400 is the end of the data, and an incomplete file may still be being copied.
     @app.exception_handler(DatasetError)
     def broken(request: Request, error: DatasetError) -> JSONResponse:
         logger.error("%s", error)
-        return JSONResponse({"detail": str(error)}, 503)
+        return JSONResponse({"detail": str(error)}, 503, {FILE_FAULT: "true"})
 
     @app.exception_handler(PositionsError)
     def stuck(request: Request, error: PositionsError) -> JSONResponse:

@@ -41,7 +41,9 @@ class Catalog:
         """The data set `name`. Raises UnknownDatasetError, or DatasetError when its file can't be served."""
         files = self._files().get(name, [])
         if not files and name not in SYNTHETIC:
-            raise UnknownDatasetError(f"no data set {name!r}; there are {', '.join(self.names())}")
+            there = f"no data set {name!r}; there are {', '.join(self.names())}"
+            folder = self._settings.folder
+            raise UnknownDatasetError(f"{there}; put {name}.csv into {folder}" if folder else there)
         with self._lock:
             signature = (
                 self._config_signature(),

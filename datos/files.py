@@ -13,6 +13,7 @@ from typing import IO, BinaryIO, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datos.dataset import NUMBER, DatasetError
+from mlops_lab.files import SEPARATORS
 
 csv.field_size_limit(1_000_000)
 
@@ -50,7 +51,11 @@ class CsvFile:
         self._slicing = slicing
         try:
             self._scan()
-        except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise DatasetError(
+                f"{path.name} isn't CSV in UTF-8; save it as UTF-8, or let `lab new` read it"
+            ) from error
+        except (OSError, EOFError, zlib.error, csv.Error) as error:
             raise DatasetError(
                 f"{path.name} can't be read as CSV: {error}; repair or replace the file"
             ) from error
@@ -159,6 +164,12 @@ def _records(stream: IO[bytes]) -> Iterator[tuple[int, int, list[str]]]:
 def _header(header: list[str], name: str) -> list[str]:
     if not header:
         raise DatasetError(f"{name} is empty; replace the file")
+    if len(header) == 1 and (
+        found := next((text for text in SEPARATORS if text != "," and text in header[0]), None)
+    ):
+        raise DatasetError(
+            f"{name} has {SEPARATORS[found]} between its values; save it with commas, or let `lab new` read it"
+        )
     if any(not column.strip() for column in header):
         raise DatasetError(f"{name} has a column without a name; the first line must name the columns")
     twice = sorted({column for column in header if header.count(column) > 1})

@@ -13,8 +13,14 @@ from mlops_lab.errors import ServiceError
 
 # The header by which the Data API tells a lab on the same machine whose positions it keeps: `path_id` of their file.
 OWNER = "X-Lab-Positions"
+# The header by which it tells that a data set's file is at fault: the text of the reply says all, and the same request
+# can succeed only when a person has done something.
+FILE_FAULT = "X-Lab-File-Fault"
 # The publishers' file names start with these words; any other data file is named by its own stem.
 PUBLISHED = {"realtor": "realtor", "diabet": "diabetes", "covertype": "covertype"}
+
+# What stands between the values of a CSV file, in the order in which it is tried.
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def write_whole(path: Path, content: str, mode: int = 0o644) -> None:

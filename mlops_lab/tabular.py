@@ -7,9 +7,6 @@ from typing import Any
 
 from mlops_lab.errors import ContractError
 
-# What stands between the values of a CSV file, in the order in which it is tried.
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-
 
 def problem(field: str, rule: str, message: str, row: int = 0) -> ContractError:
     """One fault of a table's or a request's shape, in the form of a fault in a row."""

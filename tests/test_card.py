@@ -49,4 +49,4 @@ def test_the_card_is_that_of_the_champion_or_of_the_version_named(trained, use_c
 
 def test_what_there_is_not_is_one_line(run):
     done = run("9")
-    assert (done.exit_code, done.stderr) == (1, "error: flats has no version 9; `lab status` lists them\n")
+    assert (done.exit_code, done.stderr) == (1, "error: flats has no version 9; its newest: 2, 1\n")

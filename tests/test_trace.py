@@ -102,8 +102,8 @@ def test_the_command_follows_predictions_and_batches(served, monkeypatch):
     said = lab("--batch", "2").stdout
     assert "batch 2 (ledger 2, done): 20 received" in said
     assert "versions trained: none" in said
-    assert "name a prediction or, with --batch, a batch" in lab(status=1).stderr
-    assert "the batch ledger has no batch 99" in lab("--batch", "99", status=1).stderr
+    assert "a batch by its id in the ledger: `id` in `lab status --json`" in lab(status=1).stderr
+    assert "no batch of the id 99; `lab status --json` has the ids" in lab("--batch", "99", status=1).stderr
 
 
 def test_a_prediction_of_a_version_that_was_reset_leads_to_no_other_one(served):

@@ -94,7 +94,7 @@ def trace(
     prediction: Annotated[
         str | None, typer.Argument(help="id of a prediction, from /predict's reply")
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="id of a batch in the ledger, instead")] = None,
+    batch: Annotated[int | None, typer.Option(help="a batch instead: `id` in `lab status --json`")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Follows a prediction to its model, run, batches and payloads; or a batch to its run, versions and payload."""
@@ -110,7 +110,7 @@ def trace(
             lines = trace.batch_lines(result)
         else:
             raise LabError(
-                "name a prediction or, with --batch, a batch of the ledger; `lab status` lists those"
+                "name a prediction or, with --batch, a batch by its id in the ledger: `id` in `lab status --json`"
             )
     if as_json:
         print_json(result)

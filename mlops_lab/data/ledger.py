@@ -97,7 +97,9 @@ class Ledger:
         with self._session() as db:
             found = db.get(Batch, batch_id)
         if found is None:
-            raise StoreError(f"the batch ledger has no batch {batch_id}")
+            raise StoreError(
+                f"the batch ledger has no batch of the id {batch_id}; `lab status --json` has the ids"
+            )
         return found
 
     def batches(self, use_case: str) -> list[Batch]:

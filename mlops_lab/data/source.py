@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 import httpx
 
 from mlops_lab.errors import LabError, ServiceError, first_line
+from mlops_lab.files import FILE_FAULT
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 # Requests to a server that can't be reached or answers 5xx, with pauses of 1, 2 and 4 seconds between them.
@@ -50,10 +51,14 @@ class EndOfDataError(LabError):
 
 @dataclass(frozen=True)
 class _Reply:
-    """A reply's status and, when it has no batch, its first bytes."""
+    """A reply's status and, when it has no batch, its first bytes.
+
+    file_fault: the lab's own Data API says that a file is missing or at fault, and what to do.
+    """
 
     status: int
     body: bytes
+    file_fault: bool = False
 
     @property
     def detail(self) -> str:
@@ -112,6 +117,8 @@ class DataApi:
             reply = self._ask(url, query, file, key)
         if reply.is_end:
             raise EndOfDataError(reply.detail)
+        if reply.status == 404 and reply.file_fault:
+            raise SourceRefusedError(f"the Data API at {url} has {reply.detail}")
         if reply.status != 200:
             raise SourceRefusedError(
                 f"the Data API at {url} refuses the request ({reply.status}: {reply.detail}); check LAB_DATA_API_URL"
@@ -151,6 +158,8 @@ class DataApi:
                 reply = self._ask_once(url, query, file, key, deadline)
                 if reply.status < 500:
                     return reply
+                if reply.file_fault:
+                    raise SourceError(f"the Data API at {url} can't serve it: {reply.detail}")
                 fault = f"answered {reply.status} ({reply.detail})"
             except httpx.HTTPError as error:
                 fault = f"can't be reached ({first_line(error, with_class=True)})"
@@ -180,7 +189,7 @@ class DataApi:
                 body += chunk
                 if len(body) > DETAIL:
                     break
-            return _Reply(response.status_code, body[:DETAIL])
+            return _Reply(response.status_code, body[:DETAIL], FILE_FAULT in response.headers)
 
     def _chunks(self, response: httpx.Response, url: str, deadline: float) -> Iterator[bytes]:
         """The unpacked body. Raises `OversizedError`, `SourceError` for another packing, and an error of httpx."""

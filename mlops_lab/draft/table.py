@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from mlops_lab.errors import LabError
+from mlops_lab.files import SEPARATORS
 from mlops_lab.formatting import counted
-from mlops_lab.tabular import SEPARATORS
 
 # Records that are looked at to find the separator.
 SAMPLE = 100

@@ -138,7 +138,7 @@ class Registry:
             return self._version(self.client.get_model_version(use_case, str(version)))
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise ModelError(f"{use_case} has no version {version}; `lab status` lists them") from None
+                raise ModelError(f"{use_case} has no version {version}; {self._those_of(use_case)}") from None
             raise
 
     def has(self, use_case: str, version: int) -> bool:
@@ -148,6 +148,11 @@ class Registry:
         except ModelError:
             return False
         return True
+
+    def _those_of(self, use_case: str) -> str:
+        """The newest versions of a use case, in words."""
+        newest = ", ".join(str(found.version) for found in self.versions(use_case)[:10])
+        return f"its newest: {newest}" if newest else "it has none yet"
 
     def versions(self, use_case: str) -> list[Version]:
         """Every version, newest first."""

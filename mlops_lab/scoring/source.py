@@ -14,8 +14,9 @@ from typing import Any
 
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError, first_line
+from mlops_lab.files import SEPARATORS
 from mlops_lab.parquet_pages import DamagedParquetError, page_sizes
-from mlops_lab.tabular import SEPARATORS, arrow_columns, named, rows_of_columns, texts_of
+from mlops_lab.tabular import arrow_columns, named, rows_of_columns, texts_of
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 # Characters of a line of CSV, and bytes of one page of a Parquet file: what is held in memory at once.

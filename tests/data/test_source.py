@@ -7,6 +7,7 @@ import pytest
 
 from mlops_lab.data import source
 from mlops_lab.data.source import DataApi, EndOfDataError, OversizedError, SourceError, SourceRefusedError
+from mlops_lab.files import FILE_FAULT
 from tests.support.flats import batch, flats
 
 
@@ -44,6 +45,17 @@ def test_the_end_of_the_data_and_a_refused_request_are_different_errors(course, 
     course.will_answer((400, {"detail": "Invalid group number"}))
     with pytest.raises(SourceRefusedError, match=r"Invalid group number.*LAB_DATA_API_URL"):
         DataApi(course.url).fetch("flats", reply)
+
+
+def test_a_fault_of_a_file_is_asked_for_once_and_says_only_what_to_do(course, reply):
+    course.will_answer((503, {"detail": "mine.csv is empty; replace the file"}, {FILE_FAULT: "true"}))
+    with pytest.raises(SourceError, match=r"can't serve it: mine.csv is empty; replace the file$"):
+        DataApi(course.url).fetch("mine", reply)
+    missing = "no data set 'mine'; there are realtor; put mine.csv into data"
+    course.will_answer((404, {"detail": missing}, {FILE_FAULT: "true"}))
+    with pytest.raises(SourceRefusedError, match=r"^the Data API at \S+ has no data set 'mine'.* into data$"):
+        DataApi(course.url).fetch("mine", reply)
+    assert len(course.asked) == 2
 
 
 @pytest.mark.parametrize(

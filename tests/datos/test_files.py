@@ -6,6 +6,8 @@ import io
 
 import pytest
 
+from mlops_lab.files import FILE_FAULT
+
 ROWS = [
     ["1", "?", "None", "007", "", "2.5", 'a "quoted", text'],
     ["2", "?", "NA", "070", "3", "1e3", "two\nlines"],
@@ -128,7 +130,9 @@ def test_a_real_file_takes_the_place_of_the_synthetic_one(serve):
         ("broken.csv", b"a,b\n", "no rows"),
         ("broken.csv", b"a,a\n1,2\n", "twice"),
         ("broken.csv", b"a,\n1,2\n", "without a name"),
-        ("broken.csv", b"a,b\n1,\xff\n", "CSV"),
+        ("broken.csv", b"a,b\n1,\xff\n", "save it as UTF-8, or let `lab new` read it"),
+        ("broken.csv", b"a;b\n1,5;2\n", "has semicolons between its values; save it with commas"),
+        ("broken.csv", b"a\tb\n1\t2\n", "has tabs between its values"),
         ("broken.csv.gz", b"no gzip", "CSV"),
         ("broken.csv.gz", gzip.compress(as_csv(ROWS * 50), mtime=0)[:-20], "CSV"),
     ],
@@ -138,7 +142,7 @@ def test_a_bad_file_is_one_clear_error_and_the_others_are_served(serve, name, co
     (serve.folder / "good.csv").write_bytes(b"a\n1\n")
     api = serve()
     reply = ask(api, "broken")
-    assert reply.status_code == 503
+    assert (reply.status_code, reply.headers[FILE_FAULT]) == (503, "true")
     detail = reply.json()["detail"]
     assert name in detail
     assert word in detail
@@ -149,6 +153,12 @@ def test_a_bad_file_is_one_clear_error_and_the_others_are_served(serve, name, co
     (serve.folder / name).unlink()
     (serve.folder / "broken.csv").write_bytes(b"a\n1\n")
     assert ask(api, "broken").json()["batch_number"] == 1
+
+
+def test_a_missing_data_set_says_where_its_file_belongs(serve):
+    reply = ask(serve(), "mine")
+    assert (reply.status_code, reply.headers[FILE_FAULT]) == (404, "true")
+    assert reply.json()["detail"].endswith(f"; put mine.csv into {serve.folder}")
 
 
 def test_two_files_of_one_name(serve):

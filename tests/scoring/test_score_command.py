@@ -81,7 +81,7 @@ def test_faults_are_one_line_and_after_a_full_disk_it_goes_on(lab, score, tmp_pa
     source, target = tmp_path / "rows.csv", tmp_path / "out.csv"
     pd.DataFrame(flats(250, seed=3), columns=COLUMNS).drop(columns="rent").to_csv(source, index=False)
     assert score(source, "--version", 99, status=1).stderr == (
-        "error: flats has no version 99; `lab status` lists them\n"
+        "error: flats has no version 99; its newest: 2, 1\n"
     )
     assert score(tmp_path / "no.csv", status=1).stderr == f"error: there is no file {tmp_path / 'no.csv'}\n"
     away = score(source, "--out", tmp_path / "away" / "out.csv", status=1).stderr
