@@ -16,7 +16,8 @@ RUN python -m compileall -q -x 'idlelib|site-packages|/tests?/' /usr/local/lib/p
 COPY --chmod=0555 stack/images/lab_check.py /usr/local/bin/lab-check
 # By default, MLflow's client fetches artifacts from the bucket itself, which not every service may reach.
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/lab PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp \
-    MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD=false MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD=false
+    MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD=false MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD=false \
+    MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 WORKDIR /opt/lab
 
 # Training also needs the thread library of LightGBM.

@@ -28,7 +28,7 @@ def card(contract: Contract, version: int | None = None, facts: VersionTags | No
     """The card as Markdown. version, facts: of the registered version; without them, nothing is decided yet."""
     of = "" if version is None else f", version {version}"
     sections = [
-        f"# {_text(contract.title)}{of}",
+        f"# {plain(contract.title)}{of}",
         _purpose(contract),
         DECISION + decision(facts),
         f"## Data\n\n{_data(contract)}",
@@ -64,11 +64,16 @@ def decided(text: str, facts: VersionTags) -> str:
     return "\n".join(line if old.startswith(DECISION) else old for old in text.split("\n"))
 
 
+def is_ours(before: str, text: str) -> bool:
+    """Whether a description may be replaced by the lab's: it is empty, or begins with the same words up to a point."""
+    return not before or before.partition(".")[0] == text.partition(".")[0]
+
+
 def decision(facts: VersionTags | None) -> str:
     """What became of the version, and why."""
     if facts is None or not facts.outcome:
         return UNDECIDED
-    return _text(f"{facts.outcome}, {facts.reason}" if facts.reason else facts.outcome)
+    return plain(f"{facts.outcome}, {facts.reason}" if facts.reason else facts.outcome)
 
 
 def as_json(contract: Contract, version: int, facts: VersionTags) -> dict[str, Any]:
@@ -92,8 +97,8 @@ def as_json(contract: Contract, version: int, facts: VersionTags) -> dict[str, A
 def _purpose(contract: Contract) -> str:
     target, kind = contract.target, {"regression": "a number", "binary": "yes or no", "multiclass": "a class"}
     unit = f" in {target.unit}" if target.unit else ""
-    said = f"It predicts {_value(target.title)}, {kind[contract.task]}{unit}, from {len(contract.features)} fields."
-    return f"{_text(contract.description)}\n\n{said}".strip()
+    said = f"It predicts {code(target.title)}, {kind[contract.task]}{unit}, from {len(contract.features)} fields."
+    return f"{plain(contract.description)}\n\n{said}".strip()
 
 
 def _learnt(contract: Contract) -> str:
@@ -103,12 +108,12 @@ def _learnt(contract: Contract) -> str:
     rows = f"{lineage.learnt_rows:,} {' and '.join(lineage.learnt)} rows"
     digest = f", digest `{lineage.digest[:12]}`" if lineage.digest else ""
     batches = counted(len(lineage.batches), "batch", "batches")
-    return f"{_value(lineage.candidate)}, learnt from {rows} of {batches}{digest}."
+    return f"{code(lineage.candidate)}, learnt from {rows} of {batches}{digest}."
 
 
 def _split_rule(lineage: Lineage) -> str:
     if lineage.split_day:
-        return f"The newest rows by {_value(lineage.split_day)} test, those before them validate."
+        return f"The newest rows by {code(lineage.split_day)} test, those before them validate."
     return "Rows with equal group keys are in one split."
 
 
@@ -152,8 +157,8 @@ def _slices(contract: Contract) -> str:
     few = contract.promotion.slice_rows
     rows = [
         (
-            _text(part.by),
-            _value(part.value),
+            plain(part.by),
+            code(part.value),
             f"{part.rows:,}",
             part.metric,
             _score(part.score),
@@ -177,7 +182,7 @@ def _worst(contract: Contract) -> list[str]:
 
 
 def _named(part: Slice) -> str:
-    return f"{_text(part.by)} {_value(part.value)} {_score(part.score)} ({part.rows:,} rows)"
+    return f"{plain(part.by)} {code(part.value)} {_score(part.score)} ({part.rows:,} rows)"
 
 
 def _sureness(contract: Contract) -> str:
@@ -211,7 +216,7 @@ def _limits(contract: Contract) -> str:
         f"Drift is told from a population stability index of {policy.psi:g} on, a live error from "
         f"{policy.live_error:.0%} above the test error on.",
     ]
-    rows = [(_value(f.name), _accepted(f), _seen(contract, f)) for f in contract.features]
+    rows = [(code(f.name), _accepted(f), _seen(contract, f)) for f in contract.features]
     return f"{_list(lines)}\n\n{_table(('field', 'accepted', 'training rows'), rows)}"
 
 
@@ -279,11 +284,11 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _value(text: str) -> str:
+def code(text: str) -> str:
     """A value of the data as a code span, in which nothing is markup."""
     return "`" + re.sub(r"[`|\s\x00-\x1f\x7f]+", " ", text).strip() + "`" if text.strip() else "(empty)"
 
 
-def _text(text: str) -> str:
+def plain(text: str) -> str:
     """A text in one line, without HTML, links, pictures, code and cells of a table."""
     return re.sub(r"([\\`\[\]<>|#$])", r"\\\1", re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip())

@@ -7,18 +7,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# Artifacts go through the server alone: the bucket's own address, which it offers, is out of a client's reach.
-os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
-os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
 
 from mlflow.exceptions import MlflowException
 
@@ -26,9 +20,9 @@ from mlflow import MlflowClient, artifacts
 from mlops_lab.contract import CONTRACT_FILE, MAX_GRAPH_BYTES, MODEL_FILE
 from mlops_lab.errors import ModelError, ServiceError, SignatureError, first_line
 from mlops_lab.model import signing
-from mlops_lab.model.card import decided
+from mlops_lab.model.card import decided, is_ours
 from mlops_lab.model.mlflow_store import make_store
-from mlops_lab.model.tags import ModelTags, VersionTags
+from mlops_lab.model.tags import NOTE, ModelTags, VersionTags
 from mlops_lab.model.trial import Trial
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -91,10 +85,7 @@ class Registry:
 
     def __init__(self, tracking_uri: str, username: str | None = None, password: str | None = None):
         if username and password:  # the only way that MLflow's client takes a login
-            os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = (
-                username,
-                password,
-            )
+            os.environ |= {"MLFLOW_TRACKING_USERNAME": username, "MLFLOW_TRACKING_PASSWORD": password}
         self.tracking_uri = tracking_uri
 
     @cached_property
@@ -186,6 +177,8 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        if description:
+            self._describe_run(run_id, description)
         # What MLflow checks a source against differs between stores: the run's own URI fits every one.
         source = f"{self.client.get_run(run_id).info.artifact_uri}/{ARTIFACT_FOLDER}"
         made = self.client.create_model_version(
@@ -218,8 +211,20 @@ class Registry:
         if tags.outcome and version.description:
             text = decided(version.description, tags)
             self.client.update_model_version(version.use_case, str(version.version), text)
+            self._describe_run(version.run_id, text)
         for key, value in tags.to_mlflow().items():
             self.client.set_model_version_tag(version.use_case, str(version.version), key, value)
+
+    def describe(self, use_case: str, text: str) -> None:
+        """Gives the registered model this description. One that a person wrote stays."""
+        before = self.client.get_registered_model(use_case).description or ""
+        if before != text and is_ours(before, text):
+            self.client.update_registered_model(use_case, text)
+
+    def _describe_run(self, run_id: str, text: str) -> None:
+        """The version's description for its run, too; a run that somebody deleted needs none."""
+        with suppress(MlflowException):
+            self.client.set_tag(run_id, NOTE, text)
 
     def download(
         self, version: Version, folder: Path, recorded: str | None, keys: str, allow_unrecorded: bool = False

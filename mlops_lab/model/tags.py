@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Self, get_args
 PREFIX = "lab."
 KIND = f"{PREFIX}kind"
 OUTCOME = f"{PREFIX}outcome"
-PARENT = "mlflow.parentRunId"
 # Of a batch's run: the distributions behind its drift, and the values that the champion has no code for.
 DRIFT_FILE = "drift.json"
+# Two of MLflow's own: the run that a run belongs to, and the description of a run or experiment, in Markdown.
+PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 TAG_LIMIT = 5000  # characters that MLflow accepts in a tag
 # Sealed rows below which their score says little: the standard error of a share is up to five points.
 FEW_SEALED = 100
@@ -123,6 +124,11 @@ class MonitoringTags(RunTags):
     version: int | None = None
     outcome: str = ""
     outcome_reason: str = ""
+
+
+def kind_of(tags: Mapping[str, str]) -> type[RunTags] | None:
+    """Which kind of run has these tags; None when it isn't the lab's."""
+    return next((kind for kind in RunTags.__subclasses__() if kind.kind == tags.get(KIND)), None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,11 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from mlops_lab.errors import ServiceError, first_line
+from mlops_lab.model.card import is_ours
+from mlops_lab.model.notes import of_experiment, of_run
 from mlops_lab.model.registry import Registry
-from mlops_lab.model.tags import OUTCOME, PARENT, ModelTags, RunTags
+from mlops_lab.model.tags import NOTE, OUTCOME, PARENT, TAG_LIMIT, ModelTags, RunTags
+from mlops_lab.use_case import UseCase
 
 
 class Tracking:
@@ -43,9 +46,17 @@ class Tracking:
             self._client.restore_experiment(found.experiment_id)
         return found.experiment_id
 
+    def describe(self, use_case: UseCase) -> None:
+        """Gives the use case's experiment its description. One that a person wrote stays."""
+        experiment, text = self.experiment(use_case.name), of_experiment(use_case)[:TAG_LIMIT]
+        before = self._client.get_experiment(experiment).tags.get(NOTE, "")
+        if before != text and is_ours(before, text):
+            self._client.set_experiment_tag(experiment, NOTE, text)
+
     def start(self, use_case: str, name: str, tags: RunTags, parent: str | None = None) -> str:
         """Opens a run and returns its id. parent: the id of the run that it belongs to."""
         labels = ModelTags(use_case=use_case).to_mlflow() | tags.to_mlflow()
+        labels[NOTE] = of_run(labels, {})
         if parent:
             labels[PARENT] = parent
         return self._client.create_run(self.experiment(use_case), tags=labels, run_name=name).info.run_id
@@ -58,13 +69,23 @@ class Tracking:
         metrics: Mapping[str, float | None] | None = None,
         tags: RunTags | None = None,
     ) -> None:
-        """Parameters, the metrics that have a value, and the tags that are set, in one request."""
+        """Parameters, the metrics that have a value, and the tags that are set, in one request.
+
+        With tags the run's description is made again, from all that it has then; one that a person wrote stays.
+        """
         moment = int(time.time() * 1000)
+        figures = {k: float(v) for k, v in (metrics or {}).items() if v is not None}
+        labels = tags.to_mlflow() if tags else {}
+        if labels:
+            known = self._client.get_run(run_id).data
+            text = of_run(known.tags | labels, known.metrics | figures)
+            if is_ours(known.tags.get(NOTE, ""), text):
+                labels[NOTE] = text
         self._client.log_batch(
             run_id,
-            metrics=[Metric(k, float(v), moment, 0) for k, v in (metrics or {}).items() if v is not None],
+            metrics=[Metric(k, v, moment, 0) for k, v in figures.items()],
             params=[Param(k, str(v)[:500]) for k, v in (params or {}).items()],
-            tags=[RunTag(key, value) for key, value in (tags.to_mlflow() if tags else {}).items()],
+            tags=[RunTag(key, value) for key, value in labels.items()],
         )
 
     def log_series(self, run_id: str, values: list[dict[str, float]]) -> None:

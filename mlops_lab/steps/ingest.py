@@ -134,6 +134,7 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     kept = with_split(use_case, checked.typed)
     counts = lab.store.put_raw(use_case, batch_id, payload, kept, checked.problems)
 
+    lab.tracking.describe(use_case)
     run = batch.mlflow_run or lab.tracking.start(
         use_case.name,
         f"batch-{batch.batch_number}",

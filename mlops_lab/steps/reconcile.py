@@ -13,6 +13,7 @@ from mlops_lab.data.tables import Batch, Promotion
 from mlops_lab.data.waiting import answers
 from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab
+from mlops_lab.model.notes import of_model
 from mlops_lab.model.registry import CHAMPION, PREVIOUS, Version
 from mlops_lab.model.tags import BatchTags, CandidateTags, VersionTags
 from mlops_lab.model.trial import Trial
@@ -34,6 +35,7 @@ def reconcile(lab: Lab, use_case: UseCase, idle: bool = False) -> None:
     versions = {version.version: version for version in lab.registry.versions(use_case.name)}
     _set_outcomes(lab, use_case.name, versions, batches, idle)
     if champion in versions:
+        lab.registry.describe(use_case.name, of_model(use_case, champion, versions[champion].facts))
         score_once(lab, use_case, versions[champion])
 
 
