@@ -205,6 +205,11 @@ def no_model(airflow_url: str | None = None) -> str:
     )
 
 
+def mlflow_page(server: str, path: str = "experiments") -> str:
+    """The address of a page of MLflow for people: of its view for models, since it opens on generative AI by itself."""
+    return f"{server.rstrip('/')}/#/{path}?workflowType=machine_learning"
+
+
 def away(why: str) -> str:
     """The message while a service doesn't answer."""
     return (

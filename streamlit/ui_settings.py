@@ -4,6 +4,7 @@ from functools import cache
 
 from pydantic import Field, SecretStr
 
+from mlops_lab.form import mlflow_page
 from mlops_lab.settings import API_KEY, INFERENCE_PORT, MLFLOW_PORT, LabSettings, local_url
 
 
@@ -31,9 +32,9 @@ class PageSettings(LabSettings):
     def inference_link(self) -> str:
         return (self.inference_public_url or self.inference_url).rstrip("/")
 
-    @property
-    def mlflow_link(self) -> str:
-        return (self.mlflow_public_url or self.mlflow_url).rstrip("/")
+    def mlflow_page(self, path: str = "experiments") -> str:
+        """The address of a page of MLflow, as the person's browser opens it."""
+        return mlflow_page(self.mlflow_public_url or self.mlflow_url, path)
 
 
 @cache

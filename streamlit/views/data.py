@@ -150,7 +150,8 @@ def _details(use_case: str, runs: list[Run]) -> None:
     if (covered := run.metrics.get("interval_coverage")) is not None:
         level = run.metrics.get("interval_level", math.nan)
         facts.append(f"the champion's {level:.0%} intervals cover {covered:.0%} of its new rows")
-    facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
+    link = settings().mlflow_page(f"experiments/{run.experiment_id}/runs/{run.id}")
+    facts.append(f"[run in MLflow]({link})")
     st.markdown(" · ".join(facts))
     _checks(run)
     left, right = st.columns(2, gap="large")

@@ -161,7 +161,8 @@ def _details(use_case: str, versions: list[ModelVersion], candidates: dict[str, 
         return
     facts = [] if tags.batch_number is None else [f"Trained after batch {tags.batch_number}"]
     facts += [f"digest `{tags.digest[:12]}`"] if tags.digest else []
-    facts.append(f"[run in MLflow]({settings().mlflow_link}/#/experiments/{run.experiment_id}/runs/{run.id})")
+    link = settings().mlflow_page(f"experiments/{run.experiment_id}/runs/{run.id}")
+    facts.append(f"[run in MLflow]({link})")
     st.markdown(" · ".join(facts))
     with st.expander("Model card"), ui_frame.friendly():
         st.markdown(card(_contract(run.id), version.version, tags))

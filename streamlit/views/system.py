@@ -25,7 +25,7 @@ def page() -> None:
         _inference(),
         {"API": f"{settings().inference_link}/docs", "Metrics": f"{settings().inference_link}/metrics"},
     )
-    _card("MLflow", "Runs, models and their artifacts", _mlflow(), {"Open": settings().mlflow_link})
+    _card("MLflow", "Runs, models and their artifacts", _mlflow(), {"Open": settings().mlflow_page()})
     if url := settings().airflow_url:
         _card("Airflow", "Runs the loop", (None, "not called by this page"), {"Open": url})
     watching = {"Grafana": settings().grafana_public_url, "Prometheus": settings().prometheus_public_url}

@@ -203,7 +203,7 @@ def test_models_shows_scores_reasons_and_plots(tab, pages):
         paragraph(tab, "Refused: not better: rmse_log 0.335 against 0.3342 on the same 2214 test rows")
     ).to_be_visible()
     href = tab.get_by_role("link", name="run in MLflow").get_attribute("href")
-    assert re.search(r"/#/experiments/\d+/runs/[0-9a-f]{32}$", href)
+    assert re.search(r"/#/experiments/\d+/runs/[0-9a-f]{32}\?workflowType=machine_learning$", href)
     no_traceback(tab)
 
 
