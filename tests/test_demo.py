@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -96,16 +98,15 @@ def env(use_cases, quarantined):
 
 @pytest.fixture(scope="module")
 def said(env) -> str:
-    """The output of one whole `make demo ONCE=1`."""
-    command = ["make", "-s", "demo", "ONCE=1"]
+    """The output of one whole `make demo ONCE=1 BATCHES=2`."""
+    command = ["make", "-s", "demo", "ONCE=1", "BATCHES=2"]
     done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=1400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def status(env, said) -> dict:
+def status(env) -> dict:
     done = subprocess.run(
         [LAB, "status", "housing", "--json"], env=env, capture_output=True, text=True, timeout=120
     )
@@ -118,7 +119,7 @@ def test_it_prints_its_progress_and_a_report(said, env):
         "batch 1: train, there is no champion yet",
         "promoted, first champion",
         "first prediction: Price = ",
-        "batch 3: skip",
+        "the loop is paused after 2 batches; to go on, unpause housing_training in Airflow and trigger it",
         "the loop is over",
         "naive baseline",
         f"http://127.0.0.1:{env['LAB_STREAMLIT_PORT']}",
@@ -127,26 +128,31 @@ def test_it_prints_its_progress_and_a_report(said, env):
     assert left_behind(Path(env["LAB_HOME"]), env) == []
 
 
-def test_every_batch_is_stored_once_and_the_last_one_is_skipped(status, quarantined):
-    assert [(b["batch_number"], b["state"]) for b in status["batches"]] == [(n, "done") for n in range(1, 4)]
-    assert [b["decision"] for b in status["batches"]] == ["train", "train", "skip"]
-    assert all(quarantined)
-    assert [b["quarantined"] for b in status["batches"]] == quarantined
-
-
-def test_the_champion_beats_the_naive_baseline(status):
-    assert status["champion"]["test"] < 0.5 * status["champion"]["baseline"]
+def test_a_paused_loop_leaves_no_run_that_hangs(said, env):
+    with closing(sqlite3.connect(Path(env["LAB_HOME"]) / "airflow" / "airflow.db")) as db:
+        runs = list(db.execute("SELECT state FROM dag_run WHERE dag_id = 'housing_training'"))
+        [paused] = db.execute("SELECT is_paused FROM dag WHERE dag_id = 'housing_training'")
+    assert (runs, paused) == ([("success",)] * 2, (1,))
 
 
 def test_a_second_start_continues_and_a_new_file_becomes_a_use_case_while_it_runs(
-    said, env, use_cases, tmp_path, request
+    said, env, use_cases, quarantined, tmp_path, request
 ):
     output = tmp_path / "out.txt"
     with output.open("w") as out:
         demo = subprocess.Popen([LAB, "demo", "--gradio"], env=env, stdout=out, stderr=out)
     try:
         _until(lambda: "the lab is up" in output.read_text(), demo, 400, output)
-        assert "3 batches from earlier runs; continuing" in output.read_text()
+        assert "2 batches from earlier runs; continuing" in output.read_text()
+        assert "batch 3: skip" in output.read_text()
+        # Every batch is stored once, and the last one, with nothing new, is skipped.
+        found = status(env)
+        batches = found["batches"]
+        assert [(b["batch_number"], b["state"]) for b in batches] == [(n, "done") for n in range(1, 4)]
+        assert [b["decision"] for b in batches] == ["train", "train", "skip"]
+        assert all(quarantined)
+        assert [b["quarantined"] for b in batches] == quarantined
+        assert found["champion"]["test"] < 0.5 * found["champion"]["baseline"]
         migrations = (Path(env["LAB_HOME"]) / "logs" / "airflow-migration.log").read_text()
         assert migrations.count("Database migration done") == 1  # by the first start
         assert f"http://127.0.0.1:{env['LAB_GRADIO_PORT']}" in output.read_text()
@@ -158,6 +164,9 @@ def test_a_second_start_continues_and_a_new_file_becomes_a_use_case_while_it_run
         (use_cases / "flats.py").write_text(FLATS)
         password = (Path(env["LAB_HOME"]) / "secrets" / "airflow_admin").read_text()
         airflow = AirflowClient(f"http://127.0.0.1:{env['LAB_AIRFLOW_PORT']}", "admin", password)
+        # The loop is over, so what is served is checked, and no component of Airflow is away.
+        assert "monitoring" in airflow.active_dags()
+        _until(lambda: _healthy(airflow), demo, 120, output)
         airflow.wait_for_dag("flats_training")
         airflow.unpause("flats_training")
         _until(lambda: httpx.get(f"{inference}/models/flats").status_code == 200, demo, 300, output)
@@ -181,8 +190,8 @@ def test_a_second_start_continues_and_a_new_file_becomes_a_use_case_while_it_run
         page.close()
     finally:
         demo.send_signal(signal.SIGTERM)
-        status = demo.wait(60)
-    assert status == 130
+        ended = demo.wait(60)
+    assert ended == 130
     assert left_behind(Path(env["LAB_HOME"]), env) == []
 
 
@@ -230,6 +239,11 @@ def _until(holds, process: subprocess.Popen, timeout: float, output: Path = Path
         assert process.poll() is None, f"it ended with {process.returncode}: {output.read_text()}"
         assert time.monotonic() < deadline, f"time is up: {output.read_text()}"
         time.sleep(0.5)
+
+
+def _healthy(airflow: AirflowClient) -> bool:
+    found = airflow._ask("GET", "/api/v2/monitor/health").json()
+    return len(found) == 4 and all(component["status"] == "healthy" for component in found.values())
 
 
 def _flats_csv() -> str:

@@ -65,6 +65,14 @@ class AirflowClient:
         query = {"order_by": "-run_after", "limit": 50}
         return self._ask("GET", f"/api/v2/dags/{dag}/dagRuns", params=query).json()["dag_runs"]
 
+    def end(self, dag: str, run: str) -> None:
+        """Marks a run that nothing works on as successful, with its tasks that haven't begun."""
+        self._ask("PATCH", f"/api/v2/dags/{dag}/dagRuns/{run}", json={"state": "success"})
+
+    def delete(self, dag: str, run: str) -> None:
+        """Deletes a queued run or one that has ended."""
+        self._ask("DELETE", f"/api/v2/dags/{dag}/dagRuns/{run}", allow=(404,))
+
     def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
         return self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances").json()["task_instances"]
 

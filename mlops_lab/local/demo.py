@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mlops_lab.client import InferenceClient
+from mlops_lab.form import mlflow_page
 from mlops_lab.local import embedded
 from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.local.follow import DemoError, Loop, Progress
@@ -14,6 +15,9 @@ from mlops_lab.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_lab.lab import Lab
+
+
+MONITORING = "monitoring"  # the DAG of dags/monitoring.py
 
 
 def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | None, gradio: bool) -> None:
@@ -61,7 +65,12 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
         if once:
             progress.line("the loop is over; stopping everything")
             return
-        progress.line("the lab is up; Ctrl-C stops it. Every 15 minutes the next batch is requested.")
+        # It was created paused, as every DAG of the demo, so that its checks didn't compete with the loop.
+        loop.airflow.wait_for_dag(MONITORING)
+        loop.airflow.unpause(MONITORING)
+        supervisor.start(embedded.airflow_triggerer(settings))
+        following = "" if loop.paused else " Every 15 minutes the next batch is requested."
+        progress.line(f"the lab is up; Ctrl-C stops it.{following}")
         while True:
             supervisor.check()
             time.sleep(1)
@@ -99,6 +108,7 @@ def _report(loop: Loop) -> None:
 def _urls(processes: list[Process], logins: dict[str, str], progress: Progress) -> None:
     """The address of each service, with its login where it has one."""
     addresses = {process.name: f"{process.url}{logins.get(process.name, '')}" for process in processes}
+    addresses["MLflow"] = mlflow_page(addresses["MLflow"])
     addresses["API documentation"] = f"{addresses['Inference']}/docs"
     progress.console.print()
     for name, address in addresses.items():

@@ -25,6 +25,8 @@ IDLE = 20.0
 # Seconds in which the prediction API must answer when the loop is over: a service that started meanwhile still loads.
 SERVED = 60.0
 FINAL = {"success", "failed"}
+# A batch is done when its run's task `finish` is.
+FINISHED = {"success", "skipped"}
 
 
 class DemoError(LabError):
@@ -55,7 +57,7 @@ class Loop:
     """One use case's DAG while the demo runs it.
 
     check: raises when a process of the demo has ended. prediction_after: seconds from the start to the first reply
-    of the prediction API.
+    of the prediction API. paused: whether the loop was paused, because as many batches as wanted are done.
     """
 
     lab: "Lab"
@@ -65,6 +67,7 @@ class Loop:
     progress: Progress
     check: Callable[[], None]
     prediction_after: float | None = None
+    paused: bool = False
     _reported: dict[int, str] = field(default_factory=dict)
     _done: set[int] = field(default_factory=set)
     _with_batch: set[str] = field(default_factory=set)
@@ -106,7 +109,7 @@ class Loop:
                     with suppress(LabError):  # not yet
                         self._predict()
                 if most is not None and len(self._done) >= most:
-                    self.airflow.pause(self.dag)
+                    self._pause()
                     return
                 if any(run["state"] not in FINAL for run in runs):
                     idle_since = time.monotonic()
@@ -119,6 +122,30 @@ class Loop:
                         self.progress.line(f"[red]{escape(reason)}[/red]")
                     return
                 time.sleep(1)
+
+    def _pause(self) -> None:
+        """Pauses the DAG, and leaves no run behind that would hang: Airflow continues none of a paused DAG."""
+        self.airflow.pause(self.dag)
+        self.paused = True
+        while runs := [run for run in self.airflow.runs(self.dag) if run["state"] not in FINAL]:
+            self.check()
+            for run in (run["dag_run_id"] for run in runs):
+                states = {task["task_id"]: task["state"] for task in self.airflow.tasks(self.dag, run)}
+                if not {"queued", "running"} & set(states.values()):
+                    self._drop(run, states)
+            time.sleep(1)
+        batches = counted(len(self._done), "batch", "batches")
+        self.progress.line(
+            f"the loop is paused after {batches}; to go on, unpause {self.dag} in Airflow and trigger it"
+        )
+
+    def _drop(self, run: str, states: dict[str, str | None]) -> None:
+        """Ends a run that nothing works on. What it began with the next batch, the next run continues."""
+        finished = states.get("finish") in FINISHED
+        if finished or any(states.values()):
+            self.airflow.end(self.dag, run)
+        if not finished:
+            self.airflow.delete(self.dag, run)
 
     def wait_for_prediction(self) -> None:
         """Until the prediction API has answered once. Raises `DemoError` when it doesn't within `SERVED` seconds."""
