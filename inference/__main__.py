@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from inference.app import create_app
 from inference.settings import InferenceSettings
 from mlops_lab.asgi import serve_asgi
-from mlops_lab.model.registry import brief_waits
+from mlops_lab.model.waits import brief_waits
 from mlops_lab.serve import serve
 
 

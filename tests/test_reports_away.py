@@ -14,7 +14,7 @@ from mlops_lab.cli import app
 from mlops_lab.cli.app import reading_lab
 from mlops_lab.data.database import connect, now
 from mlops_lab.data.tables import Batch, Model, Prediction
-from mlops_lab.model.registry import WAITS
+from mlops_lab.model.waits import WAITS
 from mlops_lab.settings import Settings
 from tests.support.flats import FLATS
 from tests.support.processes import away, silent_address

@@ -68,7 +68,7 @@ def open_lab(settings: "Settings", progress: Callable[[str], None] = lambda _: N
 @contextmanager
 def reading_lab() -> Iterator["Lab"]:
     """The lab of a command that only reads. A person waits for it, so it soon gives up a service that hangs."""
-    from mlops_lab.model.registry import brief_waits
+    from mlops_lab.model.waits import brief_waits
 
     with brief_waits():
         yield open_lab(read_settings())

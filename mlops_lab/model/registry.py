@@ -6,8 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,28 +28,8 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ARTIFACT_FOLDER = "model"  # of a candidate's run
 ARRIVING = ".arriving-"  # how the folder of a download begins
 ABANDONED = 3600.0  # seconds after which such a folder is nobody's
-# By variable of MLflow: the usual value, and that of `brief_waits`. Embedded and in the stack MLflow's server is near:
-# long retries only hide a fault.
-WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": ("4", "1"), "MLFLOW_HTTP_REQUEST_TIMEOUT": ("30", "10")}
-for _variable, (_usual, _) in WAITS.items():
-    os.environ.setdefault(_variable, _usual)
-
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
-
-
-@contextmanager
-def brief_waits() -> Iterator[None]:
-    """In the block a request to MLflow is given up after about 20 seconds, because a person waits for it.
-
-    MLflow reads the variables at each request. What a person set stays.
-    """
-    usual = {variable: long for variable, (long, _) in WAITS.items() if os.environ[variable] == long}
-    os.environ.update({variable: WAITS[variable][1] for variable in usual})
-    try:
-        yield
-    finally:
-        os.environ.update(usual)
 
 
 @dataclass(frozen=True)
