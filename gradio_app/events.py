@@ -24,7 +24,7 @@ from mlops_lab.form import (
     row_refused,
     title_of,
 )
-from mlops_lab.formatting import number, show
+from mlops_lab.formatting import literal, number, show
 from mlops_lab.model.card import card
 
 HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -94,7 +94,7 @@ class Events:
             return
         name = contract.use_case
         if contract.description:
-            gr.Markdown(contract.description)
+            gr.Markdown(literal(contract.description))
         fields = form(contract, self._importance(served), rows.get(name, {}))
         gr.on(
             # Each kind of field has this event; their common class doesn't declare it.
@@ -125,7 +125,7 @@ class Events:
         try:
             explanation = self._client.explain(contract.use_case, values)
         except LabError as error:
-            return f"{text}\n\n{NO_EXPLANATION} {error}", nothing
+            return f"{text}\n\n{NO_EXPLANATION} {literal(error)}", nothing
         return text, gr.Plot(picture.waterfall(contract, values, explanation), visible=True)
 
     def history(self, served: tuple[str, int] | None, before: tuple | None) -> tuple:
@@ -144,8 +144,9 @@ class Events:
             contract, versions = self._contract(*served), self._client.versions(served[0])
         except LabError as error:
             return fault(error), *nothing
+        metric = literal(contract.metric)
         count = f"{len(versions)} versions were" if len(versions) != 1 else "one version was"
-        about = f"Version {served[1]} of {contract.title} is served; {count} registered. Scores are {contract.metric}."
+        about = f"Version {served[1]} of {literal(contract.title)} is served; {count} registered. Scores are {metric}."
         about = "\n\n".join([about, *questions(versions)])
         rows = [_cells(version) for version in versions]
         if before == (about, rows):
@@ -180,29 +181,29 @@ def serve(use_case: str | None, models: tuple, served: tuple[str, int] | None) -
     """The version that the form is made for, and a message when there is none or a newer one failed."""
     version, error = next(((v, e) for name, _, v, e in models if name == use_case), (None, None))
     if version is not None:
-        trouble = f"**The newest champion can't be served:** {error}" if error else ""
+        trouble = f"**The newest champion can't be served:** {literal(error)}" if error else ""
         return (use_case, version), _notice(trouble)
     # A service that has just restarted may serve nothing yet. The form stays while it loads.
     kept = served if served and served[0] == use_case else None
     if use_case is None:
         return kept, _notice("")
-    return kept, _notice(f"**No model is served:** {error}" if error else no_model())
+    return kept, _notice(f"**No model is served:** {literal(error)}" if error else no_model())
 
 
 def _answer(contract: Contract, reply: PredictReply) -> str:
     """A prediction with its probabilities and the version that made it, as Markdown."""
     target, value = contract.target, reply.predictions[0]
     unit = f" {target.unit}" if target.unit else ""
-    lines = [f"{target.title}\n## {show(target, value)}{unit}"]
+    lines = [f"{literal(target.title)}\n## {literal(f'{show(target, value)}{unit}')}"]
     if between := interval(contract, reply):
         lines.append(between)
     if contract.task == "binary":
         lines.append(probability(contract, reply))
     elif reply.probabilities:
         ranked = sorted(reply.probabilities[0].items(), key=lambda pair: -pair[1])
-        lines.append(", ".join(f"{name} {share:.1%}" for name, share in ranked if share >= 0.0005))
+        lines.append(", ".join(f"{literal(name)} {share:.1%}" for name, share in ranked if share >= 0.0005))
     if target.description:
-        lines.append(target.description)
+        lines.append(literal(target.description))
     return "\n\n".join([*lines, made_by(reply)])
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from mlops_lab.api_keys import key_header
 from mlops_lab.contract import Contract
-from mlops_lab.errors import ContractError, LabError
+from mlops_lab.errors import ContractError, LabError, without_number
 from mlops_lab.model.tags import VersionTags
 
 T = TypeVar("T", bound=BaseModel)
@@ -263,7 +263,9 @@ class InferenceClient:
         except httpx.TimeoutException:
             raise ServiceAwayError(f"the inference service at {self.url} takes too long; try again") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServiceAwayError(f"the inference service at {self.url} doesn't answer ({error})") from None
+            raise ServiceAwayError(
+                f"the inference service at {self.url} doesn't answer ({without_number(error)})"
+            ) from None
 
     def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         reply = self._send(method, path, **request)

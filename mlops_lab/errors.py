@@ -94,6 +94,11 @@ def without_login(text: str) -> str:
     return _LOGIN.sub("***@", text)
 
 
+def without_number(error: Exception) -> str:
+    """The text of a connection's error without the system's number, which says nothing to a reader."""
+    return re.sub(r"\[Errno -?\d+\] ", "", str(error))
+
+
 def first_line(error: Exception, limit: int = 300, *, with_class: bool = False) -> str:
     """The first line of an error's text, cut at `limit` characters; the name of its class when it has no text.
 

@@ -5,6 +5,7 @@ So nothing here imports a page library or pandas.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from mlops_lab.client import ExplainReply, InferenceClient, ModelVersion, Predic
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
 from mlops_lab.features import Category, Feature
-from mlops_lab.formatting import bounds, number, score, show
+from mlops_lab.formatting import bounds, literal, number, score, show
 from mlops_lab.metrics import METRICS
 
 # A form with at most this many fields shows all of them.
@@ -69,7 +70,7 @@ def folded_label(fields: Sequence[Feature]) -> str:
 
 
 def label(feature: Feature) -> str:
-    """The title of a field with its unit."""
+    """The title of a field with its unit, as text: in Markdown it needs `literal`."""
     return f"{feature.title} ({feature.unit})" if feature.unit else feature.title
 
 
@@ -96,10 +97,15 @@ def outcome_group(outcome: str) -> str:
     return outcome if outcome in OUTCOME_COLOURS else "not chosen"
 
 
+def in_words(reason: str) -> str:
+    """A reason as Markdown. Only the lab's own commands in it are markup, as code."""
+    return re.sub(r"\\`(lab [^`\\]*)\\`", r"`\1`", literal(reason))
+
+
 def questions(versions: Sequence[ModelVersion]) -> list[str]:
     """What people are asked now, as Markdown: each version that waits, its comparison, until when, and the commands."""
     return [
-        f"**Version {version.version} waits for your decision:** {version.facts.reason}"
+        f"**Version {version.version} waits for your decision:** {in_words(version.facts.reason)}"
         for version in versions
         if version.facts.outcome == "waiting"
     ]
@@ -118,7 +124,7 @@ def interval(contract: Contract, reply: PredictReply) -> str:
     if not reply.intervals or reply.interval_level is None:
         return ""
     low, high = (show(contract.target, limit) for limit in reply.intervals[0])
-    unit = f" {contract.target.unit}" if contract.target.unit else ""
+    unit = f" {literal(contract.target.unit)}" if contract.target.unit else ""
     return (
         f"In {reply.interval_level:.0%} of such predictions the true value is between {low} and {high}{unit}"
     )
@@ -153,7 +159,7 @@ def typical_error(contract: Contract) -> str:
 
 def made_by(reply: PredictReply) -> str:
     """Which version made the prediction, and the id to find it by."""
-    return f"By version {reply.model.version} of {reply.model.name}. Prediction `{reply.prediction_ids[0]}`"
+    return f"By version {reply.model.version} of {literal(reply.model.name)}. Prediction `{reply.prediction_ids[0]}`"
 
 
 def contributions(
@@ -188,7 +194,9 @@ def amount(contract: Contract, value: float, unit: bool = True) -> str:
 def problems(error: ContractError, contract: Contract | None = None) -> str:
     """Every problem of a refused row as a Markdown list, by the fields' titles where the contract is given."""
     titles = {feature.name: feature.title for feature in contract.features} if contract else {}
-    return "\n".join(f"- {titles.get(p['field'], p['field'])} {p['message']}" for p in error.problems)
+    return "\n".join(
+        f"- {literal(titles.get(p['field'], p['field']))} {literal(p['message'])}" for p in error.problems
+    )
 
 
 def row_refused(contract: Contract, error: ContractError) -> str:
@@ -210,10 +218,10 @@ def mlflow_page(server: str, path: str = "experiments") -> str:
     return f"{server.rstrip('/')}/#/{path}?workflowType=machine_learning"
 
 
-def away(why: str) -> str:
+def away(why: str, what: str = "A service is unavailable") -> str:
     """The message while a service doesn't answer."""
     return (
-        f"**A service is unavailable:** {why[0].upper()}{why[1:]}. Start the lab (`make demo` or `docker compose up`) "
+        f"**{what}:** {literal(f'{why[:1].upper()}{why[1:]}')}. Start the lab (`make demo` or `docker compose up`) "
         "and this page updates without a reload."
     )
 
@@ -221,7 +229,7 @@ def away(why: str) -> str:
 def fault(error: LabError) -> str:
     """The message for any error of a client: the service refuses the request, or it doesn't answer."""
     return (
-        f"**The request was refused:** {error}"
+        f"**The request was refused:** {literal(error)}"
         if isinstance(error, RequestRefusedError)
         else away(str(error))
     )

@@ -1,6 +1,7 @@
 """Values of a contract and counts as text. Every page, report and message writes them the same way."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,28 @@ def bound(feature: "Feature", encoded: float) -> str:
     if not isinstance(feature, Date):
         return number(encoded)
     return str(date.fromordinal(round(encoded - feature.encode(date.min)) + 1))
+
+
+# Joins two characters without a visible sign.
+JOINER = "\u2060"
+# Our own address in a message can be copied; an address from elsewhere must not become a link.
+_ADDRESS = re.compile(
+    r"(?:(?:https?|ftp):(?=//(?!(?:127\.0\.0\.1|localhost)(?::\d+)?(?:[/\s]|$)))|www(?=\.)|@(?=\w))",
+    re.IGNORECASE,
+)
+
+
+def literal(text: object) -> str:
+    """Any text as Markdown that shows exactly it, in one line: no markup, HTML, picture, formula, icon or link.
+
+    For every text that isn't the page's own: values, titles, reasons, messages of a service. Streamlit and Gradio
+    replace icons and bare addresses after they have read the backslashes, so a joiner breaks those.
+    """
+    line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", str(text)).strip()
+    line = re.sub(r"(?<=:)(?=material/|[\w+-]*[a-z_][\w+-]*:)", JOINER, line)
+    line = _ADDRESS.sub(lambda found: found[0] + JOINER, line)
+    line = re.sub(r"([\\`*\[\]<>|$~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|:(?=\u2060?[A-Za-z]))", r"\\\1", line)
+    return re.sub(r"^(\d*)(?:([.)])(?=\s|$)|(?<!\d)([-+#=:])(?=[\s#=:-]|$))", r"\1\\\2\3", line)
 
 
 def row_counts(batch: Mapping[str, Any]) -> str:

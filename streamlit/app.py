@@ -4,8 +4,6 @@ import ui_frame
 
 import streamlit as st
 
-st.set_page_config(page_title="MLOps lab", page_icon=":material/experiment:", layout="wide")
-
 page = st.navigation(
     [
         st.Page("views/predict.py", title="Predict", icon=":material/tune:", default=True),
@@ -13,7 +11,8 @@ page = st.navigation(
         st.Page("views/data.py", title="Data", icon=":material/database:"),
         st.Page("views/system.py", title="System", icon=":material/monitor_heart:"),
         st.Page("views/runbooks.py", title="Runbooks", icon=":material/menu_book:"),
-    ]
+    ],
+    position="top",
 )
-ui_frame.sidebar()
+ui_frame.head(page.title)
 page.run()

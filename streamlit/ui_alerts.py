@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 import httpx
 
@@ -33,7 +34,7 @@ class Alert:
 
 def runbook(alert: str) -> str:
     """The address of the alert's runbook, on the page itself."""
-    return f"runbooks?alert={alert}"
+    return f"runbooks?alert={quote(alert, safe='')}"
 
 
 # Seconds that Alertmanager may take.

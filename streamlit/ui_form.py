@@ -9,7 +9,7 @@ import streamlit as st
 from mlops_lab.contract import Contract
 from mlops_lab.features import Boolean, Category, Date, Feature, FieldError, Integer, Number
 from mlops_lab.form import STREAMLIT_OPTIONS, explanation_of, folded, folded_label, label, takes_any
-from mlops_lab.formatting import yes_no
+from mlops_lab.formatting import literal, yes_no
 
 # The largest integer that a browser holds exactly.
 SAFE_INTEGER = 2**53 - 1
@@ -42,7 +42,7 @@ def key_of(use_case: str, feature: Feature) -> str:
 def field(feature: Feature, key: str) -> Any:
     """One feature's widget, holding its value as a JSON type, or None for unknown."""
     common = {"key": key, "help": _help(feature), "required": feature.required}
-    name, unknown = label(feature), {"placeholder": "unknown"}
+    name, unknown = literal(label(feature)), {"placeholder": "unknown"}
     match feature:
         case Number():
             return st.number_input(name, value=None, **_range(feature), **unknown, **common)
@@ -160,7 +160,7 @@ def _range(feature: Number) -> dict[str, Any]:
 
 
 def _help(feature: Feature) -> str | None:
-    parts = [explanation_of(feature)]
+    parts = [literal(explanation_of(feature))]
     if isinstance(feature, Category) and feature.allow_unknown:
         parts.append("Any text; a value without training rows counts as rare.")
     parts.append("Must be given." if feature.required else "Empty means unknown.")

@@ -7,10 +7,12 @@ from typing import Any
 
 import httpx
 
-from mlops_lab.errors import LabError
-from mlops_lab.model.tags import KIND, PARENT, BatchTags, ModelTags, RunTags
+from mlops_lab.errors import LabError, without_number
+from mlops_lab.model.tags import KIND, PARENT, TITLE, BatchTags, CandidateTags, RunTags
 
 API = "/api/2.0/mlflow/"
+# The experiment that MLflow makes itself.
+DEFAULT_EXPERIMENT = "0"
 
 
 class TrackingAwayError(LabError):
@@ -48,44 +50,70 @@ class Tracking:
 
     def __init__(self, url: str, login: tuple[str, str] | None = None, timeout: float = 10.0):
         self.url = url.rstrip("/")
+        # Experiments without a title that have a batch's run; that stays so.
+        self._untitled: set[str] = set()
+        # Experiment → its id, as the last list of use cases had them.
+        self._ids: dict[str, str] = {}
         self._http = httpx.Client(base_url=self.url, auth=login, timeout=timeout)
 
     def health(self) -> bool:
         return self._get("/health").is_success
 
-    def use_cases(self) -> list[str]:
-        """Use cases that have a registered model or a batch run, by name."""
-        models = self._pages("registered-models/search", "registered_models", "GET", max_results=1000)
-        names = {m["name"] for m in models if ModelTags.from_mlflow(_pairs(m.get("tags"))).use_case}
+    def use_cases(self) -> dict[str, str]:
+        """Use cases that have a run → their titles; empty where MLflow has none.
+
+        An experiment with a title is a use case's. One of an earlier release has none; it is asked for a batch's run
+        until it has one.
+        """
+        experiments = {
+            e["experiment_id"]: (e["name"], _pairs(e.get("tags")).get(TITLE, ""))
+            for e in self._pages("experiments/search", "experiments", "POST", max_results=1000)
+            if e["experiment_id"] != DEFAULT_EXPERIMENT
+        }
+        self._ids = {name: id_ for id_, (name, _) in experiments.items()}
+        asked = [id_ for id_, (_, title) in experiments.items() if not title and id_ not in self._untitled]
+        if asked:
+            query = {"experiment_ids": asked, "filter": _of_kind(BatchTags), "max_results": 1000}
+            self._untitled |= {
+                run["info"]["experiment_id"] for run in self._pages("runs/search", "runs", **query)
+            }
+        return {name: title for id_, (name, title) in experiments.items() if title or id_ in self._untitled}
+
+    def newest_trained(self) -> str | None:
+        """The use case of the newest candidate; None without any."""
         experiments = {
             e["experiment_id"]: e["name"]
             for e in self._pages("experiments/search", "experiments", "POST", max_results=1000)
         }
-        if experiments:
-            query = {
-                "experiment_ids": list(experiments),
-                "filter": _of_kind(BatchTags),
-                "max_results": 1000,
-            }
-            names |= {
-                experiments[run["info"]["experiment_id"]]
-                for run in self._pages("runs/search", "runs", **query)
-            }
-        return sorted(names)
+        query = {
+            "experiment_ids": list(experiments),
+            "filter": _of_kind(CandidateTags),
+            "order_by": ["attributes.start_time DESC"],
+            "max_results": 1,
+        }
+        page = self._json("POST", "runs/search", json=query)
+        return next((experiments[run["info"]["experiment_id"]] for run in page.get("runs", [])), None)
 
     def runs(self, use_case: str, kind: type[RunTags]) -> list[Run]:
         """The use case's runs with tags of one kind, newest first; none when it has no experiment."""
-        try:
-            found = self._json("GET", "experiments/get-by-name", params={"experiment_name": use_case})
-        except NotFoundError:
+        if (experiment := self._experiment(use_case)) is None:
             return []
         query = {
-            "experiment_ids": [found["experiment"]["experiment_id"]],
+            "experiment_ids": [experiment],
             "filter": _of_kind(kind),
             "order_by": ["attributes.start_time DESC"],
             "max_results": 1000,
         }
         return [_run(run) for run in self._pages("runs/search", "runs", **query)]
+
+    def _experiment(self, use_case: str) -> str | None:
+        if use_case in self._ids:
+            return self._ids[use_case]
+        try:
+            found = self._json("GET", "experiments/get-by-name", params={"experiment_name": use_case})
+        except NotFoundError:
+            return None
+        return found["experiment"]["experiment_id"]
 
     def artifacts(self, run_id: str, folder: str = "") -> list[str]:
         """Paths of the files in one folder of a run's artifacts; none when it doesn't exist."""
@@ -137,7 +165,9 @@ class Tracking:
         except httpx.TimeoutException:
             raise TrackingAwayError(f"MLflow at {self.url} takes too long; try again") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise TrackingAwayError(f"MLflow at {self.url} doesn't answer ({error})") from None
+            raise TrackingAwayError(
+                f"MLflow at {self.url} doesn't answer ({without_number(error)})"
+            ) from None
 
 
 def _of_kind(tags: type[RunTags]) -> str:

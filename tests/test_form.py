@@ -1,5 +1,7 @@
 """The part that both pages share: the order of the fields, the bars of an explanation, the messages."""
 
+import re
+
 import pytest
 
 from mlops_lab.client import ExplainReply, RequestRefusedError, ServiceAwayError
@@ -11,10 +13,12 @@ from mlops_lab.form import (
     explained,
     fault,
     folded,
+    in_words,
     row_refused,
     takes_any,
     typical_error,
 )
+from mlops_lab.formatting import literal
 from tests.support import contracts
 
 
@@ -84,3 +88,25 @@ def test_the_typical_error_has_a_unit(test, said):
 
 def test_a_classifier_has_no_typical_error():
     assert typical_error(contracts.covertype()) == ""
+
+
+def test_any_text_is_shown_as_it_is():
+    markup = literal(
+        "![x](http://elsewhere/p.png) :red[**a**] <b>$x$</b> _y_ :smile: :material/home: | `code`"
+    )
+    bare = re.sub(r"\\.", "", markup)
+    assert not re.search(r"[*<>$|`\[\]]|://|:[a-z]|\b_", bare), bare
+    # What isn't markup stays, so that it can be searched and copied.
+    for text in (
+        "zip_code: 0.53",
+        "MLflow at http://127.0.0.1:8084 doesn't answer",
+        "-0.5",
+        "12:30:45",
+        "0.24",
+    ):
+        assert literal(text) == text
+    assert literal("1. a\nb") == "1\\. a b"
+    assert literal("# a") == "\\# a"
+    assert in_words("until noon: `lab approve x_y 3 --reason TEXT` or `![x](y)`") == (
+        r"until noon: `lab approve x_y 3 --reason TEXT` or \`!\[x\](y)\`"
+    )

@@ -11,7 +11,7 @@ from typing import Any
 from mlops_lab.contract import Contract, Lineage
 from mlops_lab.evaluation import Slice
 from mlops_lab.features import Category, Date, Feature, Integer, Number
-from mlops_lab.formatting import bound, bounds, counted, number
+from mlops_lab.formatting import bound, bounds, counted, literal, number
 from mlops_lab.metrics import METRICS, OF_TASK
 from mlops_lab.model.tags import VersionTags
 
@@ -28,7 +28,7 @@ def card(contract: Contract, version: int | None = None, facts: VersionTags | No
     """The card as Markdown. version, facts: of the registered version; without them, nothing is decided yet."""
     of = "" if version is None else f", version {version}"
     sections = [
-        f"# {plain(contract.title)}{of}",
+        f"# {literal(contract.title)}{of}",
         _purpose(contract),
         DECISION + decision(facts),
         f"## Data\n\n{_data(contract)}",
@@ -73,7 +73,7 @@ def decision(facts: VersionTags | None) -> str:
     """What became of the version, and why."""
     if facts is None or not facts.outcome:
         return UNDECIDED
-    return plain(f"{facts.outcome}, {facts.reason}" if facts.reason else facts.outcome)
+    return literal(f"{facts.outcome}, {facts.reason}" if facts.reason else facts.outcome)
 
 
 def as_json(contract: Contract, version: int, facts: VersionTags) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _purpose(contract: Contract) -> str:
     target, kind = contract.target, {"regression": "a number", "binary": "yes or no", "multiclass": "a class"}
     unit = f" in {target.unit}" if target.unit else ""
     said = f"It predicts {code(target.title)}, {kind[contract.task]}{unit}, from {len(contract.features)} fields."
-    return f"{plain(contract.description)}\n\n{said}".strip()
+    return f"{literal(contract.description)}\n\n{said}".strip()
 
 
 def _learnt(contract: Contract) -> str:
@@ -157,7 +157,7 @@ def _slices(contract: Contract) -> str:
     few = contract.promotion.slice_rows
     rows = [
         (
-            plain(part.by),
+            literal(part.by),
             code(part.value),
             f"{part.rows:,}",
             part.metric,
@@ -182,7 +182,7 @@ def _worst(contract: Contract) -> list[str]:
 
 
 def _named(part: Slice) -> str:
-    return f"{plain(part.by)} {code(part.value)} {_score(part.score)} ({part.rows:,} rows)"
+    return f"{literal(part.by)} {code(part.value)} {_score(part.score)} ({part.rows:,} rows)"
 
 
 def _sureness(contract: Contract) -> str:
@@ -287,8 +287,3 @@ def _line(cells: Sequence[str]) -> str:
 def code(text: str) -> str:
     """A value of the data as a code span, in which nothing is markup."""
     return "`" + re.sub(r"[`|\s\x00-\x1f\x7f]+", " ", text).strip() + "`" if text.strip() else "(empty)"
-
-
-def plain(text: str) -> str:
-    """A text in one line, without HTML, links, pictures, code and cells of a table."""
-    return re.sub(r"([\\`\[\]<>|#$])", r"\\\1", re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip())

@@ -6,8 +6,8 @@ and reasons are escaped as there. Pure functions of tags and figures.
 
 from collections.abc import Mapping
 
-from mlops_lab.formatting import counted
-from mlops_lab.model.card import DECISION, code, plain
+from mlops_lab.formatting import counted, literal
+from mlops_lab.model.card import DECISION, code
 from mlops_lab.model.tags import (
     TAG_LIMIT,
     BatchTags,
@@ -25,7 +25,7 @@ from mlops_lab.use_case import UseCase
 def of_experiment(use_case: UseCase) -> str:
     """What a use case's experiment holds."""
     return _parts(
-        f"**{plain(use_case.title)}.** {plain(use_case.description)}",
+        f"**{literal(use_case.title)}.** {literal(use_case.description)}",
         "One run for each batch, beneath it one for each candidate that was trained on it, and one for each "
         "monitoring check. The registered model of the same name has the versions and the decisions on them.",
     )
@@ -42,7 +42,7 @@ def of_model(use_case: UseCase, version: int, facts: VersionTags) -> str:
         [f"version {version}", *([code(facts.candidate)] if facts.candidate else []), *scores]
     )
     return _parts(
-        f"**{plain(use_case.title)}.** {plain(use_case.description)}",
+        f"**{literal(use_case.title)}.** {literal(use_case.description)}",
         f"**Champion:** {champion}.",
         "Each version's description is its model card with the decision on it.",
     )
@@ -96,7 +96,7 @@ def _counts(metrics: Mapping[str, float]) -> str:
 
 
 def _said(before: str, what: str, why: str) -> str:
-    return "" if not what else before + plain(f"{what}, {why}" if why else what)
+    return "" if not what else before + literal(f"{what}, {why}" if why else what)
 
 
 def _number(batch: int | None) -> str:

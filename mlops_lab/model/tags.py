@@ -15,6 +15,7 @@ OUTCOME = f"{PREFIX}outcome"
 DRIFT_FILE = "drift.json"
 # Two of MLflow's own: the run that a run belongs to, and the description of a run or experiment, in Markdown.
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
+TITLE = f"{PREFIX}title"  # of an experiment: the use case's
 TAG_LIMIT = 5000  # characters that MLflow accepts in a tag
 # Sealed rows below which their score says little: the standard error of a share is up to five points.
 FEW_SEALED = 100

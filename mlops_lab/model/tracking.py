@@ -16,7 +16,7 @@ from mlops_lab.errors import ServiceError, first_line
 from mlops_lab.model.card import is_ours
 from mlops_lab.model.notes import of_experiment, of_run
 from mlops_lab.model.registry import Registry
-from mlops_lab.model.tags import NOTE, OUTCOME, PARENT, TAG_LIMIT, ModelTags, RunTags
+from mlops_lab.model.tags import NOTE, OUTCOME, PARENT, TAG_LIMIT, TITLE, ModelTags, RunTags
 from mlops_lab.use_case import UseCase
 
 
@@ -46,8 +46,15 @@ class Tracking:
             self._client.restore_experiment(found.experiment_id)
         return found.experiment_id
 
+    def name(self, use_case: str, title: str) -> None:
+        """Writes the use case's title on its experiment, so that pages have it before there is a champion."""
+        experiment = self.experiment(use_case)
+        if self._client.get_experiment(experiment).tags.get(TITLE) != title:
+            self._client.set_experiment_tag(experiment, TITLE, title)
+
     def describe(self, use_case: UseCase) -> None:
-        """Gives the use case's experiment its description. One that a person wrote stays."""
+        """Gives the use case's experiment its title and its description. A description by a person stays."""
+        self.name(use_case.name, use_case.title)
         experiment, text = self.experiment(use_case.name), of_experiment(use_case)[:TAG_LIMIT]
         before = self._client.get_experiment(experiment).tags.get(NOTE, "")
         if before != text and is_ours(before, text):

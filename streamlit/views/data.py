@@ -10,8 +10,8 @@ from ui_settings import settings
 from ui_tracking import NotFoundError, Run
 
 import streamlit as st
-from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS, UP
-from mlops_lab.formatting import counted, number
+from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS, UP, in_words
+from mlops_lab.formatting import counted, literal, number
 from mlops_lab.model.tags import BatchTags
 
 GOOD, BAD = OUTCOME_COLOURS["promoted"], OUTCOME_COLOURS["refused"]
@@ -26,7 +26,6 @@ TOP = 15
 
 @st.fragment(run_every=settings().page_refresh)
 def page() -> None:
-    st.title("Data")
     if not (use_case := ui_frame.chosen()):
         return
     with ui_frame.friendly():
@@ -142,11 +141,11 @@ def _details(use_case: str, runs: list[Run]) -> None:
     row = _row(run)
     for name, text in {row["decision"]: row["reason"], row["outcome"]: row["outcome reason"]}.items():
         if name and not (name == "skipped" and text == row["reason"]):
-            st.markdown(f"**{name.capitalize()}:** {text or 'no reason is given'}")
+            st.markdown(f"**{literal(name.capitalize())}:** {in_words(text) or 'no reason is given'}")
     tags = BatchTags.from_mlflow(run.tags)
-    facts = [f"payload `{tags.payload}`"] if tags.payload else []
+    facts = [f"payload {literal(tags.payload)}"] if tags.payload else []
     if tags.ignored_columns:
-        facts.append(f"columns that the use case doesn't declare: {tags.ignored_columns}")
+        facts.append(f"columns that the use case doesn't declare: {literal(tags.ignored_columns)}")
     if (covered := run.metrics.get("interval_coverage")) is not None:
         level = run.metrics.get("interval_level", math.nan)
         facts.append(f"the champion's {level:.0%} intervals cover {covered:.0%} of its new rows")
@@ -268,7 +267,9 @@ def _quarantine(run: Run) -> None:
         return
     if {"column", "rule"} <= set(frame):
         counts = frame[["column", "rule"]].value_counts().head(5).reset_index()
-        st.caption(", ".join(f"{row.column} ({row.rule}): {row.count}" for row in counts.itertuples()))
+        st.caption(
+            literal(", ".join(f"{row.column} ({row.rule}): {row.count}" for row in counts.itertuples()))
+        )
     st.dataframe(frame.astype(str), hide_index=True, height=320)
     if all_rows > len(frame):
         st.caption(f"The first {len(frame):,} of {all_rows:,.0f}.")

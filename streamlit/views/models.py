@@ -12,8 +12,8 @@ import streamlit as st
 from mlops_lab.client import ModelVersion
 from mlops_lab.contract import CONTRACT_FILE, Contract
 from mlops_lab.errors import LabError
-from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS, questions
-from mlops_lab.formatting import number
+from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS, in_words, questions
+from mlops_lab.formatting import literal, number
 from mlops_lab.metrics import greater_is_better
 from mlops_lab.model.card import card
 from mlops_lab.model.tags import CandidateTags
@@ -24,7 +24,6 @@ PLOTS, MODEL = "plots", "model"
 
 @st.fragment(run_every=settings().page_refresh)
 def page() -> None:
-    st.title("Models")
     if not (use_case := ui_frame.chosen()):
         return
     with ui_frame.friendly():
@@ -154,7 +153,7 @@ def _details(use_case: str, versions: list[ModelVersion], candidates: dict[str, 
     )
     version, tags = by_number[chosen], by_number[chosen].facts
     if tags.reason:
-        st.markdown(f"**{tags.outcome.capitalize() or 'Outcome'}:** {tags.reason}")
+        st.markdown(f"**{literal(tags.outcome.capitalize() or 'Outcome')}:** {in_words(tags.reason)}")
     run = candidates.get(version.run_id)
     if not run:
         ui_frame.say_empty("**The run of this version was deleted from MLflow**, with its scores and plots.")
@@ -203,11 +202,11 @@ def _plots(run: Run) -> None:
         for cell, path in zip(st.columns(2), images[start : start + 2], strict=False):
             with cell, st.container(border=True):
                 title = path.rpartition("/")[2].removesuffix(".png").replace("_", " ").capitalize()
-                st.markdown(f"**{title.replace('Shap', 'SHAP')}**")
+                st.markdown(f"**{literal(title.replace('Shap', 'SHAP'))}**")
                 try:
                     st.image(_image(run.id, path), width="stretch")
                 except NotFoundError as error:
-                    st.caption(str(error))
+                    st.caption(literal(error))
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)

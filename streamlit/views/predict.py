@@ -26,12 +26,11 @@ from mlops_lab.form import (
     probability,
     row_refused,
 )
-from mlops_lab.formatting import show
+from mlops_lab.formatting import literal, show
 
 
 @st.fragment
 def page() -> None:
-    st.title("Predict")
     if not (use_case := ui_frame.chosen()):
         return
     with ui_frame.friendly():
@@ -40,7 +39,7 @@ def page() -> None:
             raise NoChampionError(use_case)
         contract = ui_frame.contract(use_case, served.version)
         if contract.description:
-            st.caption(contract.description)
+            st.caption(literal(contract.description))
         left, right = st.columns([3, 2], gap="large")
         with left, st.container(border=True):
             row = ui_form.form(contract, _weights(use_case, served.version))
@@ -83,18 +82,18 @@ def _answer(contract: Contract, row: dict) -> None:
     if isinstance(explanation, ExplainReply):
         _explanation(contract, asked, explanation)
     else:
-        st.caption(f"{NO_EXPLANATION} {explanation}")
+        st.caption(f"{NO_EXPLANATION} {literal(explanation)}")
     _feedback(contract, reply)
 
 
 def _prediction(contract: Contract, reply: PredictReply) -> None:
     target = contract.target
-    st.metric(label(target), show(target, reply.predictions[0]), border=True)
+    st.metric(literal(label(target)), show(target, reply.predictions[0]), border=True)
     if between := interval(contract, reply):
         st.caption(between)
     # Where classes are numbers, the description explains them.
     if target.description:
-        st.caption(target.description)
+        st.caption(literal(target.description))
     if reply.probabilities:
         shares = reply.probabilities[0]
         if contract.task == "binary":
@@ -125,12 +124,14 @@ def _rare_values(contract: Contract, row: dict) -> None:
     for feature in contract.features:
         value = row[feature.name]
         if isinstance(feature, Category) and not feature.knows(value if value is None else str(value)):
-            text = f"{feature.title} “{value}” is rare or absent in the training rows."
+            text = f"{literal(feature.title)} “{literal(value)}” is rare or absent in the training rows."
             try:
                 similar = ui_frame.inference().values(contract.use_case, feature.name, str(value)[:3])
             except LabError:
                 similar = []
-            st.caption(text + (f" Similar frequent values: {', '.join(similar[:5])}." if similar else ""))
+            st.caption(
+                text + (f" Similar frequent values: {literal(', '.join(similar[:5]))}." if similar else "")
+            )
 
 
 def _explanation(contract: Contract, row: dict, explanation: ExplainReply) -> None:
@@ -153,7 +154,7 @@ def _explanation(contract: Contract, row: dict, explanation: ExplainReply) -> No
         )
     )
     st.altair_chart(chart.properties(height=alt.Step(24)))
-    base, result = (amount(contract, v) for v in (explanation.base_value, explanation.explained))
+    base, result = (literal(amount(contract, v)) for v in (explanation.base_value, explanation.explained))
     st.caption(
         f"The average prediction for typical rows is {base}. With the sum of all bars it becomes {result}."
     )
@@ -165,7 +166,7 @@ def _feedback(contract: Contract, reply: PredictReply) -> None:
         actual = ui_form.field(contract.target, f"actual {prediction}")
         if st.form_submit_button("Send"):
             if actual is None:
-                st.warning(f"Fill in the {contract.target.title.lower()} first.")
+                st.warning(f"Fill in the {literal(contract.target.title.lower())} first.")
                 return
             with ui_frame.friendly():
                 ui_frame.inference().feedback(contract.use_case, prediction, actual)
@@ -191,7 +192,7 @@ def _look_up(contract: Contract) -> None:
         with st.container(horizontal=True, gap="small"):
             for value in found[:20]:
                 st.button(
-                    value,
+                    literal(value),
                     on_click=_take,
                     args=(ui_form.key_of(contract.use_case, feature), value),
                     key=f"take {value}",

@@ -10,12 +10,11 @@ import streamlit as st
 from mlops_lab.client import AlertNote
 from mlops_lab.errors import LabError
 from mlops_lab.form import fault
-from mlops_lab.formatting import counted
+from mlops_lab.formatting import counted, literal
 
 
 @st.fragment(run_every=settings().page_refresh)
 def page() -> None:
-    st.title("System")
     st.caption(f"Updated every {settings().page_refresh} seconds.")
     if url := settings().alertmanager_url:
         _alerts(url)
@@ -39,7 +38,7 @@ def _alerts(url: str) -> None:
     try:
         alerts, watched = ui_alerts.firing(url)
     except LabError as error:
-        st.warning(str(error))
+        st.warning(literal(error))
         return
     if not watched:
         st.warning(
@@ -54,8 +53,8 @@ def _alerts(url: str) -> None:
     for alert in alerts:
         show = st.error if alert.severity == "page" else st.warning
         show(
-            f"**{alert.summary}**  \n{alert.description}  \n:small[{alert.name}, since {_time(alert.since)}] · "
-            f"[What to do]({ui_alerts.runbook(alert.name)})"
+            f"**{literal(alert.summary)}**  \n{literal(alert.description)}  \n"
+            f":small[{literal(alert.name)}, since {_time(alert.since)}] · [What to do]({ui_alerts.runbook(alert.name)})"
         )
         # While the notes can't be read, nothing is said about them.
         if notes is not None:
@@ -144,7 +143,7 @@ def _card(name: str, about: str, state: tuple[bool | None, str], links: dict[str
     with st.container(border=True):
         left, middle, right = st.columns([2, 4, 2], vertical_alignment="center")
         left.markdown(f"**{name}**  \n:gray[{about}]")
-        middle.markdown(f":{colour}[●] {text}")
+        middle.markdown(f":{colour}[●] {literal(text)}")
         right.markdown(" · ".join(f"[{label}]({link})" for label, link in links.items()))
 
 

@@ -125,7 +125,8 @@ def test_a_refused_row_names_every_field_and_rule(tab, page):
     open_page(tab, page)
     fill(tab, "Bedrooms", "99")
     fill(tab, "House size (sqft)", "")
-    fill(tab, "Sold before on", "yesterday")
+    # A picture and a link in Markdown stay text.
+    fill(tab, "Sold before on", "![x](http://elsewhere.invalid/p.png) [y](http://elsewhere.invalid/)")
     tab.get_by_role("button", name="Predict").click()
     expect(tab.get_by_text("The model refuses this row")).to_be_visible()
     for words in (
@@ -134,6 +135,8 @@ def test_a_refused_row_names_every_field_and_rule(tab, page):
         "Sold before on must be a date",
     ):
         expect(tab.get_by_text(words)).to_be_visible()
+    expect(tab.locator("#answer").get_by_text("![x](http")).to_be_visible()
+    expect(tab.locator("#answer img, #answer a")).to_have_count(0)
     assert "Traceback" not in tab.inner_text("body")
 
 

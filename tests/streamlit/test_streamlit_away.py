@@ -3,12 +3,14 @@
 Silent is a service that accepts connections and never answers. The pages run in this process, without a browser.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from streamlit.testing.v1 import AppTest
 
 from mlops_lab import client
@@ -18,7 +20,7 @@ from mlops_lab.model.registry import Registry
 from mlops_lab.model.tags import BatchTags, CandidateTags, ModelTags, VersionTags
 from mlops_lab.model.tracking import Tracking
 from mlops_lab.settings import REPOSITORY
-from tests.support import processes
+from tests.support import contracts, processes
 from tests.support.alertmanager import WATCHDOG
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("pages")]
@@ -39,12 +41,12 @@ NOTHING = (
 )
 
 
-def page(view: str) -> None:
+def page(view: str, name: str) -> None:
     import runpy
 
     import ui_frame
 
-    ui_frame.sidebar()
+    ui_frame.head(name)
     runpy.run_path(view)
 
 
@@ -55,15 +57,16 @@ class Pages:
     monkeypatch: pytest.MonkeyPatch
     addresses: dict[str, str] = field(default_factory=dict)
 
-    def show(self, name: str, use_case: str = "housing", **addresses: str) -> AppTest:
+    def show(self, name: str, use_case: str | None = "housing", **addresses: str) -> AppTest:
         """The page. addresses: service → where it is looked for instead."""
         for service, url in (self.addresses | addresses).items():
             self.monkeypatch.setenv(f"LAB_{service.upper()}_URL", url)
         self.forget()
         app = AppTest.from_function(
-            page, default_timeout=processes.PATIENCE, args=(str(VIEWS / f"{name}.py"),)
+            page, default_timeout=processes.PATIENCE, args=(str(VIEWS / f"{name}.py"), name.capitalize())
         )
-        app.query_params["use_case"] = use_case
+        if use_case:
+            app.query_params["use_case"] = use_case
         app.run()
         assert not app.exception, app.exception[0].value
         return app
@@ -73,7 +76,8 @@ class Pages:
         import ui_settings
 
         ui_settings.settings.cache_clear()
-        for cached in (ui_frame.inference, ui_frame.tracking, ui_frame.contract):
+        calls = (ui_frame.look, ui_frame.newest_trained)
+        for cached in (ui_frame.inference, ui_frame.tracking, ui_frame.contract, *calls):
             cached.clear()
 
 
@@ -167,6 +171,38 @@ def test_without_the_database_nothing_is_said_about_notes(show, past, folder):
     assert "the database doesn't answer, so notes on alerts can't be read" in said
     assert "What people did about alerts" not in said
     assert "Nothing fires" in said
+
+
+def test_a_new_page_shows_the_use_case_that_was_trained_last_and_names_an_unknown_one(show, past):
+    newest = contracts.covertype().model_copy(update={"use_case": "newest", "title": "A *title*"})
+    past.promote(newest)
+    api = client.InferenceClient(show.addresses["inference"], 60, key=SecretStr(processes.KEY))
+    end = time.monotonic() + processes.PATIENCE
+    while "newest" not in [model.use_case for model in api.models().models if model.version]:
+        assert time.monotonic() < end, "it is served"
+        time.sleep(0.1)
+    app = show.show("system", None)
+    assert app.query_params["use_case"] == "newest"
+    assert "A \\*title\\*: version 1 is served" in words(app)
+    said = words(show.show("system", "[castles](http://elsewhere.invalid)"))
+    assert "There is no use case “\\[castles\\]" in said
+
+
+def test_a_full_run_of_a_page_asks_its_services_at_most_four_times(show, monkeypatch):
+    import httpx
+    import ui_frame
+
+    asked, send = [], httpx.Client.request
+    monkeypatch.setattr(
+        httpx.Client, "request", lambda *given, **more: asked.append(given[2]) or send(*given, **more)
+    )
+    for name in ("predict", "data"):
+        app = show.show(name)
+        asked.clear()
+        # What can't change is fetched once; the state of the services isn't.
+        ui_frame.look.clear()
+        app.run()
+        assert 1 <= len(asked) <= 4, asked
 
 
 def test_counts_that_are_unknown_are_not_zero(show, past, folder):

@@ -5,73 +5,18 @@ import time
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
-from playwright.sync_api import TimeoutError as NotFoundInTime
+from playwright.sync_api import expect
 from sqlalchemy import select
 
 from mlops_lab.data.database import connect
 from mlops_lab.data.tables import AlertNote, Feedback
-from mlops_lab.features import Integer
 from mlops_lab.formatting import number
 from tests.support import contracts
 from tests.support.alertmanager import WATCHDOG, alert
-from tests.support.processes import KEY, PATIENCE, started
+from tests.support.processes import KEY, PATIENCE
+from tests.support.streamlit_page import choose, fill, no_traceback, open_page, paragraph, predict
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pages")]
-expect.set_options(timeout=PATIENCE * 1000)
-
-
-def open_page(tab: Page, service, name: str = "", use_case: str = "housing") -> None:
-    for _ in range(3):
-        tab.goto(f"{service.url}/{name}?use_case={use_case}")
-        expect(tab.get_by_role("heading", name=(name or "predict").capitalize(), exact=True)).to_be_visible()
-        no_run(tab)
-        # Chromium drops what it is loading when a network interface comes or goes, as containers make them do.
-        if not tab.get_by_text("Failed to fetch dynamically imported module").count():
-            break
-
-
-def fill(tab: Page, label: str, text: str) -> None:
-    box = tab.get_by_label(label, exact=True)
-    box.fill(text)
-    box.press("Tab")
-    no_run(tab)
-
-
-def no_run(tab: Page) -> None:
-    """Waits until the page has processed the last input."""
-    expect(tab.locator('[data-test-script-state="running"]')).to_have_count(0)
-
-
-def choose(tab: Page, label: str, option: str) -> None:
-    """Chooses from a list. The list is opened again when an update of the page has closed it."""
-    wanted = tab.get_by_role("option", name=option)
-    for _ in range(20):
-        tab.get_by_label(label, exact=True).click()
-        try:
-            wanted.click(timeout=5000)
-        except NotFoundInTime:
-            continue
-        return
-    pytest.fail(f"there is no {option} to choose")
-
-
-def predict(tab: Page) -> str:
-    """Presses Predict and returns the large text of the answer."""
-    tab.get_by_role("button", name="Predict", exact=True).click()
-    expect(tab.get_by_text("Explanation (SHAP values)")).to_be_visible()
-    no_traceback(tab)
-    return tab.get_by_test_id("stMetricValue").inner_text()
-
-
-def paragraph(tab: Page, text: str):
-    """A paragraph with this text; the cells of tables are in the page too, but hidden."""
-    return tab.get_by_test_id("stMarkdown").filter(has_text=text).first
-
-
-def no_traceback(tab: Page) -> None:
-    expect(tab.get_by_test_id("stException")).to_have_count(0)
-    assert "Traceback" not in tab.inner_text("body")
 
 
 def test_predicts_what_the_service_predicts_for_the_filled_form(tab, pages, inference):
@@ -244,63 +189,6 @@ def test_a_use_case_without_a_model_has_a_message_on_each_page(tab, pages):
     expect(tab.get_by_text("Rows received")).to_be_visible()
     expect(tab.get_by_text("The batch wasn't checked (yet).")).to_be_visible()
     no_traceback(tab)
-
-
-@pytest.mark.parametrize("name", ["", "models", "data", "system"])
-def test_unreachable_services_are_one_message(tab, lonely_pages, name):
-    open_page(tab, lonely_pages, name)
-    expect(tab.get_by_text("doesn't answer").first).to_be_visible()
-    no_traceback(tab)
-
-
-def test_a_use_case_trained_later_appears_without_a_reload(tab, pages, past):
-    open_page(tab, pages)
-    late = contracts.covertype().model_copy(update={"use_case": "late", "title": "Came later"})
-    past.promote(late)
-    expect(tab.get_by_text("Came later: version 1 is served")).to_be_visible()
-    choose(tab, "Use case", "Came later")
-    assert predict(tab) in late.classes
-
-
-def test_a_new_champion_with_other_fields_changes_the_open_form(tab, pages, past):
-    first = contracts.covertype().model_copy(update={"use_case": "changing", "title": "Changing"})
-    past.promote(first)
-    open_page(tab, pages, use_case="covertype")
-    expect(tab.get_by_text("Changing: version 1 is served")).to_be_visible()
-    open_page(tab, pages, use_case="changing")
-    fill(tab, "Slope (degree)", "80")
-    fill(tab, "Elevation (m)", "2500")
-    elevation, slope, area = first.features
-    second = contracts.with_features(
-        first,
-        [
-            elevation,
-            slope.model_copy(update={"maximum": 45.0}),
-            area,
-            Integer("rain", "Rain", unit="mm", example=700),
-        ],
-    )
-    past.promote(second)
-    expect(tab.get_by_label("Rain (mm)", exact=True)).to_have_value("700")
-    expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2500")
-    assert predict(tab) in first.classes
-
-
-def test_an_outage_keeps_the_form(tab, pages, inference, supervisor):
-    open_page(tab, pages)
-    fill(tab, "Bedrooms", "9")
-    supervisor.stop(inference)
-    try:
-        expect(tab.get_by_text("Inference is unavailable")).to_be_visible()
-        expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("9")
-        tab.get_by_role("button", name="Predict", exact=True).click()
-        expect(tab.get_by_text("doesn't answer").first).to_be_visible()
-        no_traceback(tab)
-    finally:
-        started(supervisor, inference)
-    expect(tab.get_by_text("House price: version 1 is served")).to_be_visible()
-    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("9")
-    predict(tab)
 
 
 def test_an_alert_is_acknowledged_and_concluded_and_both_stay(tab, pages, alertmanager, folder):

@@ -39,6 +39,7 @@ class History:
 
     def record(self, contract: Contract, batches: int) -> None:
         """The first batch brings a champion, the second a challenger that is refused; the third is skipped."""
+        self._tracking.name(contract.use_case, contract.title)
         for number in range(batches):
             run = self._batch(contract, number)
             if number == 2:
