@@ -52,7 +52,7 @@ lock: .venv/uv ## resolves requirements.txt again from pyproject.toml
 
 .PHONY: demo
 demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it, USE_CASE=… BATCHES=… GRADIO=1 choose
-	@exec $(BIN)/lab demo $(USE_CASE) $(if $(ONCE),--once) $(if $(BATCHES),--batches $(BATCHES)) $(if $(GRADIO),--gradio)
+	@exec $(BIN)/lab demo $(if $(USE_CASE),'$(USE_CASE)') $(if $(ONCE),--once) $(if $(BATCHES),--batches $(BATCHES)) $(if $(GRADIO),--gradio)
 
 # Generated files
 

@@ -28,6 +28,9 @@ INFERENCE_PORT, STREAMLIT_PORT, GRADIO_PORT = 8085, 8086, 8087
 MLFLOW_ARTIFACTS = "mlflow-artifacts"
 
 
+# The folder of a lab without Docker.
+HOME = Path(".lab")
+
 # What a client of the prediction API sends where the API requires keys.
 API_KEY = Field(None, description="API key of the prediction API, where it requires one")
 
@@ -35,6 +38,19 @@ API_KEY = Field(None, description="API key of the prediction API, where it requi
 def local_url(port: int) -> str:
     """The address of a service on this machine."""
     return f"http://127.0.0.1:{port}"
+
+
+def found_home() -> Path:
+    """`.lab` in the working folder, else in the nearest folder above that has one, as git and uv find theirs.
+
+    Above, only a folder of this user counts: what others put into a shared folder is no lab of this person.
+    Without any it is the one that a command may begin in the working folder.
+    """
+    if not HOME.is_dir():
+        for above in Path.cwd().parents:
+            if (above / HOME).is_dir() and (above / HOME).stat().st_uid == os.getuid():
+                return above / HOME
+    return HOME
 
 
 class SettingsError(LabError):
@@ -68,7 +84,7 @@ class LabSettings(BaseSettings):
 class Settings(LabSettings):
     """Every setting of the library."""
 
-    home: Path = Path(".lab")
+    home: Path = Field(default_factory=found_home)
     use_cases: Path = REPOSITORY / "use_cases"
     default_use_case: str = "housing"
     debug: bool = Field(
@@ -166,6 +182,12 @@ class Settings(LabSettings):
         # Its error is a `LabError`, which pydantic lets through: a wrong URL is said at start, without the URL.
         notify.check(text)
         return SecretStr(text)
+
+    @property
+    def has_lab(self) -> bool:
+        """Whether there is a lab to read: a folder of data, or what a setting names."""
+        named = {"home", "raw_db_url", "clean_db_url"} & self.model_fields_set
+        return bool(named) or self.home.is_dir()
 
     @cached_property
     def raw_url(self) -> str:

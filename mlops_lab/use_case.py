@@ -84,6 +84,11 @@ class UseCase:
         names = [f.name for f in self.features]
         if twice := {name for name in names if names.count(name) > 1}:
             raise UseCaseError(f"use case {self.name}: features declared twice: {', '.join(sorted(twice))}")
+        every = {f.name for f in (*self.features, *self.extra, self.target)}
+        if alike := sorted(name for name in every if name.lower() in {n.lower() for n in every - {name}}):
+            raise UseCaseError(
+                f"use case {self.name}: {' and '.join(alike)} differ only in case, which a database doesn't tell apart"
+            )
         if taken := RESERVED & {f.name for f in (*self.features, *self.extra, self.target)}:
             raise UseCaseError(
                 f"use case {self.name}: the lab itself needs the name {', '.join(sorted(taken))}"

@@ -69,6 +69,10 @@ def fault(tmp_path):
             {"candidates": "ridge(), ridge()"},
             "line 3: use case mine: candidates twice: ridge; give one several ",
         ),
+        (
+            {"features": 'Number("a"), Number("A")'},
+            "line 3: use case mine: A and a differ only in case, which a database doesn't tell apart",
+        ),
         ({"features": '"a"'}, f"line 3: use case mine: features has 'a'; {KINDS}"),
         ({"target": '"y"'}, f"line 3: use case mine: target has 'y'; {KINDS}"),
         ({"features": 'Number("a", min=0)'}, "line 8: Number.min: Extra inputs are not permitted"),

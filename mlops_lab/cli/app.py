@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from getpass import getuser
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from mlops_lab.errors import LabError
 from mlops_lab.local.command import Commands, err, out
 from mlops_lab.local.signals import raise_if_stopped
 
@@ -30,14 +32,27 @@ UseCaseName = Annotated[str, typer.Argument(help="name of a use case; `lab use-c
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
-# The next three are here because `--help` and the shell's completion must not wait for pydantic and numpy.
+# The next ones are here because `--help` and the shell's completion must not wait for pydantic and numpy.
 
 
 def read_settings() -> "Settings":
-    """The settings of the environment."""
-    from mlops_lab.settings import Settings
+    """The settings of the environment. A lab that was found in a folder above is named."""
+    from mlops_lab.settings import HOME, Settings
 
-    return Settings()
+    settings = Settings()
+    if "home" not in settings.model_fields_set and settings.home != HOME:
+        err.print(f"[dim]the lab in {escape(str(settings.home))}[/dim]", soft_wrap=True)
+    return settings
+
+
+def need_lab(settings: "Settings") -> "Settings":
+    """The same settings. Raises `LabError` when they have no lab, so that a question makes no empty one."""
+    if not settings.has_lab:
+        raise LabError(
+            f"there is no lab in {Path.cwd()} or above it; change to the folder that has {settings.home}, "
+            "or set LAB_HOME; `make demo` and `lab run NAME` begin one"
+        )
+    return settings
 
 
 def use_case_of(settings: "Settings", name: str) -> "UseCase":
@@ -54,9 +69,17 @@ def use_cases_of(settings: "Settings") -> "tuple[dict[str, UseCase], dict[str, s
     return read_use_cases(settings.use_cases)
 
 
-def open_lab(settings: "Settings", progress: Callable[[str], None] = lambda _: None) -> "Lab":
-    """The lab of a command. Each line of progress is also a moment at which a Ctrl-C ends the command."""
+def open_lab(
+    settings: "Settings", progress: Callable[[str], None] = lambda _: None, new: bool = False
+) -> "Lab":
+    """The lab of a command. Each line of progress is also a moment at which a Ctrl-C ends the command.
+
+    new: whether the command may begin one. Raises `LabError` where there is none.
+    """
     from mlops_lab.lab import Lab
+
+    if not new:
+        need_lab(settings)
 
     def line(text: str) -> None:
         raise_if_stopped()

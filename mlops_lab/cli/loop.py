@@ -27,7 +27,9 @@ from mlops_lab.local.command import out
 @app.command()
 def run(
     use_case: UseCaseName,
-    batches: Annotated[int | None, typer.Option(help="stop after so many; default: at the end")] = None,
+    batches: Annotated[
+        int | None, typer.Option(min=1, help="stop after so many; default: at the end")
+    ] = None,
 ) -> None:
     """The whole loop in this process, batch by batch, without Airflow."""
     from mlops_lab.local.embedded import data_api
@@ -41,7 +43,7 @@ def run(
         out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {escape(line)}", soft_wrap=True)
 
     with data_api(settings, progress) as reachable:
-        lab = open_lab(reachable, progress)
+        lab = open_lab(reachable, progress, new=True)
         run_loop(lab, definition, batches)
     found = status(lab, use_case)
     show(found, out)
@@ -112,7 +114,7 @@ def retry(
 def demo(
     use_case: Annotated[str | None, typer.Argument(help="default: LAB_DEFAULT_USE_CASE")] = None,
     once: Annotated[bool, typer.Option("--once", help="stop everything when the loop is over")] = False,
-    batches: Annotated[int | None, typer.Option(help="stop the loop after so many batches")] = None,
+    batches: Annotated[int | None, typer.Option(min=1, help="stop the loop after so many batches")] = None,
     gradio: Annotated[bool, typer.Option("--gradio", help="start the Gradio page too")] = False,
 ) -> None:
     """Boots Airflow, MLflow, Data API, inference and Streamlit, and runs the loop in them."""

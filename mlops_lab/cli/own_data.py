@@ -12,6 +12,7 @@ from mlops_lab.cli.app import (
     AsJson,
     UseCaseName,
     app,
+    need_lab,
     print_json,
     print_line,
     read_settings,
@@ -88,7 +89,7 @@ def check(use_case: UseCaseName, as_json: AsJson = False) -> None:
     from mlops_lab.draft.check import check_data
     from mlops_lab.local.embedded import data_api
 
-    settings = read_settings()
+    settings = need_lab(read_settings())
     definition = use_case_of(settings, use_case)
     with data_api(settings, lambda line: None) as reachable:
         found = check_data(definition, reachable.data_api_url)

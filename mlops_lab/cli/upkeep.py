@@ -11,6 +11,7 @@ from rich.table import Table
 from mlops_lab.cli.app import (
     UseCaseName,
     app,
+    need_lab,
     open_lab,
     print_line,
     read_settings,
@@ -34,7 +35,7 @@ def reset(
     from mlops_lab.local.embedded import data_api
     from mlops_lab.steps.ingest import reset as reset_use_case
 
-    settings = read_settings()
+    settings = need_lab(read_settings())
     definition = use_case_of(settings, use_case)
     if not yes and not typer.confirm(f"Remove every row, model and run of {use_case}?"):
         raise typer.Exit(1)
