@@ -4,23 +4,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from mlops_lab.data.artifacts import Artifacts
-from mlops_lab.data.incoming import Incoming
 from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.predictions import PredictionReader
-from mlops_lab.data.source import DataApi
 from mlops_lab.data.store import Store
 from mlops_lab.data.turns import Turns
 from mlops_lab.errors import ModelError, NoChampionError, SignatureError
 from mlops_lab.model import signing
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Registry, Version
-from mlops_lab.model.tracking import Tracking
 from mlops_lab.settings import Settings
 from mlops_lab.use_case import UseCase, get_use_case
+
+# What only a step that writes needs is imported when it is opened: a person waits for the commands that read.
+if TYPE_CHECKING:
+    from mlops_lab.data.artifacts import Artifacts
+    from mlops_lab.data.incoming import Incoming
+    from mlops_lab.data.source import DataApi
+    from mlops_lab.model.tracking import Tracking
 
 
 @dataclass
@@ -59,7 +63,9 @@ class Lab:
         return PredictionReader(self.store.raw)
 
     @cached_property
-    def artifacts(self) -> Artifacts:
+    def artifacts(self) -> "Artifacts":
+        from mlops_lab.data.artifacts import Artifacts
+
         settings = self.settings
         return Artifacts(
             settings.artifacts,
@@ -69,15 +75,19 @@ class Lab:
         )
 
     @cached_property
-    def source(self) -> DataApi:
+    def source(self) -> "DataApi":
         return self.data_api(self.settings.data_api_url)
 
-    def data_api(self, url: str) -> DataApi:
+    def data_api(self, url: str) -> "DataApi":
         """A client of the Data API at this address, with the limits of the settings."""
+        from mlops_lab.data.source import DataApi
+
         return DataApi(url, self.settings.data_api_timeout, self.settings.data_api_max_mb)
 
     @cached_property
-    def incoming(self) -> Incoming:
+    def incoming(self) -> "Incoming":
+        from mlops_lab.data.incoming import Incoming
+
         return Incoming(self.incoming_folder)
 
     @cached_property
@@ -97,7 +107,9 @@ class Lab:
         return Registry(settings.tracking_uri, settings.mlflow_username, _value(settings.mlflow_password))
 
     @cached_property
-    def tracking(self) -> Tracking:
+    def tracking(self) -> "Tracking":
+        from mlops_lab.model.tracking import Tracking
+
         served = self.settings.tracking_uri.startswith("http")
         return Tracking(self.registry, None if served else str(self.settings.mlflow_artifacts))
 

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from mlops_lab.data.rows import rows
 from mlops_lab.use_case import UseCase
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What the loop learns from and decides by, and a last part that no training and no decision reads: it is scored once
 # for each champion (`mlops_lab/steps/sealed.py`). Earlier releases stored these last rows as test rows, so the shares
@@ -19,7 +21,7 @@ SPLITS = tuple(split for split, _ in SHARES if split != SEALED)
 LEARNT = ("train", "validation")
 
 
-def hashes(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+def hashes(frame: "pd.DataFrame", columns: Sequence[str]) -> list[str]:
     """A digest of the named columns for each row: 32 hexadecimal characters, unsalted, the same on every machine."""
     names = list(columns)
     known: dict[str, str] = {}
@@ -32,11 +34,13 @@ def hashes(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     return found
 
 
-def with_split(use_case: UseCase, typed: pd.DataFrame) -> pd.DataFrame:
+def with_split(use_case: UseCase, typed: "pd.DataFrame") -> "pd.DataFrame":
     """Typed rows with the columns `group_hash` and `split`. Equal groups have equal hashes in every batch.
 
     The hash is of the group key; without a group key, of the whole row.
     """
+    import pandas as pd
+
     row = [feature.name for feature in use_case.features]
     if not use_case.derived_target:
         row.append(use_case.target.name)

@@ -4,8 +4,8 @@ The tables of a use case are made from its declaration. A write for a batch repl
 """
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.sql import ColumnElement
 
@@ -20,6 +20,9 @@ from mlops_lab.data.split import SEALED
 from mlops_lab.data.tables import RAW, Batch, Check, LiveScore, Model, Notice, Promotion
 from mlops_lab.data.validate import Broken, Problem, read_texts
 from mlops_lab.use_case import UseCase
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Store:
@@ -36,7 +39,12 @@ class Store:
     # Raw rows
 
     def put_raw(
-        self, use_case: UseCase, batch_id: int, payload: RawBatch, kept: pd.DataFrame, problems: list[Problem]
+        self,
+        use_case: UseCase,
+        batch_id: int,
+        payload: RawBatch,
+        kept: "pd.DataFrame",
+        problems: list[Problem],
     ) -> dict[str, int]:
         """Writes good rows as they arrived, bad rows with the rule that they broke, and the counts, in one transaction.
 
@@ -89,11 +97,13 @@ class Store:
         with self.raw.connect() as db:
             return [Broken(column, rule, message, rows) for column, rule, message, rows in db.execute(query)]
 
-    def read_raw(self, use_case: UseCase, batch_id: int) -> pd.DataFrame:
+    def read_raw(self, use_case: UseCase, batch_id: int) -> "pd.DataFrame":
         """The good rows of a batch, typed, with columns group_hash and split; index: position in the payload.
 
         Raises `LabError` when a stored row breaks a rule of the use case, because the use case has changed.
         """
+        import pandas as pd
+
         raw, _ = use_case_tables.raw_tables(use_case)
         names = [*(column.name for column in use_case.columns), "group_hash", "split"]
         found = select(raw.c.row_index, *(raw.c[name] for name in names)).where(raw.c.batch_id == batch_id)
@@ -130,7 +140,7 @@ class Store:
                 known.update(db.scalars(found))
         return known
 
-    def put_clean(self, use_case: UseCase, batch_id: int, frame: pd.DataFrame) -> None:
+    def put_clean(self, use_case: UseCase, batch_id: int, frame: "pd.DataFrame") -> None:
         """Writes the batch's rows, which no other batch has brought.
 
         frame: columns features, target, group_hash, split and row_hash, each row_hash once; index: position in the
@@ -154,7 +164,7 @@ class Store:
         until: int | None = None,
         only: Collection[int] | None = None,
         without: Collection[int] = (),
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """The clean rows of the batches with after < id <= until, oldest first; split: only that split's rows.
 
         only: of these batches alone. without: of these batches none.
@@ -162,6 +172,8 @@ class Store:
         stored test rows: promotions have read them.
         Columns: features, target, split, batch_id, row_hash, group_hash.
         """
+        import pandas as pd
+
         table = use_case_tables.clean_table(use_case)
         names = [*(feature.name for feature in use_case.features), use_case.target.name]
         found = self._split(use_case, table, until, only)

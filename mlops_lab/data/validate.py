@@ -6,14 +6,15 @@ pipeline accepts is a row that `POST /predict` accepts.
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from mlops_lab.data.payload import RawBatch, as_json, encodable
 from mlops_lab.errors import LabError
 from mlops_lab.features import Boolean, Category, Feature, FieldError, Integer, Number
 from mlops_lab.use_case import UseCase
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class Broken:
 class Validated:
     """typed: good rows, one column a declared raw column; index: the row's position in the payload."""
 
-    typed: pd.DataFrame
+    typed: "pd.DataFrame"
     problems: list[Problem]
 
 
 def validate(batch: RawBatch, use_case: UseCase) -> Validated:
     """Types and checks every row; a row with any problem is left out of `typed`."""
+    import pandas as pd
+
     problems = [Problem(row, "(row)", "shape", text, _text(raw)) for row, text, raw in batch.misshapen]
     missing = frozenset(use_case.missing)
     columns = {}
@@ -66,11 +69,13 @@ def validate(batch: RawBatch, use_case: UseCase) -> Validated:
     return Validated(frame, sorted(problems, key=lambda problem: problem.row))
 
 
-def read_texts(use_case: UseCase, texts: pd.DataFrame) -> pd.DataFrame:
+def read_texts(use_case: UseCase, texts: "pd.DataFrame") -> "pd.DataFrame":
     """Rows as RawData stores them (texts by `as_text`, null as None), typed exactly as `validate` typed them.
 
     Raises `LabError` when a row no longer fits, since the use case was changed after it was stored.
     """
+    import pandas as pd
+
     missing = frozenset(use_case.missing)
     columns = {}
     for feature in use_case.columns:

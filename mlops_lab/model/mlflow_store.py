@@ -28,13 +28,22 @@ def make_store(url: str) -> None:
 
     Raises `ServiceError` when the file is there and half made.
     """
-    if not url.startswith(SQLITE):
+    if (file := store_file(url)) is None:
         return
-    file = Path(url.removeprefix(SQLITE))
     if not file.exists():
         with locked(file.with_name(f"{file.name}.lock"), PATIENCE, f"making {file}"):
             if not file.exists():
                 _make(file)
+    check_whole(file)
+
+
+def store_file(url: str) -> Path | None:
+    """The file of a SQLite URL; None for the others, a server's."""
+    return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
+
+
+def check_whole(file: Path) -> None:
+    """Raises `ServiceError` when the file is half made or can't be read."""
     if _is_half_made(file):
         raise ServiceError(
             f"{file} is half made, by a command that was ended while it made it; move it away, then run again"
@@ -62,7 +71,12 @@ def _is_half_made(file: Path) -> bool:
                 return True
             return db.execute("SELECT COUNT(*) FROM alembic_version").fetchone() == (0,)
     except sqlite3.Error as error:
-        raise ServiceError(f"{file} can't be read: {error}; remove the cause, then run again") from error
+        raise unreadable(file, error) from error
+
+
+def unreadable(file: Path, error: sqlite3.Error) -> ServiceError:
+    """The error for a file that SQLite can't read."""
+    return ServiceError(f"{file} can't be read: {error}; remove the cause, then run again")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The model registry: versions, aliases and artifacts in MLflow, and the digest that a model is trusted by."""
+"""The model registry: versions, aliases and artifacts in MLflow, and the digest that a model is trusted by.
+
+MLflow is imported where it is used, because that takes over a second.
+"""
 
 import hashlib
 import logging
@@ -7,56 +10,35 @@ import shutil
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mlflow.exceptions import MlflowException
-
-from mlflow import MlflowClient, artifacts
 from mlops_lab.contract import CONTRACT_FILE, MAX_GRAPH_BYTES, MODEL_FILE
 from mlops_lab.errors import ModelError, ServiceError, SignatureError, first_line
 from mlops_lab.model import signing
 from mlops_lab.model.card import decided, is_ours
-from mlops_lab.model.mlflow_store import make_store
+from mlops_lab.model.mlflow_store import make_store, store_file
+from mlops_lab.model.registered import (
+    FileReader,
+    Reader,
+    Registered,
+    ServerReader,
+    Version,
+    version_of,
+)
 from mlops_lab.model.tags import NOTE, ModelTags, VersionTags
 from mlops_lab.model.trial import Trial
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ARTIFACT_FOLDER = "model"  # of a candidate's run
 ARRIVING = ".arriving-"  # how the folder of a download begins
 ABANDONED = 3600.0  # seconds after which such a folder is nobody's
-logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
-
-
-@dataclass(frozen=True)
-class Version:
-    """One registered version of a use case's model."""
-
-    use_case: str
-    version: int
-    run_id: str
-    digest: str
-    aliases: tuple[str, ...] = ()
-    tags: dict[str, str] = field(default_factory=dict)
-    created_at: datetime | None = None
-    description: str = field(default="", repr=False)
-
-    @property
-    def facts(self) -> VersionTags:
-        """The lab's own tags, typed."""
-        return VersionTags.from_mlflow(self.tags)
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A use case's registered model: the version that each alias points to, and its tags."""
-
-    aliases: dict[str, int] = field(default_factory=dict)
-    facts: ModelTags = field(default_factory=ModelTags)
 
 
 class Registry:
@@ -68,30 +50,27 @@ class Registry:
         self.tracking_uri = tracking_uri
 
     @cached_property
-    def client(self) -> MlflowClient:
+    def client(self) -> "MlflowClient":
         """MLflow's client. Raises `ServiceError` when its SQLite file is half made."""
+        from mlflow import MlflowClient
+
+        # After the import, which sets its own level.
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
         make_store(self.tracking_uri)
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
+    @cached_property
+    def _reader(self) -> Reader:
+        file = store_file(self.tracking_uri)
+        return ServerReader(self.client) if file is None else FileReader(file)
+
     def use_cases(self) -> list[str]:
         """Names of the use cases that have a registered model."""
-        return sorted(
-            model.name
-            for model in self.client.search_registered_models(max_results=1000)
-            if ModelTags.from_mlflow(model.tags).use_case
-        )
+        return self._reader.use_cases()
 
     def registered(self, use_case: str) -> Registered:
         """Aliases and tags of the model; empty when there is none (yet)."""
-        try:
-            # Not the alias's own call: behind a login MLflow refuses it (403) for a model that isn't there yet.
-            found = self.client.get_registered_model(use_case)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return Registered()
-            raise
-        aliases = {alias: int(number) for alias, number in found.aliases.items()}
-        return Registered(aliases, ModelTags.from_mlflow(found.tags))
+        return self._reader.registered(use_case)
 
     def aliases(self, use_case: str) -> dict[str, int]:
         """The version that each alias points to; empty when there is no model (yet)."""
@@ -104,12 +83,9 @@ class Registry:
 
     def version(self, use_case: str, version: int) -> Version:
         """One version. Raises `ModelError` when it doesn't exist."""
-        try:
-            return self._version(self.client.get_model_version(use_case, str(version)))
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise ModelError(f"{use_case} has no version {version}; {self._those_of(use_case)}") from None
-            raise
+        if (found := self._reader.version(use_case, version)) is None:
+            raise ModelError(f"{use_case} has no version {version}; {self._those_of(use_case)}")
+        return found
 
     def has(self, use_case: str, version: int) -> bool:
         """Whether the registry has the version."""
@@ -126,20 +102,7 @@ class Registry:
 
     def versions(self, use_case: str) -> list[Version]:
         """Every version, newest first."""
-        found: list[Any] = []
-        token = None
-        while True:
-            page = self.client.search_model_versions(
-                f"name='{use_case}'", max_results=200, order_by=["version_number DESC"], page_token=token
-            )
-            found += page
-            if not (token := page.token):
-                break
-        # A search leaves the aliases out; the model itself has them.
-        aliases: dict[int, list[str]] = {}
-        for alias, number in (self.aliases(use_case) if found else {}).items():
-            aliases.setdefault(number, []).append(alias)
-        return [self._version(v, tuple(sorted(aliases.get(int(v.version), ())))) for v in found]
+        return self._reader.versions(use_case)
 
     def register(
         self, use_case: str, run_id: str, folder: Path, tags: VersionTags, key: str, description: str = ""
@@ -148,6 +111,8 @@ class Registry:
 
         Its digest and the signature of it, by the private key, are tags. description: its short model card.
         """
+        from mlflow.exceptions import MlflowException
+
         checksum = digest(folder)
         signature = signing.sign(key, use_case, checksum)
         self.client.log_artifacts(run_id, str(folder), ARTIFACT_FOLDER)
@@ -168,7 +133,7 @@ class Registry:
             description=description or None,
             await_creation_for=60,
         )
-        return self._version(made)
+        return version_of(made)
 
     def set_alias(self, use_case: str, alias: str, version: int) -> None:
         self.client.set_registered_model_alias(use_case, alias, str(version))
@@ -202,6 +167,8 @@ class Registry:
 
     def _describe_run(self, run_id: str, text: str) -> None:
         """The version's description for its run, too; a run that somebody deleted needs none."""
+        from mlflow.exceptions import MlflowException
+
         with suppress(MlflowException):
             self.client.set_tag(run_id, NOTE, text)
 
@@ -232,6 +199,10 @@ class Registry:
         target = folder / f"{version.use_case}-{version.version}"
         if target.is_dir() and digest(target) == version.digest:
             return target
+        from mlflow.exceptions import MlflowException
+
+        from mlflow import artifacts
+
         folder.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder)
         self._check_files(version)
@@ -258,6 +229,8 @@ class Registry:
 
     def _check_files(self, version: Version) -> None:
         """Raises `ModelError` when a file is gone, or they are larger than any that training registers."""
+        from mlflow.exceptions import MlflowException
+
         try:
             found = self.client.list_artifacts(version.run_id, ARTIFACT_FOLDER)
         except (MlflowException, OSError) as error:
@@ -273,19 +246,6 @@ class Registry:
                 f"{version.use_case} version {version.version} has {size / 2**20:.0f} MiB, more than the service has "
                 "memory for; train a smaller model"
             )
-
-    @staticmethod
-    def _version(found: Any, aliases: tuple[str, ...] | None = None) -> Version:
-        return Version(
-            use_case=found.name,
-            version=int(found.version),
-            run_id=found.run_id,
-            digest=VersionTags.from_mlflow(found.tags).digest,
-            aliases=tuple(found.aliases) if aliases is None else aliases,
-            tags=dict(found.tags),
-            created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-            description=found.description or "",
-        )
 
 
 def _check_signature(version: Version, keys: str) -> None:

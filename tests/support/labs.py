@@ -8,7 +8,7 @@ from pathlib import Path
 from mlops_lab.lab import Lab
 from mlops_lab.local.backup import relocate
 from mlops_lab.loop import run_batch
-from mlops_lab.model.registry import Registry
+from mlops_lab.model.mlflow_store import make_store
 from mlops_lab.settings import Settings
 from tests.support.data_api import CourseServer
 from tests.support.flats import batch, flats
@@ -46,7 +46,7 @@ class Templates:
 
     def _make_empty(self, home: Path) -> None:
         home.mkdir()
-        Registry(f"sqlite:///{home}/mlflow.db").use_cases()
+        make_store(f"sqlite:///{home}/mlflow.db")
 
     def _make_trained(self, home: Path, rows: int) -> None:
         self.copy_empty(home)
