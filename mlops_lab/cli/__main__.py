@@ -2,4 +2,4 @@
 
 from mlops_lab.cli import app
 
-app()
+app(prog_name="lab")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from getpass import getuser
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,15 +21,53 @@ if TYPE_CHECKING:
     from mlops_lab.settings import Settings
     from mlops_lab.use_case import UseCase
 
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="The command `lab`: runs the loop or single steps, and reports on them.",
-    add_completion=False,
+    help=(
+        "Trains, judges and serves models on this machine, batch by batch: from your own table, or from the data sets "
+        "of the lab.\n\nA first round: `lab new houses.csv --target price`, `lab run houses`, `lab status`, "
+        "`lab predict houses`. The whole lab with its web pages: `lab demo`."
+    ),
+    epilog=(
+        "Exit status: 0 done, 1 an error, 2 a wrong argument or setting, 130 stopped. "
+        "LAB_DEBUG=1 shows the traceback of an error."
+    ),
 )
 
-UseCaseName = Annotated[str, typer.Argument(help="name of a use case; `lab use-cases` lists them")]
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lab {version('mlops-lab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+def use_case_names(incomplete: str) -> list[str]:
+    """For the shell's completion: without a lab there is nothing to say, and no error either."""
+    from mlops_lab.settings import Settings
+
+    try:
+        return [name for name in use_cases_of(Settings())[0] if name.startswith(incomplete)]
+    except LabError:
+        return []
+
+
+UseCaseName = Annotated[
+    str,
+    typer.Argument(help="name of a use case; `lab use-cases` lists them", autocompletion=use_case_names),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 

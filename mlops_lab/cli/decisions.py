@@ -18,7 +18,10 @@ def why(
     batch: Annotated[int | None, typer.Option(help="a batch instead, its number in `lab status`")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Says why a batch led to a training, and why its versions became champion or not."""
+    """Says why a batch led to a training, and why its versions became champion or not.
+
+    Example: lab why housing --batch 3
+    """
     from mlops_lab.why import lines, why_batch, why_version
 
     if version is not None and batch is not None:
@@ -44,7 +47,10 @@ def replay(
     metric: Annotated[str | None, typer.Option(help="default: the use case's own")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Says what each past promotion would have been by another policy, from the stored scores of its test rows."""
+    """Says what each past promotion would have been by another policy, from the stored scores of its test rows.
+
+    Example: lab replay housing --policy '{"margin": 0.03}'
+    """
     from mlops_lab.replay import metric_of, policy_of, replay
 
     try:

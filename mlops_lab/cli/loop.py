@@ -16,6 +16,7 @@ from mlops_lab.cli.app import (
     read_settings,
     show_faults,
     this_person,
+    use_case_names,
     use_case_of,
     use_cases_of,
 )
@@ -31,7 +32,10 @@ def run(
         int | None, typer.Option(min=1, help="stop after so many; default: at the end")
     ] = None,
 ) -> None:
-    """The whole loop in this process, batch by batch, without Airflow."""
+    """The whole loop in this process, batch by batch, without Airflow.
+
+    Example: lab run housing --batches 2
+    """
     from mlops_lab.local.embedded import data_api
     from mlops_lab.loop import run_loop
     from mlops_lab.status import show, status
@@ -59,7 +63,10 @@ def train(
         bool, typer.Option("--force", help="train, also when the policy decides against it")
     ] = False,
 ) -> None:
-    """Trains on the stored rows; without --force only when the use case's retrain policy requires it."""
+    """Trains on the stored rows; without --force only when the use case's retrain policy requires it.
+
+    Example: lab train housing --force
+    """
     from mlops_lab.loop import train_now
 
     lab = open_lab(read_settings(), print_line)
@@ -69,7 +76,10 @@ def train(
 
 @app.command()
 def monitor(use_case: UseCaseName, as_json: AsJson = False) -> None:
-    """Compares recent predictions with the champion's training data, and says whether to train again."""
+    """Compares recent predictions with the champion's training data, and says whether to train again.
+
+    Example: lab monitor housing --json
+    """
     from mlops_lab.monitor import monitor
 
     lab = open_lab(read_settings())
@@ -89,7 +99,10 @@ def accept(
     batch: Annotated[int, typer.Argument(help="its number in `lab status`")],
     reason: Annotated[str, typer.Option(help="why; it is recorded")] = "",
 ) -> None:
-    """Lets a batch go on that its checks held back; the next run of the loop takes it up."""
+    """Lets a batch go on that its checks held back; the next run of the loop takes it up.
+
+    Example: lab accept housing 4 --reason "the market did change"
+    """
     from mlops_lab.steps.attempts import accept
 
     lab = open_lab(read_settings())
@@ -102,7 +115,10 @@ def retry(
     use_case: UseCaseName,
     batch: Annotated[int | None, typer.Option(help="its number in `lab status`; default: all")] = None,
 ) -> None:
-    """Opens broken and held batches again, after a mend; the next run of the loop takes them up."""
+    """Opens broken and held batches again, after a mend; the next run of the loop takes them up.
+
+    Example: lab retry housing --batch 4
+    """
     from mlops_lab.steps.attempts import retry
 
     lab = open_lab(read_settings())
@@ -112,12 +128,17 @@ def retry(
 
 @app.command()
 def demo(
-    use_case: Annotated[str | None, typer.Argument(help="default: LAB_DEFAULT_USE_CASE")] = None,
+    use_case: Annotated[
+        str | None, typer.Argument(help="default: LAB_DEFAULT_USE_CASE", autocompletion=use_case_names)
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="stop everything when the loop is over")] = False,
     batches: Annotated[int | None, typer.Option(min=1, help="stop the loop after so many batches")] = None,
     gradio: Annotated[bool, typer.Option("--gradio", help="start the Gradio page too")] = False,
 ) -> None:
-    """Boots Airflow, MLflow, Data API, inference and Streamlit, and runs the loop in them."""
+    """Boots Airflow, MLflow, Data API, inference and Streamlit, and runs the loop in them.
+
+    Example: lab demo housing --once
+    """
     from mlops_lab.local.demo import run_demo
 
     settings = read_settings()

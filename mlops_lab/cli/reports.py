@@ -17,6 +17,7 @@ from mlops_lab.cli.app import (
     read_settings,
     reading_lab,
     show_faults,
+    use_case_names,
     use_cases_of,
 )
 from mlops_lab.errors import LabError
@@ -25,10 +26,15 @@ from mlops_lab.local.command import err, out
 
 @app.command("status")
 def show_status(
-    use_case: Annotated[str | None, typer.Argument(help="default: all use cases")] = None,
+    use_case: Annotated[
+        str | None, typer.Argument(help="default: all use cases", autocompletion=use_case_names)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The champion, its scores, the batches and their decisions."""
+    """The champion, its scores, the batches and their decisions.
+
+    Example: lab status housing --json
+    """
     from mlops_lab.status import show, status
 
     with reading_lab() as lab:
@@ -97,7 +103,10 @@ def trace(
     batch: Annotated[int | None, typer.Option(help="a batch instead: `id` in `lab status --json`")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follows a prediction to its model, run, batches and payloads; or a batch to its run, versions and payload."""
+    """Follows a prediction to its model, run, batches and payloads; or a batch to its run, versions and payload.
+
+    Example: lab trace 01a2104ef770187e9677e0639e4ddddc
+    """
     from mlops_lab import trace
 
     with reading_lab() as lab:
@@ -121,7 +130,10 @@ def trace(
 
 @app.command(name="use-cases")
 def use_cases(as_json: AsJson = False) -> None:
-    """The use cases in the folder, and what is wrong with files that can't be used."""
+    """The use cases in the folder, and what is wrong with files that can't be used.
+
+    Example: lab use-cases
+    """
     read, faults = use_cases_of(read_settings())
     if as_json:
         columns = ("name", "title", "task", "dataset")

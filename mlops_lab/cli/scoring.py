@@ -25,7 +25,10 @@ def score(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predicts every row of a file. A command that was stopped goes on where it was when it is called again."""
+    """Predicts every row of a file. A command that was stopped goes on where it was when it is called again.
+
+    Example: lab score housing rows.parquet --interval
+    """
     from mlops_lab.scoring.scorer import Standing, default_target, score
 
     with err.status(f"loading the model of {use_case}") as shown:

@@ -19,11 +19,11 @@ from mlops_lab.cli.app import (
     use_cases_of,
 )
 from mlops_lab.errors import LabError
-from mlops_lab.local.command import err, out
+from mlops_lab.local.command import Group, err, out
 
-data = typer.Typer(no_args_is_help=True, help="The public data sets.")
+data = typer.Typer(cls=Group, no_args_is_help=True, help="The public data sets.")
 app.add_typer(data, name="data")
-keys = typer.Typer(no_args_is_help=True, help="API keys of the prediction service.")
+keys = typer.Typer(cls=Group, no_args_is_help=True, help="API keys of the prediction service.")
 app.add_typer(keys, name="keys")
 
 
@@ -31,7 +31,10 @@ app.add_typer(keys, name="keys")
 def reset(
     use_case: UseCaseName, yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False
 ) -> None:
-    """Removes all rows, models and runs of a use case and restarts its data. Logged predictions stay."""
+    """Removes all rows, models and runs of a use case and restarts its data. Logged predictions stay.
+
+    Example: lab reset housing --yes
+    """
     from mlops_lab.local.embedded import data_api
     from mlops_lab.steps.ingest import reset as reset_use_case
 
@@ -46,7 +49,10 @@ def reset(
 
 @app.command()
 def migrate() -> None:
-    """Brings the tables to this release: the lab's own, and those of each use case with data. No value is deleted."""
+    """Brings the tables to this release: the lab's own, and those of each use case with data. No value is deleted.
+
+    Example: lab migrate
+    """
     from mlops_lab.data.database import StoreError
 
     lab = open_lab(read_settings())
@@ -69,7 +75,10 @@ def migrate() -> None:
 
 @app.command()
 def sign() -> None:
-    """Signs the versions that the lab's database has a record of: after an upgrade, or with a new key."""
+    """Signs the versions that the lab's database has a record of: after an upgrade, or with a new key.
+
+    Example: lab sign
+    """
     from mlops_lab.steps.sign import sign
 
     sign(open_lab(read_settings(), print_line))
@@ -79,7 +88,10 @@ def sign() -> None:
 def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would go and why")] = False,
 ) -> None:
-    """Deletes what is past its time: predictions, feedback, payloads, runs and versions that nothing needs."""
+    """Deletes what is past its time: predictions, feedback, payloads, runs and versions that nothing needs.
+
+    Example: lab clean --dry-run
+    """
     from mlops_lab.retention import clean
 
     found = clean(open_lab(read_settings()), dry_run)
@@ -97,7 +109,10 @@ def clean(
 
 @app.command()
 def backup(folder: Annotated[Path, typer.Argument(help="a new folder, outside of LAB_HOME")]) -> None:
-    """Copies the whole lab of LAB_HOME into a folder, also while it runs."""
+    """Copies the whole lab of LAB_HOME into a folder, also while it runs.
+
+    Example: lab backup /mnt/lab-backup
+    """
     from mlops_lab.local.backup import backup
 
     backup(read_settings(), folder, print_line)
@@ -105,7 +120,10 @@ def backup(folder: Annotated[Path, typer.Argument(help="a new folder, outside of
 
 @app.command()
 def restore(folder: Annotated[Path, typer.Argument(help="a folder that `lab backup` made")]) -> None:
-    """Makes LAB_HOME, which must be new or empty, of a backup. A damaged backup is refused, and nothing is written."""
+    """Makes LAB_HOME, which must be new or empty, of a backup. A damaged backup is refused, and nothing is written.
+
+    Example: LAB_HOME=new lab restore /mnt/lab-backup
+    """
     from mlops_lab.local.backup import restore
 
     restore(read_settings(), folder, print_line)
@@ -113,7 +131,10 @@ def restore(folder: Annotated[Path, typer.Argument(help="a folder that `lab back
 
 @app.command()
 def notify() -> None:
-    """Sends a test message by LAB_NOTIFY_URL, and says what accepted it."""
+    """Sends a test message by LAB_NOTIFY_URL, and says what accepted it.
+
+    Example: LAB_NOTIFY_URL=https://example.org/hook lab notify
+    """
     from mlops_lab.notify import FORMS, send
 
     url = read_settings().notify_url
@@ -128,7 +149,10 @@ def download(
     dataset: Annotated[str | None, typer.Argument(help="default: all data sets")] = None,
     folder: Annotated[Path | None, typer.Option(help="default: LAB_HOME/data")] = None,
 ) -> None:
-    """Downloads the public data sets from their publishers; the Data API then serves them instead of synthetic data."""
+    """Downloads the public data sets from their publishers; the Data API then serves them instead of synthetic data.
+
+    Example: lab data download covertype
+    """
     from mlops_lab.data.download import DATASETS, download
 
     target = folder or read_settings().home / "data"
@@ -149,7 +173,10 @@ def new_key(
         Path | None, typer.Option(help="adds the line to this file, for LAB_API_KEYS_FILE")
     ] = None,
 ) -> None:
-    """Makes an API key and shows it once; the service gets a line with its hash. It reads its keys when it starts."""
+    """Makes an API key and shows it once; the service gets a line with its hash. It reads its keys when it starts.
+
+    Example: lab keys new ann --may predict,read
+    """
     from mlops_lab.api_keys import add_line, line_of, make_key
 
     key = make_key()

@@ -29,7 +29,10 @@ def trial(
     canary: Annotated[float | None, typer.Option(help="the share of requests that it answers: 0.1")] = None,
     end: Annotated[bool, typer.Option("--end", help="end the trial")] = False,
 ) -> None:
-    """Gives a challenger live traffic beside the champion: as a shadow, or as a canary that answers a share."""
+    """Gives a challenger live traffic beside the champion: as a shadow, or as a canary that answers a share.
+
+    Example: lab trial housing 8 --canary 0.1
+    """
     from mlops_lab.steps.trial import begin_trial, end_trial, trial_of
 
     lab = open_lab(read_settings())
@@ -52,7 +55,10 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="also when it loses; needs --reason")] = False,
     reason: Annotated[str | None, typer.Option(help="why it is forced, for the record")] = None,
 ) -> None:
-    """Compares a version with the champion, on the test rows and on live traffic, and promotes it if it wins."""
+    """Compares a version with the champion, on the test rows and on live traffic, and promotes it if it wins.
+
+    Example: lab promote housing 8 --force --reason "it was tried"
+    """
     from mlops_lab.steps.challenge import Person
     from mlops_lab.steps.promote import promote_by_hand
 
@@ -75,7 +81,10 @@ Why = Annotated[str, typer.Option(help="why; it is recorded")]
 
 @app.command()
 def approve(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None:
-    """Promotes a version about which a person is asked, and waits until it is served."""
+    """Promotes a version about which a person is asked, and waits until it is served.
+
+    Example: lab approve housing 8 --reason "better on new rows"
+    """
     from mlops_lab.steps.approve import approve
     from mlops_lab.steps.challenge import Person
 
@@ -91,7 +100,10 @@ def approve(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None
 
 @app.command()
 def reject(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None:
-    """Keeps the champion instead of a version about which a person is asked."""
+    """Keeps the champion instead of a version about which a person is asked.
+
+    Example: lab reject housing 8 --reason "too slow"
+    """
     from mlops_lab.steps.approve import reject
     from mlops_lab.steps.challenge import Person
 
@@ -109,7 +121,10 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="version; default: the previous champion")] = None,
     reason: Annotated[str, typer.Option(help="why; it is recorded")] = "",
 ) -> None:
-    """Makes an earlier version champion again; the record says who did it."""
+    """Makes an earlier version champion again; the record says who did it.
+
+    Example: lab rollback housing --reason "wrong prices since noon"
+    """
     from mlops_lab.steps.challenge import Person
     from mlops_lab.steps.promote import roll_back
 
@@ -130,7 +145,10 @@ def reproduce(
     version: Annotated[int, typer.Argument(help="a registered version")],
     as_json: AsJson = False,
 ) -> None:
-    """Trains a version again from the stored rows, registers nothing, and lists what came out differently."""
+    """Trains a version again from the stored rows, registers nothing, and lists what came out differently.
+
+    Example: lab reproduce housing 8
+    """
     from mlops_lab.steps.reproduce import reproduce as again
 
     lab = open_lab(read_settings(), err.print if as_json else print_line)
@@ -153,7 +171,10 @@ def card(
     version: Annotated[int | None, typer.Argument(help="default: the champion")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prints a version's model card: purpose, data, scores with intervals, slices, limits, cost, decision."""
+    """Prints a version's model card: purpose, data, scores with intervals, slices, limits, cost, decision.
+
+    Example: lab card housing 8 > card.md
+    """
     from mlops_lab.contract import Contract
     from mlops_lab.model.card import as_json as card_json
     from mlops_lab.model.card import card

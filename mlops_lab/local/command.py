@@ -14,7 +14,25 @@ from mlops_lab.local.signals import ended_by_signal
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
-class Commands(typer.core.TyperGroup):
+class Command(typer.core.TyperCommand):
+    """A command whose help shows arguments in capitals, and no value beside a flag, which takes none."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        # Braces would read like a choice.
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+class Group(typer.core.TyperGroup):
+    """A group of such commands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain(super().get_params(ctx))
+
+
+class Commands(Group):
     """An error that a person can act on is one line and an exit status; LAB_DEBUG=1 prints its traceback first."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -36,3 +54,12 @@ class Commands(typer.core.TyperGroup):
             raise typer.Exit(130) from None
         finally:
             os.umask(before)
+
+
+def _plain(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_bool_flag", False):
+            param.metavar = ""
+        elif isinstance(param, typer.core.TyperArgument):
+            param.metavar = param.name.upper()
+    return params

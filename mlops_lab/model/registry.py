@@ -89,11 +89,7 @@ class Registry:
 
     def has(self, use_case: str, version: int) -> bool:
         """Whether the registry has the version."""
-        try:
-            self.version(use_case, version)
-        except ModelError:
-            return False
-        return True
+        return self._reader.version(use_case, version) is not None
 
     def _those_of(self, use_case: str) -> str:
         """The newest versions of a use case, in words."""
