@@ -2,8 +2,10 @@
 
 import altair as alt
 import pandas as pd
+import ui_batch
 import ui_form
 import ui_frame
+import ui_snippets
 
 import streamlit as st
 from mlops_lab.client import ExplainReply, PredictReply
@@ -49,6 +51,8 @@ def page() -> None:
             if asked:
                 _ask(contract, row)
             _answer(contract, row)
+        ui_snippets.snippets(contract, row)
+        ui_batch.file_rows(contract)
 
 
 def _ask(contract: Contract, row: dict) -> None:

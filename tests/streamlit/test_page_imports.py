@@ -16,6 +16,8 @@ ALLOWED = {
     "mlops_lab.metrics",
     "mlops_lab.model.card",
     "mlops_lab.model.tags",
+    "mlops_lab.scoring.over_http",
+    "mlops_lab.scoring.source",
     "mlops_lab.serve",
     "mlops_lab.settings",
 }
