@@ -1,5 +1,7 @@
 """A client of MLflow's REST API: runs and their artifacts. MLflow's own package is slow to import."""
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +15,8 @@ from mlops_lab.model.tags import KIND, PARENT, TITLE, BatchTags, CandidateTags, 
 API = "/api/2.0/mlflow/"
 # The experiment that MLflow makes itself.
 DEFAULT_EXPERIMENT = "0"
+# Runs that are read each time, and seconds until the older ones are read again.
+NEWEST, OLDER_SECONDS = 25, 120.0
 
 
 class TrackingAwayError(LabError):
@@ -55,6 +59,8 @@ class Tracking:
         # Experiment → its id, as the last list of use cases had them.
         self._ids: dict[str, str] = {}
         self._http = httpx.Client(base_url=self.url, auth=login, timeout=timeout)
+        # (experiment's id, kind) → its runs, newest first, and when they were read.
+        self._kept: dict[tuple[str, type[RunTags]], tuple[list[Run], float]] = {}
 
     def health(self) -> bool:
         return self._get("/health").is_success
@@ -95,16 +101,27 @@ class Tracking:
         return next((experiments[run["info"]["experiment_id"]] for run in page.get("runs", [])), None)
 
     def runs(self, use_case: str, kind: type[RunTags]) -> list[Run]:
-        """The use case's runs with tags of one kind, newest first; none when it has no experiment."""
+        """The use case's runs with tags of one kind, newest first; none when it has no experiment.
+
+        The newest are read each time. The older ones hardly change any more, so they are kept for `OLDER_SECONDS`.
+        """
         if (experiment := self._experiment(use_case)) is None:
             return []
         query = {
             "experiment_ids": [experiment],
             "filter": _of_kind(kind),
             "order_by": ["attributes.start_time DESC"],
-            "max_results": 1000,
         }
-        return [_run(run) for run in self._pages("runs/search", "runs", **query)]
+        known, read_at = self._kept.get((experiment, kind), ([], -math.inf))
+        if time.monotonic() - read_at < OLDER_SECONDS:
+            page = self._json("POST", "runs/search", json=query | {"max_results": NEWEST})
+            newest = [_run(run) for run in page.get("runs", [])]
+            places = {run.id: place for place, run in enumerate(known)}
+            if newest and (last := places.get(newest[-1].id)) is not None:
+                return [*newest, *known[last + 1 :]]
+        found = [_run(run) for run in self._pages("runs/search", "runs", **query, max_results=1000)]
+        self._kept[experiment, kind] = found, time.monotonic()
+        return found
 
     def _experiment(self, use_case: str) -> str | None:
         if use_case in self._ids:
@@ -114,6 +131,23 @@ class Tracking:
         except NotFoundError:
             return None
         return found["experiment"]["experiment_id"]
+
+    def run(self, run_id: str) -> Run:
+        """One run. Raises `NotFoundError` when it was deleted."""
+        found = self._json("GET", "runs/get", params={"run_id": run_id})["run"]
+        if found["info"].get("lifecycle_stage") == "deleted":
+            raise NotFoundError(f"run {run_id} was deleted")
+        return _run(found)
+
+    def children(self, run: Run) -> list[Run]:
+        """The runs that belong to the same run as this candidate, newest first, itself included."""
+        query = {
+            "experiment_ids": [run.experiment_id],
+            "filter": f"{_of_kind(CandidateTags)} and tags.`{PARENT}` = '{run.parent}'",
+            "order_by": ["attributes.start_time DESC"],
+            "max_results": 1000,
+        }
+        return [_run(found) for found in self._pages("runs/search", "runs", **query)]
 
     def artifacts(self, run_id: str, folder: str = "") -> list[str]:
         """Paths of the files in one folder of a run's artifacts; none when it doesn't exist."""

@@ -1,27 +1,28 @@
-"""Data: the rows of each batch, its quarantine, its drift, and the decision to train or to skip."""
+"""Data: the rows of each batch, its drift, its checks and quarantine, and the decision to train or to skip."""
 
-import json
 import math
+from collections.abc import Mapping
 
 import altair as alt
 import pandas as pd
+import ui_charts
+import ui_drift
 import ui_frame
+import ui_runs
 from ui_settings import settings
 from ui_tracking import NotFoundError, Run
 
 import streamlit as st
-from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS, UP, in_words
+from mlops_lab.errors import LabError
+from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS, in_words
 from mlops_lab.formatting import counted, literal, number
 from mlops_lab.model.tags import BatchTags
 
 GOOD, BAD = OUTCOME_COLOURS["promoted"], OUTCOME_COLOURS["refused"]
 # The parts of a batch's rows, from the bottom of a bar to its top.
 PARTS = {"clean": GOOD, "duplicates": NEUTRAL, "dropped": "#d9a13a", "quarantined": BAD}
-# How the drift of a feature stands to the bound.
-STATES = {"within": UP, "over the bound": BAD, "bound unknown": NEUTRAL}
 CHECK_MARKS = {"pass": "✓ pass", "warn": "▲ warn", "fail": "✗ fail"}
-# Features in the drift chart.
-TOP = 15
+VIEWS = ["Drift", "Checks", "Quarantine"]
 
 
 @st.fragment(run_every=settings().page_refresh)
@@ -37,16 +38,27 @@ def page() -> None:
             )
             return
         frame = pd.DataFrame([_row(run) for run in runs])
+        titles = _titles(use_case)
         _totals(frame)
         _history(frame)
+        ui_drift.history(runs, titles)
         _table(frame)
-        _details(use_case, runs)
+        _details(use_case, runs, titles)
+
+
+def _titles(use_case: str) -> dict[str, str]:
+    """The titles of the columns by the champion's contract; empty while there is none."""
+    try:
+        contract = ui_frame.contract(use_case, ui_frame.served(use_case).version or 0)
+    except LabError:
+        return {}
+    return {feature.name: feature.title for feature in (*contract.features, contract.target)}
 
 
 def _row(run: Run) -> dict:
     count, tags = run.metrics.get, BatchTags.from_mlflow(run.tags)
     return {
-        "batch": run.name.removeprefix("batch-") if tags.batch_number is None else str(tags.batch_number),
+        "batch": ui_drift.batch_name(run),
         "landed": run.started,
         **{name: count(name, math.nan) for name in ("received", *PARTS, "gap", "psi_max")},
         "decision": tags.decision or ("running" if run.status == "RUNNING" else ""),
@@ -78,7 +90,7 @@ def _totals(frame: pd.DataFrame) -> None:
 
 
 def _history(frame: pd.DataFrame) -> None:
-    st.subheader("Rows by batch")
+    st.header("Rows by batch", anchor=False)
     rows = frame.melt(["batch", "landed"], list(PARTS), "part", "rows").dropna()
     rows["order"] = rows["part"].map({part: place for place, part in enumerate(PARTS)})
     chart = (
@@ -86,62 +98,69 @@ def _history(frame: pd.DataFrame) -> None:
         .mark_bar()
         .encode(
             x=alt.X(
-                "batch:N", sort=alt.EncodingSortField("landed"), title="Batch", axis=alt.Axis(labelAngle=0)
+                "batch:N", sort=alt.EncodingSortField("landed"), title="Batch", axis=ui_charts.batch_axis()
             ),
-            y=alt.Y("rows:Q", title="Rows", axis=alt.Axis(format="~s", tickCount=5)),
+            y=alt.Y("rows:Q", title="Rows", axis=ui_charts.axis(format=",.2~s", tickCount=5)),
             color=alt.Color(
                 "part:N",
                 scale=alt.Scale(domain=list(PARTS), range=list(PARTS.values())),
-                legend=alt.Legend(title=None, orient="top"),
+                legend=ui_charts.legend(),
             ),
             order="order:Q",
             tooltip=["batch", "part", alt.Tooltip("rows:Q", format=",")],
         )
     )
-    st.altair_chart(chart, height=260)
+    newest = frame.iloc[0]
+    st.altair_chart(
+        chart,
+        height=320,
+        alt=f"Rows of {counted(len(frame), 'batch', 'batches')} by what became of them. The newest has "
+        f"{number(newest['received'])} rows, {number(newest['clean'])} of them new and clean.",
+    )
 
 
 def _table(frame: pd.DataFrame) -> None:
-    st.subheader("Batches")
-    column, whole = st.column_config, "%d"
+    st.header("Batches", anchor=False)
+    column, whole = st.column_config, "localized"
     st.dataframe(
         frame.drop(columns=["gap", "outcome reason"]),
         hide_index=True,
+        alt="Batches, the newest first: numbers of rows, drift, decision and outcome.",
         column_config={
             "batch": column.TextColumn("Batch", width=55),
-            "landed": column.DatetimeColumn("Landed", format="YYYY-MM-DD HH:mm", width=125),
+            "landed": column.DatetimeColumn("Landed", format="YYYY-MM-DD HH:mm", width=130),
             "received": column.NumberColumn("Received", format=whole, width=75),
             "clean": column.NumberColumn("Clean", format=whole, width=65),
             "duplicates": column.NumberColumn("Duplicates", format=whole, width=80),
             "dropped": column.NumberColumn("Dropped", format=whole, width=70),
             "quarantined": column.NumberColumn("Quarantined", format=whole, width=90),
             "psi_max": column.NumberColumn(
-                "Drift", help="the largest stability index of any feature", format="%.2f", width=55
+                "Drift", help="the largest stability index of any field", format="%.2f", width=55
             ),
             "decision": column.TextColumn("Decision", width=75),
             "outcome": column.TextColumn("Outcome", width=80),
             "reason": column.TextColumn("Why", width=500),
         },
         column_order=["batch", "landed", "received", *PARTS, "psi_max", "decision", "outcome", "reason"],
+        placeholder="–",
     )
 
 
-def _details(use_case: str, runs: list[Run]) -> None:
-    st.subheader("One batch")
+def _details(use_case: str, runs: list[Run], titles: Mapping[str, str]) -> None:
+    st.header("One batch", anchor=False)
+    names = {run.id: f"Batch {ui_drift.batch_name(run)}, {run.started:%Y-%m-%d %H:%M} UTC" for run in runs}
     chosen = st.selectbox(
         "Batch",
-        [run.id for run in runs],
+        list(names),
         key=f"{use_case} batch",
-        format_func=lambda run_id: next(
-            f"Batch {_row(r)['batch']}, {r.started:%Y-%m-%d %H:%M} UTC" for r in runs if r.id == run_id
-        ),
+        format_func=lambda run_id: names.get(run_id, run_id),
         label_visibility="collapsed",
     )
     run = next((run for run in runs if run.id == chosen), runs[0])
     row = _row(run)
     for name, text in {row["decision"]: row["reason"], row["outcome"]: row["outcome reason"]}.items():
         if name and not (name == "skipped" and text == row["reason"]):
-            st.markdown(f"**{literal(name.capitalize())}:** {in_words(text) or 'no reason is given'}")
+            st.markdown(f"**{literal(name.capitalize())}:** {in_words(text) or _unsaid(name)}")
     tags = BatchTags.from_mlflow(run.tags)
     facts = [f"payload {literal(tags.payload)}"] if tags.payload else []
     if tags.ignored_columns:
@@ -152,21 +171,29 @@ def _details(use_case: str, runs: list[Run]) -> None:
     link = settings().mlflow_page(f"experiments/{run.experiment_id}/runs/{run.id}")
     facts.append(f"[run in MLflow]({link})")
     st.markdown(" · ".join(facts))
-    _checks(run)
-    left, right = st.columns(2, gap="large")
-    with left:
-        _drift(run)
-    with right:
-        _quarantine(run)
+    drift, checks, quarantine = st.tabs(VIEWS, key=f"{use_case} data parts", on_change="rerun")
+    # Only the open one is drawn, and asks for what it shows.
+    if drift.open:
+        with drift, ui_frame.friendly():
+            ui_drift.of_batch(run, titles, f"{run.id} field")
+    if checks.open:
+        with checks, ui_frame.friendly():
+            _checks(run)
+    if quarantine.open:
+        with quarantine, ui_frame.friendly():
+            _quarantine(run, titles)
+
+
+def _unsaid(decision: str) -> str:
+    return "nothing is decided yet" if decision == "running" else "no reason is given"
 
 
 def _checks(run: Run) -> None:
-    st.markdown("**Checks**")
     if not BatchTags.from_mlflow(run.tags).checks:
         st.caption("The batch wasn't checked (yet).")
         return
     try:
-        records = _table_of(run.id, "checks.json")
+        records = ui_runs.table(run.id, "checks.json")
     except (NotFoundError, ValueError):
         st.caption("The table of checks in MLflow can't be read.")
         return
@@ -177,6 +204,7 @@ def _checks(run: Run) -> None:
     st.dataframe(
         frame.sort_values("order", kind="stable").drop(columns="order"),
         hide_index=True,
+        alt="Checks of the batch, those that fail or warn first.",
         column_config={
             "name": column.TextColumn("Check", width=90),
             "outcome": column.TextColumn("Outcome", width=70),
@@ -185,68 +213,7 @@ def _checks(run: Run) -> None:
     )
 
 
-def _drift(run: Run) -> None:
-    st.markdown("**Drift against the champion's training rows**")
-    indices = {
-        key.removeprefix("psi."): value for key, value in run.metrics.items() if key.startswith("psi.")
-    }
-    if not indices:
-        if not BatchTags.from_mlflow(run.tags).decision:
-            st.caption("Not computed: nothing has been decided on this batch (yet).")
-            return
-        st.caption(
-            "Not computed: there was no champion to compare with, or the batch has too few rows for a stable index."
-        )
-        return
-    bound = run.metrics.get("psi_bound", math.nan)
-    states = ["bound unknown"] if math.isnan(bound) else ["within", "over the bound"]
-    frame = pd.DataFrame(sorted(indices.items(), key=lambda pair: -pair[1])[:TOP], columns=["feature", "psi"])
-    frame["state"] = [_state(value, bound) for value in frame["psi"]]
-    bars = (
-        alt.Chart(frame)
-        .mark_bar()
-        .encode(
-            x=alt.X(
-                "psi:Q",
-                title="Population stability index",
-                # Of an unknown second value `max` takes the first.
-                scale=alt.Scale(domainMax=max(frame["psi"].max(), bound * 1.2)),
-            ),
-            y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=170)),
-            color=alt.Color(
-                "state:N",
-                scale=alt.Scale(domain=states, range=[STATES[state] for state in states]),
-                legend=alt.Legend(title=None, orient="top"),
-            ),
-            tooltip=["feature", alt.Tooltip("psi:Q", format=".3f")],
-        )
-    )
-    rule = (
-        alt.Chart(pd.DataFrame({"bound": [bound]}).dropna())
-        .mark_rule(strokeDash=[5, 4], color=NEUTRAL)
-        .encode(x="bound:Q")
-    )
-    st.altair_chart((bars + rule).properties(height=alt.Step(22)))
-    more = f"The {TOP} largest of {len(indices)} features. " if len(indices) > TOP else ""
-    change = run.metrics.get("target_std_change")
-    moved = "" if change is None else f" The target's standard deviation moved by {change:+.0%}."
-    line = (
-        "The bound for a new training is unknown."
-        if math.isnan(bound)
-        else f"The dashed line is the bound for a new training, {bound:g}."
-    )
-    st.caption(f"{more}{line}{moved}")
-
-
-def _state(index: float, bound: float) -> str:
-    """A key of `STATES`."""
-    if math.isnan(bound):
-        return "bound unknown"
-    return "over the bound" if index > bound else "within"
-
-
-def _quarantine(run: Run) -> None:
-    st.markdown("**Quarantine**")
+def _quarantine(run: Run, titles: Mapping[str, str]) -> None:
     if (all_rows := run.metrics.get("quarantined")) is None:
         st.caption("Its rows are not counted (yet).")
         return
@@ -254,7 +221,7 @@ def _quarantine(run: Run) -> None:
         st.caption("No row of this batch was quarantined.")
         return
     try:
-        records = _table_of(run.id, "quarantine.json")
+        records = ui_runs.table(run.id, "quarantine.json")
     except NotFoundError:
         st.caption("This run has no quarantine table (yet).")
         return
@@ -266,24 +233,15 @@ def _quarantine(run: Run) -> None:
         st.caption("The quarantine table is empty.")
         return
     if {"column", "rule"} <= set(frame):
+        frame["column"] = [ui_drift.title(str(name), titles) for name in frame["column"]]
         counts = frame[["column", "rule"]].value_counts().head(5).reset_index()
         st.caption(
-            literal(", ".join(f"{row.column} ({row.rule}): {row.count}" for row in counts.itertuples()))
+            literal(", ".join(f"{row.column} ({row.rule}): {row.count:,}" for row in counts.itertuples()))
         )
-    st.dataframe(frame.astype(str), hide_index=True, height=320)
+    shown = frame.astype(str).rename(columns=lambda name: str(name).capitalize())
+    st.dataframe(shown, hide_index=True, height=320, alt="Rows in quarantine, with the rule that each broke.")
     if all_rows > len(frame):
         st.caption(f"The first {len(frame):,} of {all_rows:,.0f}.")
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _table_of(run_id: str, path: str) -> list[dict]:
-    """A table among the run's artifacts: a list of records, or MLflow's form with columns and rows."""
-    table = json.loads(ui_frame.tracking().artifact(run_id, path))
-    if isinstance(table, dict):
-        return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    if not isinstance(table, list):
-        raise ValueError("neither records nor columns")
-    return table
 
 
 page()

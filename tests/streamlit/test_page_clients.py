@@ -100,6 +100,33 @@ def test_reads_runs_and_artifacts(tracking, api):
     assert len(json.loads(tracking.artifact(batches[0].id, "quarantine.json"))) == 19
 
 
+def test_older_runs_are_kept_and_new_ones_are_seen_at_once(tracking, ui_tracking, past, monkeypatch):
+    monkeypatch.setattr(ui_tracking, "NEWEST", 1)
+    for landed in (1, 2, 3):
+        past.landed("growing")
+        first = tracking.runs("growing", BatchTags)
+        assert len(first) == landed
+        assert tracking.runs("growing", BatchTags) == first
+    read = list[dict]()
+    monkeypatch.setattr(tracking, "_pages", lambda *_, **query: read.append(query) or iter([]))
+    assert tracking.runs("growing", BatchTags) == first
+    assert not read, "the older ones are kept"
+
+
+def test_a_run_has_its_rivals_until_it_is_deleted(tracking, ui_tracking, api, past):
+    champion = api.versions("housing")[-1]
+    run = tracking.run(champion.run_id)
+    assert run.metrics["validation.rmse_log"] == champion.facts.validation
+    found = {CandidateTags.from_mlflow(rival.tags).candidate for rival in tracking.children(run)}
+    assert found == {"gradient_boosting", "random_forest", "ridge"}
+    gone = past.landed("growing")
+    past.registry.client.delete_run(gone)
+    with pytest.raises(ui_tracking.NotFoundError, match="was deleted"):
+        tracking.run(gone)
+    with pytest.raises(ui_tracking.NotFoundError):
+        tracking.run("0" * 32)
+
+
 def test_missing_runs_are_empty_and_missing_files_are_named(tracking, ui_tracking):
     assert tracking.runs("castles", BatchTags) == []
     run = tracking.runs("housing", BatchTags)[0].id

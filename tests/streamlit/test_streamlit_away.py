@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 from streamlit.testing.v1 import AppTest
@@ -57,8 +58,8 @@ class Pages:
     monkeypatch: pytest.MonkeyPatch
     addresses: dict[str, str] = field(default_factory=dict)
 
-    def show(self, name: str, use_case: str | None = "housing", **addresses: str) -> AppTest:
-        """The page. addresses: service → where it is looked for instead."""
+    def show(self, name: str, use_case: str | None = "housing", part: str = "", **addresses: str) -> AppTest:
+        """The page. part: which of its tabs is open. addresses: service → where it is looked for instead."""
         for service, url in (self.addresses | addresses).items():
             self.monkeypatch.setenv(f"LAB_{service.upper()}_URL", url)
         self.forget()
@@ -67,18 +68,20 @@ class Pages:
         )
         if use_case:
             app.query_params["use_case"] = use_case
+        if part:
+            app.session_state[f"{use_case} {name} parts"] = part
         app.run()
         assert not app.exception, app.exception[0].value
         return app
 
     def forget(self) -> None:
-        import ui_frame
         import ui_settings
 
+        import streamlit
+
         ui_settings.settings.cache_clear()
-        calls = (ui_frame.look, ui_frame.newest_trained)
-        for cached in (ui_frame.inference, ui_frame.tracking, ui_frame.contract, *calls):
-            cached.clear()
+        streamlit.cache_data.clear()
+        streamlit.cache_resource.clear()
 
 
 @pytest.fixture
@@ -110,6 +113,25 @@ def test_with_every_service_there_the_pages_know_everything(show):
         said = words(show.show(name))
         for text in ("unavailable", "doesn't answer", "unknown (yet)", "takes too long"):
             assert text not in said, (name, said)
+
+
+def test_a_full_run_of_a_page_makes_few_calls(show, monkeypatch):
+    """What can't change any more is asked for once, whichever tab shows it."""
+    calls, send = [], httpx.Client.send
+
+    def counted(client, request, **more):
+        calls.append(request.url.path)
+        return send(client, request, **more)
+
+    monkeypatch.setattr(httpx.Client, "send", counted)
+    for name, first in {"models": 7, "data": 6}.items():
+        app = show.show(name)
+        assert len(calls) <= first, calls
+        calls.clear()
+        app.run()
+        assert not app.exception
+        assert len(calls) <= 3, calls
+        calls.clear()
 
 
 @pytest.mark.parametrize("fault", ["refuses", "is silent"])
@@ -214,7 +236,7 @@ def test_counts_that_are_unknown_are_not_zero(show, past, folder):
     said = words(app)
     assert "Counts of 1 batch are unknown (yet)" in said
     assert "nothing has been decided on this batch (yet)" in said
-    assert "Its rows are not counted (yet)" in said
+    assert "Its rows are not counted (yet)" in words(show.show("data", "uncounted", part="Quarantine"))
 
     # Of two batches one is counted.
     run = tracking.start("uncounted", "batch-2", BatchTags(batch_id=2, batch_number=2, decision="train"))
@@ -225,13 +247,15 @@ def test_counts_that_are_unknown_are_not_zero(show, past, folder):
     said = words(app)
     assert "Counts of 1 batch are unknown (yet)" in said
     assert "The bound for a new training is unknown" in said
+    assert "The distributions behind it aren't stored: the batch is of an earlier release." in said
 
 
 def test_without_the_store_of_artifacts_files_are_not_called_missing(show, past, folder):
     strand(past.registry, folder)
-    data = words(show.show("data", "stranded"))
+    data = words(show.show("data", "stranded", part="Quarantine"))
     assert "answers 500 to artifacts/list" in data
-    models = words(show.show("models", "stranded"))
+    parts = ("Candidates", "Model card", "Pictures")
+    models = "\n".join(words(show.show("models", "stranded", part=part)) for part in parts)
     asked = "**Version 1 waits for your decision:** a person decides until 2026-12-01 10:00 UTC, then it is promoted"
     assert (
         f"{asked}: `lab approve stranded 1 --reason TEXT` or `lab reject stranded 1 --reason TEXT`" in models

@@ -10,9 +10,10 @@ from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.tables import Model
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, Registry, Version
 from mlops_lab.model.signing import signing_key
-from mlops_lab.model.tags import BatchTags, CandidateTags, VersionTags
+from mlops_lab.model.tags import DRIFT_FILE, BatchTags, CandidateTags, VersionTags
 from mlops_lab.model.tracking import Tracking
 from mlops_lab.settings import Settings
+from tests.support.contracts import ODD_STATE
 from tests.support.linear_model import write_model
 
 # The first is the best by validation.
@@ -50,11 +51,12 @@ class History:
             self._tracking.log(run, tags=tags)
             self._tracking.end(run)
 
-    def landed(self, use_case: str) -> None:
-        """A use case whose first batch was validated, and nothing more."""
+    def landed(self, use_case: str) -> str:
+        """A batch of the use case that was validated, and nothing more. Returns its run."""
         tags = BatchTags(batch_id=1, batch_number=0, **_payload(use_case, 0))
         run = self._tracking.start(use_case, "batch-0", tags)
         self._tracking.log(run, metrics={"received": 100, "stored": 100, "quarantined": 0, "gap": 0})
+        return run
 
     def promote(self, contract: Contract) -> Version:
         """One more version of the use case, which becomes the champion."""
@@ -90,6 +92,12 @@ class History:
                 "interval_level": 0.9,
             }
         self._tracking.log(run, metrics=metrics)
+        if number:
+            feature = contract.features[0]
+            bins = {"bins": ["up to 2", "over 2"], "training": [0.5, 0.5], "new": [0.3, 0.7]}
+            new_values = {contract.features[-1].name: {ODD_STATE: 0.07}}
+            drift = {"version": 1, "rows": 2610, "features": {feature.name: bins}, "new_values": new_values}
+            self._tracking.log_json(run, DRIFT_FILE, drift)
         problems = [
             {
                 "row": 11 * n,
@@ -125,6 +133,17 @@ class History:
             old = score + 0.0008 if contract.greater_is_better else score - 0.0008
             scores = f"{contract.metric} {score:.4g} against {old:.4g} on the same 2214 test rows"
             outcome, reason = "refused", f"not better: {scores}"
+            record = {
+                "challenger": best.version,
+                "champion": 1,
+                "metric": contract.metric,
+                "challenger_score": score,
+                "champion_score": old,
+                "gain": -0.0024,
+                "sureness": 0.31,
+                "holdout_rows": 2214,
+            }
+            self._tracking.log_json(batch, "promotion.json", record)
         self.registry.tag(
             best,
             VersionTags(outcome=outcome, reason=reason, holdout_uses=number + 1, holdout_since="2026-11-01"),

@@ -1,0 +1,22 @@
+"""What the charts of the pages share: axes whose labels stand at their ticks, and a legend that fits a phone."""
+
+from typing import Any
+
+import altair as alt
+
+# The theme of Streamlit moves the first and the last label of an axis inwards, away from their ticks.
+_AXIS: dict[str, Any] = {"labelFlush": False}
+
+
+def axis(**more: Any) -> alt.Axis:
+    """An axis for amounts."""
+    return alt.Axis(**_AXIS | more)
+
+
+def batch_axis() -> alt.Axis:
+    """An axis for batches or versions in their order; where they are many, some labels are left out."""
+    return alt.Axis(**_AXIS, labelAngle=0, labelOverlap="greedy")
+
+
+def legend(columns: int = 2) -> alt.Legend:
+    return alt.Legend(title=None, orient="top", columns=columns, labelLimit=160)
