@@ -18,6 +18,8 @@ MISSING = ("NA", "N/A", "n/a", "nan", "NaN", "null", "NULL", "#N/A", "?")
 MISSING_NUMBERS = (*MISSING, "None", "none", "-", "NaT")
 # The share of values that must be numbers or dates; the others go to quarantine.
 MOST = 0.98
+# Greater numbers have no room for a bound above them.
+GREATEST = 1e300
 # Longer texts, on average, are sentences.
 SENTENCE = 40
 # MySQL's longest name of a column.
@@ -75,7 +77,7 @@ def look_at(name: str, values: pd.Series) -> Column:
     """What a column is, by its texts."""
     numeric = _without(values, MISSING_NUMBERS)
     numbers = pd.to_numeric(numeric, errors="coerce")
-    finite = numbers[numbers.abs() < math.inf]
+    finite = numbers[numbers.abs() < GREATEST]
     days = numeric.str.fullmatch(DAY.pattern)
     plain = _without(values, MISSING)
     words = set(plain.str.lower().unique()) if plain.nunique() <= 10 else set[str]()

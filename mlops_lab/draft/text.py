@@ -59,7 +59,7 @@ def use_case_text(draft: Draft) -> str:
             "extra", [_call("Category", [_quoted(c.name), "allow_unknown=True"]) for c in draft.extra]
         )
     if draft.group_key:
-        lines += [f"    # Rows that belong together stay in one split: {draft.group_reason}."]
+        lines += [f"    # Rows that belong together stay in one split: {_line(draft.group_reason)}."]
         lines += _key(draft, wide)
     if draft.missing:
         lines += _broken("    missing=", [_quoted(token) for token in draft.missing], ("[", "],"))
@@ -115,7 +115,7 @@ def _feature(column: Column) -> str:
 def _comment(column: Column) -> str:
     seen = column.seen if len(column.seen) <= 60 else column.seen[:59] + "…"
     missing = f"; {column.missing / column.rows:.0%} missing" if column.missing >= 0.005 * column.rows else ""
-    return f"  # {' '.join(seen.split())}{missing}"
+    return f"  # {_line(seen)}{missing}"
 
 
 def _comments(columns: Iterable[Column]) -> list[str]:
@@ -126,7 +126,7 @@ def _comments(columns: Iterable[Column]) -> list[str]:
     lines = []
     for reason, names in list(reasons.items())[:8]:
         some = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        lines.append(f"#   {' '.join(some.split())}: {reason}")
+        lines.append(f"#   {_line(some)}: {_line(reason)}")
     if len(reasons) > 8:
         lines.append(f"#   and {len(reasons) - 8} more")
     return lines
@@ -147,6 +147,7 @@ def _ceiling(column: Column) -> float:
 
 def _round_up(value: float) -> float:
     """The next of 1, 2, 5, 10, 20, 50, …"""
+    value = max(value, 1e-300)
     scale = 10.0 ** math.floor(math.log10(value))
     found = next(step for step in (1, 2, 5, 10) if step * scale >= value * (1 - 1e-9))
     return found * scale
@@ -231,7 +232,12 @@ def _quoted(text: str) -> str:
 
 def _prose(text: str) -> str:
     """A name as it can stand in a docstring."""
-    return " ".join(text.split()).replace("\\", "/").replace('"', "'")
+    return _line(text).replace("\\", "/").replace('"', "'")
+
+
+def _line(text: str) -> str:
+    """A text of the file as it can stand in a comment: what ends a line of Python would end the comment, too."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _title(name: str) -> str:
