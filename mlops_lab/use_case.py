@@ -193,6 +193,11 @@ class UseCase:
         return f"{self.name}_approval"
 
     @property
+    def rollback_dag(self) -> str:
+        """The id of the DAG that makes an earlier champion champion again, for a person."""
+        return f"{self.name}_rollback"
+
+    @property
     def task(self) -> Task:
         if isinstance(self.target, Category):
             return "multiclass"

@@ -17,7 +17,10 @@ class PageSettings(LabSettings):
     mlflow_username: str | None = None
     mlflow_password: SecretStr | None = None
 
-    airflow_url: str | None = Field(None, description="only a link; the pages never call Airflow")
+    airflow_url: str | None = Field(None, description="link only")
+    airflow_api_url: str | None = Field(
+        None, description="where people's decisions go, after they signed in; default: none are taken"
+    )
     inference_public_url: str | None = Field(None, description="default: inference_url")
     mlflow_public_url: str | None = Field(None, description="default: mlflow_url")
     alertmanager_url: str | None = Field(

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -11,22 +12,69 @@ from mlops_lab.errors import LabError, first_line
 
 # Seconds in which Airflow may fail to answer. SQLite's file can be locked for half a minute on a busy machine.
 PATIENCE = 90.0
+# How a run or a task has ended.
+FINAL = {"success", "failed"}
 
 
 class AirflowError(LabError):
-    """Airflow doesn't answer, refuses a request, or has no such DAG."""
+    """Airflow doesn't answer, refuses a request, or has no such DAG. status: its answer's, where it answered."""
+
+    def __init__(self, message: str, status: int | None = None):
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Question:
+    """A required action that nobody has answered: what is asked, in which run."""
+
+    run: str
+    subject: str
 
 
 class AirflowClient:
     """One Airflow, with one login.
 
-    check: called while Airflow doesn't answer; raises when waiting is in vain.
+    check:    called while Airflow doesn't answer; raises when waiting is in vain.
+    token:    of an earlier `sign_in`, in place of name and password. It is never replaced.
+    patience: seconds in which Airflow may fail to answer, in place of `PATIENCE`.
     """
 
-    def __init__(self, url: str, username: str, password: str, check: Callable[[], None] = lambda: None):
-        self._login = {"username": username, "password": password}
-        self._http = httpx.Client(base_url=url, timeout=30)
-        self._check = check
+    def __init__(
+        self,
+        url: str,
+        username: str = "",
+        password: str = "",
+        check: Callable[[], None] = lambda: None,
+        *,
+        token: str | None = None,
+        patience: float | None = None,
+    ):
+        self._login = None if token else {"username": username, "password": password}
+        self._http = httpx.Client(base_url=url, timeout=30 if patience is None else max(patience, 1))
+        self._check, self._patience = check, patience
+        if token:
+            self._http.headers["authorization"] = f"Bearer {token}"
+
+    def sign_in(self) -> str:
+        """A token for name and password. Raises `AirflowError` when Airflow refuses them."""
+        self._ask("GET", "/api/v2/version")
+        return self._http.headers["authorization"].removeprefix("Bearer ")
+
+    def questions(self, dag: str) -> list[Question]:
+        """What the DAG's runs ask a person now, the newest first."""
+        query = {"response_received": False, "order_by": "-created_at", "limit": 50}
+        found = self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/~/hitlDetails", params=query).json()
+        return [
+            Question(entry["task_instance"]["dag_run_id"], entry["subject"])
+            for entry in found["hitl_details"]
+            if entry["task_instance"]["state"] not in FINAL
+        ]
+
+    def answer(self, dag: str, run: str, option: str, reason: str) -> None:
+        """Answers the question of the DAG's task `ask`, in the name of the person who signed in."""
+        content = {"chosen_options": [option], "params_input": {"reason": reason}}
+        self._ask("PATCH", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/ask/-1/hitlDetails", json=content)
 
     def wait_for_dag(self, dag: str, timeout: float = 120) -> None:
         """Until the DAG processor has read the DAG. Raises `AirflowError` when it can't, or not in time."""
@@ -59,6 +107,9 @@ class AirflowClient:
         content = {"logical_date": None, "dag_run_id": run, "conf": conf}
         self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", allow=(409,), json=content)
         return run
+
+    def run(self, dag: str, run: str) -> dict[str, Any]:
+        return self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}").json()
 
     def runs(self, dag: str) -> list[dict[str, Any]]:
         """The newest runs first."""
@@ -97,7 +148,7 @@ class AirflowClient:
 
     def _ask(self, method: str, path: str, allow: tuple[int, ...] = (), **content: Any) -> httpx.Response:
         """The reply. A request without a reply, or with a 5xx, is sent again for `PATIENCE` seconds."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + (PATIENCE if self._patience is None else self._patience)
         while True:
             try:
                 reply = self._send(method, path, **content)
@@ -105,7 +156,7 @@ class AirflowClient:
                     return reply
                 fault = f"answers {reply.status_code} to {method} {path}: {reply.text[:200]}"
                 if reply.status_code < 500:
-                    raise AirflowError(f"Airflow {fault}")
+                    raise AirflowError(f"Airflow {fault}", reply.status_code)
             except httpx.TransportError as error:
                 fault = f"doesn't answer: {first_line(error, with_class=True)}"
             self._check()
@@ -121,10 +172,10 @@ class AirflowClient:
             if token.status_code >= 500:
                 return token
             if token.status_code != 201:
-                raise AirflowError(f"Airflow refuses the login ({token.status_code})")
+                raise AirflowError(f"Airflow refuses the login ({token.status_code})", token.status_code)
             self._http.headers["authorization"] = f"Bearer {token.json()['access_token']}"
         reply = self._http.request(method, path, **content)
-        if reply.status_code == 401 and known:
+        if reply.status_code == 401 and known and self._login:
             del self._http.headers["authorization"]
             return self._send(method, path, **content)
         return reply

@@ -75,7 +75,8 @@ def streamlit(settings: Settings) -> Process:
     port, app = settings.streamlit_port, str(REPOSITORY / "streamlit" / "app.py")
     command = [*_tool("streamlit"), "run", app]
     command += ["--server.address", settings.bind, "--server.port", str(port)]
-    env = QUIET | lab_env(settings) | {"LAB_AIRFLOW_URL": _url(settings, settings.airflow_port)}
+    airflow = _url(settings, settings.airflow_port)
+    env = QUIET | lab_env(settings) | {"LAB_AIRFLOW_URL": airflow, "LAB_AIRFLOW_API_URL": airflow}
     return Process("Streamlit", command, env, _url(settings, port), "/_stcore/health", "LAB_STREAMLIT_PORT")
 
 

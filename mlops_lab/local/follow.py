@@ -13,7 +13,7 @@ from mlops_lab.client import InferenceClient
 from mlops_lab.data.states import ENDED
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
-from mlops_lab.local.airflow_client import AirflowClient
+from mlops_lab.local.airflow_client import FINAL, AirflowClient
 from mlops_lab.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 IDLE = 20.0
 # Seconds in which the prediction API must answer when the loop is over: a service that started meanwhile still loads.
 SERVED = 60.0
-FINAL = {"success", "failed"}
 # A batch is done when its run's task `finish` is.
 FINISHED = {"success", "skipped"}
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
+import ui_acts
 import ui_charts
 import ui_compare
 import ui_frame
@@ -38,6 +39,7 @@ def page() -> None:
         metric = next((v.facts.metric for v in versions if v.facts.metric), "")
         for question in questions(versions):
             st.warning(question, icon=":material/how_to_reg:")
+        ui_acts.acts(use_case, versions)
         _champion(versions, metric)
         _table(use_case, ui_versions.version_table(versions), metric)
         _candidates(versions)

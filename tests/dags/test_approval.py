@@ -1,4 +1,4 @@
-"""A person answers in Airflow whether a borderline challenger is promoted (real Airflow, no scheduler)."""
+"""What people decide in Airflow: a borderline challenger, and a rollback (real Airflow, no scheduler)."""
 
 import re
 
@@ -37,8 +37,8 @@ def decision():
     row = lab.ledger.promotions("flats")[-1]
     return {name: str(getattr(row, name)) for name in ("outcome", "challenger", "reason", "decided_by", "said")}
 
-def ran(dag):
-    run = dag.test()
+def ran(dag, **options):
+    run = dag.test(**options)
     return {"state": str(run.state), "tasks": {ti.task_id: str(ti.state) for ti in run.get_task_instances()}}
 
 asked = []
@@ -85,6 +85,15 @@ found["late"] = called("record", {"version": better.version}, late)
 found["over"] = called("record", {"version": better.version}, late | {"responded_by_user": None})
 found["asked"] = asked
 found["decisions"] = [waited, decision()]
+back = {"version": worse.version, "champion": better.version, "reason": "callers complain"}
+found["back"] = [ran(approval.flats_rollback, run_conf=back), decision(), lab.ledger.standing("flats").champion]
+context = {"params": back, "dag_run": DagRun(triggering_user_name="leo")}
+call = approval.flats_rollback.get_task("roll_back").python_callable
+call.__closure__[0].cell_contents.__globals__["get_current_context"] = lambda: context
+try:
+    call("flats")
+except Exception as reason:
+    found["again"] = [type(reason).__name__, str(reason)]
 print("RESULT" + json.dumps(found))
 """
 
@@ -119,4 +128,13 @@ def test_a_person_answers_in_airflow_and_the_loop_does_not_wait(in_airflow, temp
     assert found["nothing"] == ["AirflowSkipException", "no decision waits for a person"]
     line = f"version {version} of flats doesn't wait for a decision: it is the champion"
     assert found["late"] == ["AirflowFailException", line]
+    worse = found["back"][2]
+    assert found["back"] == [{"state": "success", "tasks": {"roll_back": "success"}}, found["back"][1], worse]
+    assert (worse, found["back"][1]["outcome"]) == (({1, 2} - {int(version)}).pop(), "rolled back")
+    # Airflow says who; `dag.test` is nobody's.
+    assert (found["back"][1]["decided_by"], found["back"][1]["reason"]) == (
+        "dag_test", "rolled back by dag_test: callers complain",
+    )  # fmt: skip
+    line = f"version {version} of flats isn't the champion any more: version {worse} is"
+    assert found["again"] == ["AirflowFailException", line]
     assert found["over"] is None, "nobody's answer is the time limit's, which the record has"

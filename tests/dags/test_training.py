@@ -146,12 +146,12 @@ def test_every_use_case_in_the_folder_has_a_dag_and_a_new_file_adds_one(in_airfl
     added = folder / "houses.py", asks
     found, after, disk, name = in_airflow(LIST, *map(str, added), LAB_USE_CASES=str(folder))
     assert found.pop("unbounded") == after.pop("unbounded") == []
-    assert set(found) == {"flats_training", "flats_scoring", "monitoring"}
+    assert set(found) == {"flats_training", "flats_scoring", "flats_rollback", "monitoring"}
     runs, catchup, timetable = found["flats_training"]
     assert (runs, catchup) == (1, False)
     assert "*/15 * * * *" in timetable
-    new = {"houses_training", "houses_scoring", "houses_approval"}
-    assert set(after) == {"flats_training", "flats_scoring", "monitoring"} | new
+    new = {"houses_training", "houses_scoring", "houses_rollback", "houses_approval"}
+    assert set(after) == {*found, *new}
     # A fault of the disk is one line, and a later try can succeed; a name that isn't there stays wrong.
     assert disk[0] == "ServiceError"
     assert disk[1].startswith(f"{folder / 'houses.py'}: File exists; ")

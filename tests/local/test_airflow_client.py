@@ -1,61 +1,20 @@
 """The client of Airflow's API: what it does when Airflow doesn't answer, fails, or refuses."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from mlops_lab.local import airflow_client
 from mlops_lab.local.airflow_client import AirflowClient, AirflowError
-
-CUT = 0  # instead of a status: the connection ends without a reply
-
-
-class Airflow(ThreadingHTTPServer):
-    """Sends one status of `will` a request, then 200; logins are valid. `asked` has the requests."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.will: list[int] = []
-        self.asked: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def _reply(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        status = 201
-        if self.path != "/auth/token":
-            self.server.asked.append(body)
-            status = self.server.will.pop(0) if self.server.will else 200
-        if status == CUT:
-            self.close_connection = True
-            return
-        reply = json.dumps({"access_token": "of this test", "dag_runs": []}).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(reply)))
-        self.end_headers()
-        self.wfile.write(reply)
-
-    do_GET = do_POST = do_PATCH = _reply  # noqa: N815 (http.server calls these names)
-
-    def log_message(self, *_arguments) -> None:
-        pass
+from tests.support.airflow import CUT, Airflow
 
 
 @pytest.fixture
 def airflow(monkeypatch) -> Iterator[Airflow]:
-    server = Airflow()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(airflow_client.time, "sleep", lambda _: None)
-    yield server
-    server.shutdown()
-    server.server_close()
+    with Airflow() as server:
+        yield server
 
 
 def client(airflow: Airflow, **options) -> AirflowClient:
@@ -83,6 +42,16 @@ def test_a_token_that_is_no_longer_valid_is_replaced_once(airflow):
     airflow.will = [401, 401]
     with pytest.raises(AirflowError, match="Airflow answers 401 to PATCH"):
         asking.pause("housing_training")
+
+
+def test_a_token_of_an_earlier_sign_in_is_used_and_never_replaced(airflow):
+    token = client(airflow).sign_in()
+    signed_in = AirflowClient(airflow.url, token=token)
+    signed_in.pause("housing_training")
+    airflow.will = [401]
+    with pytest.raises(AirflowError) as refused:
+        signed_in.pause("housing_training")
+    assert refused.value.status == 401
 
 
 def test_a_refusal_is_final_and_one_line(airflow):

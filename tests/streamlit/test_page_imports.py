@@ -13,6 +13,7 @@ ALLOWED = {
     "mlops_lab.features",
     "mlops_lab.form",
     "mlops_lab.formatting",
+    "mlops_lab.local.airflow_client",
     "mlops_lab.metrics",
     "mlops_lab.model.card",
     "mlops_lab.model.tags",
