@@ -187,7 +187,21 @@ def test_a_second_start_continues_and_a_new_file_becomes_a_use_case_while_it_run
             area.fill("50")
             page.get_by_role("button", name="Predict", exact=True).click()
             expect(page.get_by_text(re.compile(r"By version \d+ of flats"))).to_be_visible(timeout=60_000)
+        # A person takes a promotion back, with the login that the demo printed.
+        before = found["champion"]["version"]
+        page.goto(f"http://127.0.0.1:{env['LAB_STREAMLIT_PORT']}/models?use_case=housing")
+        page.get_by_role("button", name="Roll back …").click(timeout=120_000)
+        page.get_by_label("User").fill("admin")
+        page.get_by_label("Password", exact=True).fill(password)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_label("Reason; it is recorded with your name").fill("callers complain", timeout=60_000)
+        page.get_by_role("button", name="Roll back to version").click()
+        expect(page.get_by_text("is champion again.")).to_be_visible(timeout=180_000)
+        assert "/models?use_case=housing" in page.url
         page.close()
+        with closing(sqlite3.connect(Path(env["LAB_HOME"]) / "RawData.db")) as db:
+            rows = "SELECT challenger, decided_by, reason FROM promotions WHERE outcome = 'rolled back'"
+            assert list(db.execute(rows)) == [(before, "admin", "rolled back by admin: callers complain")]
     finally:
         demo.send_signal(signal.SIGTERM)
         ended = demo.wait(60)
