@@ -34,20 +34,20 @@ class RequestRefusedError(LabError):
         self.status = status
 
 
-class _Reply(BaseModel):
+class Reply(BaseModel):
     """A reply. Unknown fields are ignored, so that a newer service stays usable."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class ModelName(_Reply):
+class ModelName(Reply):
     """The version that predicted."""
 
     name: str
     version: int
 
 
-class PredictReply(_Reply):
+class PredictReply(Reply):
     """One entry a row: a number in the target's unit, or a class.
 
     probabilities: classifiers only; by class, they sum to 1. threshold: binary only.
@@ -64,7 +64,7 @@ class PredictReply(_Reply):
     interval_level: float | None = None
 
 
-class Curve(_Reply):
+class Curve(Reply):
     """The prediction of a row for other values of one field; for classifiers the probability of the explained class.
 
     current: the index of the row's own value; None when that is unknown and the field isn't a category.
@@ -76,7 +76,7 @@ class Curve(_Reply):
     current: int | None = None
 
 
-class ExplainReply(_Reply):
+class ExplainReply(Reply):
     """How far each field moves one prediction away from the base value.
 
     `base_value` and `values` add up to `explained`, in `unit`: the prediction itself, or the probability of `class_`.
@@ -100,19 +100,29 @@ class ExplainReply(_Reply):
         return self.base_value + sum(self.values.values())
 
 
-class ServedModel(_Reply):
+class ServedTrial(Reply):
+    """A challenger that gets live traffic. share: of the requests that a canary answers. error: why it doesn't run."""
+
+    kind: str = ""
+    version: int | None = None
+    share: float | None = None
+    error: str | None = None
+
+
+class ServedModel(Reply):
     """One registered use case. version: the champion that is served.
 
-    error: why the newest champion could not be loaded.
+    error: why the newest champion could not be loaded. trial: None while none is asked for.
     """
 
     use_case: str
     title: str = ""
     version: int | None = None
     error: str | None = None
+    trial: ServedTrial | None = None
 
 
-class ServedModels(_Reply):
+class ServedModels(Reply):
     """The use cases that are served, by name.
 
     unknown: why a use case or a newer champion may be missing, because the service can't read the model registry; None
@@ -123,7 +133,7 @@ class ServedModels(_Reply):
     unknown: str | None = None
 
 
-class ModelVersion(_Reply):
+class ModelVersion(Reply):
     """One registered version of a use case's model. `tags`: as MLflow has them."""
 
     version: int
@@ -142,7 +152,7 @@ class ModelVersion(_Reply):
         return VersionTags.from_mlflow(self.tags)
 
 
-class AlertNote(_Reply):
+class AlertNote(Reply):
     """What a person did about an alert. action: acknowledged or concluded."""
 
     alert: str
@@ -183,7 +193,7 @@ class InferenceClient:
         """What is served, and why that may not be all."""
         reply = self._call("GET", "/models", timeout=self._quick)
         found = sorted(
-            (_parse(ServedModel, model) for model in reply["models"]), key=lambda model: model.use_case
+            (parsed(ServedModel, model) for model in reply["models"]), key=lambda model: model.use_case
         )
         registry, unknown = reply.get("registry", {}), None
         if error := registry.get("error"):
@@ -198,7 +208,7 @@ class InferenceClient:
         full: with the reference histograms of the features.
         """
         asked = {"params": {"full": "true"}} if full else {}
-        return _parse(Contract, self._call("GET", f"/models/{use_case}", **asked))
+        return parsed(Contract, self._call("GET", f"/models/{use_case}", **asked))
 
     def values(self, use_case: str, feature: str, text: str = "") -> list[str]:
         """Up to 50 values of a category that contain the text, the most frequent first."""
@@ -212,7 +222,7 @@ class InferenceClient:
             if error.status == 404:
                 return []
             raise
-        return [_parse(ModelVersion, version) for version in reply["versions"]]
+        return [parsed(ModelVersion, version) for version in reply["versions"]]
 
     def predict(
         self, use_case: str, rows: Sequence[Mapping[str, Any]], interval: bool = False
@@ -223,7 +233,7 @@ class InferenceClient:
         """
         asked = {"params": {"interval": "true"}} if interval else {}
         body = {"rows": list(rows)}
-        return _parse(PredictReply, self._call("POST", f"/predict/{use_case}", json=body, **asked))
+        return parsed(PredictReply, self._call("POST", f"/predict/{use_case}", json=body, **asked))
 
     def explain(self, use_case: str, row: Mapping[str, Any], curve: str | None = None) -> ExplainReply:
         """The prediction of one row and how far each field moves it. The service doesn't log the row.
@@ -232,7 +242,7 @@ class InferenceClient:
         """
         asked = {"interval": "true"} | ({"curve": curve} if curve else {})
         body = self._call("POST", f"/explain/{use_case}", json=dict(row), params=asked)
-        return _parse(ExplainReply, body | {"class_": body.get("class")})
+        return parsed(ExplainReply, body | {"class_": body.get("class")})
 
     def feedback(
         self, use_case: str, prediction_id: str, actual: Any, group_key: Mapping[str, Any] | None = None
@@ -248,14 +258,14 @@ class InferenceClient:
 
     def alert_notes(self) -> list[AlertNote]:
         """The newest notes on alerts, the newest first."""
-        return [_parse(AlertNote, note) for note in self._call("GET", "/alerts/notes")["notes"]]
+        return [parsed(AlertNote, note) for note in self._call("GET", "/alerts/notes")["notes"]]
 
     def note_alert(
         self, alert: str, fingerprint: str, summary: str, action: str, who: str, why: str
     ) -> AlertNote:
         """Keeps a note. Raises `ContractError` when a field is empty or too long."""
         note = {"alert": alert, "summary": summary, "action": action, "who": who, "why": why}
-        return _parse(AlertNote, self._call("POST", f"/alerts/{fingerprint}/notes", json=note))
+        return parsed(AlertNote, self._call("POST", f"/alerts/{fingerprint}/notes", json=note))
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
@@ -290,7 +300,8 @@ def _is_problems(detail: Any) -> bool:
     return isinstance(detail, list) and bool(detail) and {"row", "field", "message"} <= detail[0].keys()
 
 
-def _parse(kind: type[T], body: Any) -> T:
+def parsed(kind: type[T], body: Any) -> T:
+    """A part of a reply as its class. Raises `ServiceAwayError` for one of another form."""
     try:
         return kind.model_validate(body)
     except ValidationError as error:

@@ -4,13 +4,16 @@ import ui_frame
 
 import streamlit as st
 
+# Before the navigation, which would take the page's own icon, and that comes from another host.
+st.set_page_config(page_icon=ui_frame.ICON)
 page = st.navigation(
     [
         st.Page("views/predict.py", title="Predict", icon=":material/tune:", default=True),
         st.Page("views/models.py", title="Models", icon=":material/leaderboard:"),
         st.Page("views/data.py", title="Data", icon=":material/database:"),
+        st.Page("views/live.py", title="Live", icon=":material/show_chart:"),
         st.Page("views/system.py", title="System", icon=":material/monitor_heart:"),
-        st.Page("views/runbooks.py", title="Runbooks", icon=":material/menu_book:"),
+        st.Page("views/runbooks.py", title="Runbooks", visibility="hidden"),
     ],
     position="top",
 )

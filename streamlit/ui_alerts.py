@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 import httpx
 
 from mlops_lab.client import AlertNote
 from mlops_lab.errors import LabError
+
+FILE = Path(__file__).resolve().parents[1] / "docs" / "runbooks.md"
 
 
 class AlertsError(LabError):
@@ -32,13 +36,20 @@ class Alert:
         return [note for note in notes if note.fingerprint == self.fingerprint and note.at >= self.since]
 
 
-def runbook(alert: str) -> str:
-    """The address of the alert's runbook, on the page itself."""
-    return f"runbooks?alert={quote(alert, safe='')}"
+def runbook(alert: str, use_case: str = "") -> str:
+    """The address of the alert's runbook, on the page itself. use_case: the chosen one, which stays chosen."""
+    return f"system?{urlencode({'alert': alert} | ({'use_case': use_case} if use_case else {}))}"
+
+
+@cache
+def runbooks() -> dict[str, str]:
+    """Alert → what it means and what to do, as Markdown, in the order of docs/runbooks.md."""
+    _, *sections = FILE.read_text(encoding="utf-8").split("\n## ")
+    return {name.strip(): text.strip() for name, _, text in (section.partition("\n") for section in sections)}
 
 
 # Seconds that Alertmanager may take.
-SECONDS = 5.0
+SECONDS = 3.0
 # The alert that fires as long as Prometheus works (observability/prometheus/rules/alerts.yml).
 WATCHDOG = "Watchdog"
 

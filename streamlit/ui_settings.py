@@ -5,7 +5,7 @@ from functools import cache
 from pydantic import Field, SecretStr
 
 from mlops_lab.form import mlflow_page
-from mlops_lab.settings import API_KEY, INFERENCE_PORT, MLFLOW_PORT, LabSettings, local_url
+from mlops_lab.settings import API_KEY, DATA_API_PORT, INFERENCE_PORT, MLFLOW_PORT, LabSettings, local_url
 
 
 class PageSettings(LabSettings):
@@ -19,8 +19,13 @@ class PageSettings(LabSettings):
 
     airflow_url: str | None = Field(None, description="link only")
     airflow_api_url: str | None = Field(
-        None, description="where people's decisions go, after they signed in; default: none are taken"
+        None,
+        description="asked for its health; where people's decisions go, after they signed in; default: none are taken",
     )
+    data_api_url: str = Field(
+        local_url(DATA_API_PORT), description="asked for its health where no Prometheus is, never for a batch"
+    )
+    gradio_url: str | None = Field(None, description="the Gradio page, where it runs; default: not shown")
     inference_public_url: str | None = Field(None, description="default: inference_url")
     mlflow_public_url: str | None = Field(None, description="default: mlflow_url")
     alertmanager_url: str | None = Field(
@@ -28,7 +33,11 @@ class PageSettings(LabSettings):
     )
     alertmanager_public_url: str | None = Field(None, description="link; default: alertmanager_url")
     grafana_public_url: str | None = Field(None, description="link only")
-    prometheus_public_url: str | None = Field(None, description="link only")
+    prometheus_public_url: str | None = Field(None, description="link; with it Prometheus is asked, too")
+    prometheus_url: str | None = Field(
+        None,
+        description="default: compose's and the cluster's name of it, where prometheus_public_url is set",
+    )
     page_refresh: int = Field(10, description="seconds between two refreshes of an open page", ge=1)
 
     @property
@@ -38,6 +47,11 @@ class PageSettings(LabSettings):
     def mlflow_page(self, path: str = "experiments") -> str:
         """The address of a page of MLflow, as the person's browser opens it."""
         return mlflow_page(self.mlflow_public_url or self.mlflow_url, path)
+
+    @property
+    def prometheus(self) -> str | None:
+        """Where Prometheus is asked which services it hears from; None where there is none."""
+        return self.prometheus_url or ("http://prometheus:9090" if self.prometheus_public_url else None)
 
 
 @cache

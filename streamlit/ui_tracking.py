@@ -1,6 +1,8 @@
 """A client of MLflow's REST API: runs and their artifacts. MLflow's own package is slow to import."""
 
+import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +31,10 @@ class NotFoundError(LabError):
 
 @dataclass(frozen=True)
 class Run:
-    """One MLflow run: a batch or a candidate. Times are UTC."""
+    """One MLflow run: a batch or a candidate. Times are UTC.
+
+    payloads: name and address of each batch that it learnt from.
+    """
 
     id: str
     experiment_id: str
@@ -39,6 +44,7 @@ class Run:
     metrics: dict[str, float]
     params: dict[str, str]
     tags: dict[str, str]
+    payloads: tuple[tuple[str, str], ...] = ()
 
     @property
     def parent(self) -> str | None:
@@ -64,6 +70,11 @@ class Tracking:
 
     def health(self) -> bool:
         return self._get("/health").is_success
+
+    def version(self) -> str:
+        """MLflow's own; empty where another program answers."""
+        text = reply.text.strip() if (reply := self._get("/version")).is_success else ""
+        return text if re.fullmatch(r"[\w.+-]{1,30}", text) else ""
 
     def use_cases(self) -> dict[str, str]:
         """Use cases that have a run → their titles; empty where MLflow has none.
@@ -219,7 +230,18 @@ def _run(run: dict) -> Run:
         metrics={key: float(value) for key, value in _pairs(data.get("metrics")).items()},
         params=_pairs(data.get("params")),
         tags=_pairs(data.get("tags")),
+        payloads=tuple(
+            _payload(entry["dataset"]) for entry in run.get("inputs", {}).get("dataset_inputs", [])
+        ),
     )
+
+
+def _payload(dataset: dict) -> tuple[str, str]:
+    """Name and address of a data set that a run used; the address is JSON that MLflow's client wrote."""
+    try:
+        return dataset.get("name", ""), str(json.loads(dataset.get("source", "")).get("url", ""))
+    except (ValueError, AttributeError):
+        return dataset.get("name", ""), ""
 
 
 def _pairs(entries: list[dict] | None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def run_demo(settings: Settings, use_case: UseCase, once: bool, batches: int | N
     migration, airflow = embedded.airflow(settings)
     mlflow, data_api = embedded.mlflow(settings), embedded.data_api_service(settings)
     inference = embedded.inference(settings)
-    pages = [embedded.streamlit(settings), *([embedded.gradio(settings)] if gradio else [])]
+    pages = [embedded.streamlit(settings, gradio), *([embedded.gradio(settings)] if gradio else [])]
     web = [airflow[0], data_api, inference, *pages, mlflow]
     password = embedded.secret(settings, "airflow_admin", 12)
     with ended_by_signal(), Supervisor(settings.home / "logs") as supervisor:

@@ -70,13 +70,14 @@ def inference(settings: Settings) -> Process:
     return Process("Inference", command, env, _url(settings, port), port_setting="LAB_INFERENCE_PORT")
 
 
-def streamlit(settings: Settings) -> Process:
-    """The web UI; `streamlit/.streamlit/config.toml` has its other options."""
+def streamlit(settings: Settings, gradio: bool = False) -> Process:
+    """The web UI; `streamlit/.streamlit/config.toml` has its other options. gradio: whether that page runs, too."""
     port, app = settings.streamlit_port, str(REPOSITORY / "streamlit" / "app.py")
     command = [*_tool("streamlit"), "run", app]
     command += ["--server.address", settings.bind, "--server.port", str(port)]
     airflow = _url(settings, settings.airflow_port)
     env = QUIET | lab_env(settings) | {"LAB_AIRFLOW_URL": airflow, "LAB_AIRFLOW_API_URL": airflow}
+    env |= {"LAB_GRADIO_URL": _url(settings, settings.gradio_port)} if gradio else {}
     return Process("Streamlit", command, env, _url(settings, port), "/_stcore/health", "LAB_STREAMLIT_PORT")
 
 

@@ -1,49 +1,52 @@
-"""System: the firing alerts and what people noted on them, the state of the services, and links to them."""
+"""System: the firing alerts with what people noted on them, what each service says of itself, and the runbooks.
 
-from datetime import datetime
+`?alert=NAME` opens the runbook of one alert.
+"""
+
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import ui_alerts
 import ui_frame
+import ui_services
+from ui_probes import State
+from ui_services import Service
 from ui_settings import settings
 
 import streamlit as st
 from mlops_lab.client import AlertNote
 from mlops_lab.errors import LabError
 from mlops_lab.form import fault
-from mlops_lab.formatting import counted, literal
+from mlops_lab.formatting import literal
 
 
 @st.fragment(run_every=settings().page_refresh)
 def page() -> None:
-    st.caption(f"Updated every {settings().page_refresh} seconds.")
+    # The alerts are filled last: Alertmanager, or the service that keeps the notes, may hang.
+    alerts = st.container()
+    st.subheader("Services", anchor=False)
+    known = ui_services.states()
+    for service in ui_services.services():
+        _card(service, known.get(service.name))
+    st.markdown(f":small[Asked every {settings().page_refresh} seconds.]")
     if url := settings().alertmanager_url:
-        _alerts(url)
-    _card(
-        "Inference",
-        "API that predicts",
-        _inference(),
-        {"API": f"{settings().inference_link}/docs", "Metrics": f"{settings().inference_link}/metrics"},
-    )
-    _card("MLflow", "Runs, models and their artifacts", _mlflow(), {"Open": settings().mlflow_page()})
-    if url := settings().airflow_url:
-        _card("Airflow", "Runs the loop", (None, "not called by this page"), {"Open": url})
-    watching = {"Grafana": settings().grafana_public_url, "Prometheus": settings().prometheus_public_url}
-    watching["Alertmanager"] = settings().alertmanager_public_url or settings().alertmanager_url
-    if links := {name: url for name, url in watching.items() if url}:
-        _card("Watching", "Dashboards, figures, alerts", (None, "not called by this page"), links)
+        with alerts:
+            _alerts(url)
 
 
 def _alerts(url: str) -> None:
-    st.subheader("Alerts")
+    public = settings().alertmanager_public_url or url
+    st.subheader("Alerts", anchor=False)
     try:
         alerts, watched = ui_alerts.firing(url)
     except LabError as error:
         st.warning(literal(error))
         return
+    st.markdown(f":small[By [Alertmanager]({public}), which can also silence them.]")
     if not watched:
         st.warning(
             "Prometheus doesn't report to Alertmanager, so alerts that should fire may be missing. "
-            f"[What to do]({ui_alerts.runbook(ui_alerts.WATCHDOG)})"
+            f"[What to do]({_runbook(ui_alerts.WATCHDOG)})"
         )
     elif not alerts:
         st.success("Nothing fires.")
@@ -54,7 +57,7 @@ def _alerts(url: str) -> None:
         show = st.error if alert.severity == "page" else st.warning
         show(
             f"**{literal(alert.summary)}**  \n{literal(alert.description)}  \n"
-            f":small[{literal(alert.name)}, since {_time(alert.since)}] · [What to do]({ui_alerts.runbook(alert.name)})"
+            f":small[{literal(alert.name)}, since {_time(alert.since)}] · [What to do]({_runbook(alert.name)})"
         )
         # While the notes can't be read, nothing is said about them.
         if notes is not None:
@@ -104,47 +107,62 @@ def _history(notes: list[AlertNote]) -> None:
                 "What": note.action,
                 "Who": note.who,
                 "Why": note.why,
-                "Runbook": ui_alerts.runbook(note.alert),
+                "Runbook": _runbook(note.alert),
             }
             for note in notes
         ],
-        column_config={"Runbook": st.column_config.LinkColumn(display_text=r"alert=(.*)")},
+        column_config={"Runbook": st.column_config.LinkColumn(display_text=r"alert=([^&]*)")},
         hide_index=True,
     )
+
+
+def _runbook(alert: str) -> str:
+    return ui_alerts.runbook(alert, st.query_params.get(ui_frame.CHOSEN, ""))
 
 
 def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def _inference() -> tuple[bool, str]:
-    try:
-        found = ui_frame.inference().models()
-    except LabError as error:
-        return False, str(error)
-    names = ", ".join(f"{m.use_case} version {m.version}" for m in found.models if m.version)
-    served = f"serves {names}" if names else "" if found.unknown else "alive, serves no model yet"
-    text = "; ".join(part for part in (served, found.unknown) if part)
-    return bool(names) and not found.unknown, text
-
-
-def _mlflow() -> tuple[bool, str]:
-    try:
-        if not ui_frame.tracking().health():
-            return False, "answers, but isn't healthy"
-        return True, f"healthy, {counted(len(ui_frame.tracking().use_cases()), 'use case')}"
-    except LabError as error:
-        return False, str(error)
-
-
-def _card(name: str, about: str, state: tuple[bool | None, str], links: dict[str, str]) -> None:
-    good, text = state
-    colour = {True: "green", False: "orange", None: "gray"}[good]
+def _card(service: Service, state: State | None) -> None:
+    state = state or State(None, "not asked by this page")
+    colour, sign = {True: ("green", "●"), False: ("orange", "▲"), None: ("gray", "○")}[state.good]
+    facts = [
+        f"version {state.version}" if state.version else "",
+        ui_services.since(state.started, datetime.now(UTC)),
+    ]
     with st.container(border=True):
-        left, middle, right = st.columns([2, 4, 2], vertical_alignment="center")
-        left.markdown(f"**{name}**  \n:gray[{about}]")
-        middle.markdown(f":{colour}[●] {literal(text)}")
-        right.markdown(" · ".join(f"[{label}]({link})" for label, link in links.items()))
+        left, middle, right = st.columns([2, 5, 2], vertical_alignment="center")
+        left.markdown(f"**{service.name}**  \n:small[{service.about}]")
+        said = f":{colour}[{sign}] {literal(f'{state.text[:1].upper()}{state.text[1:]}')}"
+        known = literal(", ".join(filter(None, facts)))
+        middle.markdown(f"{said}  \n:small[{known}]" if known else said)
+        # Addresses of settings, some of them a person's.
+        right.markdown(
+            " · ".join(f"[{label}]({link})" for label, link in service.links.items() if _web(link))
+        )
 
 
+def _web(link: str) -> bool:
+    return urlsplit(link).scheme in ("http", "https") and not set(link) & set(" ()<>")
+
+
+def _asked(runbook: str) -> None:
+    with st.container(border=True):
+        st.subheader(f"What to do: {runbook}", anchor=False)
+        st.markdown(ui_alerts.runbooks()[runbook])
+
+
+def _runbooks() -> None:
+    st.subheader("Runbooks", anchor=False, help="What each alert means, where to look, what to do.")
+    for name, text in ui_alerts.runbooks().items():
+        with st.expander(name):
+            st.markdown(text)
+
+
+if (alert := st.query_params.get("alert")) in ui_alerts.runbooks():
+    _asked(str(alert))
 page()
+# Without Alertmanager nothing leads there.
+if settings().alertmanager_url:
+    _runbooks()

@@ -13,6 +13,7 @@ ALLOWED = {
     "mlops_lab.features",
     "mlops_lab.form",
     "mlops_lab.formatting",
+    "mlops_lab.live_client",
     "mlops_lab.local.airflow_client",
     "mlops_lab.metrics",
     "mlops_lab.model.card",
@@ -21,6 +22,7 @@ ALLOWED = {
     "mlops_lab.scoring.source",
     "mlops_lab.serve",
     "mlops_lab.settings",
+    "mlops_lab.traffic",
 }
 ELSEWHERE = {"mlops_lab", "mlflow", "sqlalchemy", "use_cases", "inference", "datos"}
 

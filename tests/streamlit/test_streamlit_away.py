@@ -4,15 +4,12 @@ Silent is a service that accepts connections and never answers. The pages run in
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import httpx
 import pytest
 from pydantic import SecretStr
-from streamlit.testing.v1 import AppTest
 
 from mlops_lab import client
 from mlops_lab.data.database import connect
@@ -20,13 +17,11 @@ from mlops_lab.data.tables import AlertNote, Promotion
 from mlops_lab.model.registry import Registry
 from mlops_lab.model.tags import BatchTags, CandidateTags, ModelTags, VersionTags
 from mlops_lab.model.tracking import Tracking
-from mlops_lab.settings import REPOSITORY
 from tests.support import contracts, processes
-from tests.support.alertmanager import WATCHDOG
+from tests.support.streamlit_app import words
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("pages")]
 
-VIEWS = REPOSITORY / "streamlit" / "views"
 # What a page says when it knows that there is nothing.
 NOTHING = (
     "No model is served",
@@ -42,74 +37,8 @@ NOTHING = (
 )
 
 
-def page(view: str, name: str) -> None:
-    import runpy
-
-    import ui_frame
-
-    ui_frame.head(name)
-    runpy.run_path(view)
-
-
-@dataclass
-class Pages:
-    """Runs one page against the services, some of which are away."""
-
-    monkeypatch: pytest.MonkeyPatch
-    addresses: dict[str, str] = field(default_factory=dict)
-
-    def show(self, name: str, use_case: str | None = "housing", part: str = "", **addresses: str) -> AppTest:
-        """The page. part: which of its tabs is open. addresses: service → where it is looked for instead."""
-        for service, url in (self.addresses | addresses).items():
-            self.monkeypatch.setenv(f"LAB_{service.upper()}_URL", url)
-        self.forget()
-        app = AppTest.from_function(
-            page, default_timeout=processes.PATIENCE, args=(str(VIEWS / f"{name}.py"), name.capitalize())
-        )
-        if use_case:
-            app.query_params["use_case"] = use_case
-        if part:
-            app.session_state[f"{use_case} {name} parts"] = part
-        app.run()
-        assert not app.exception, app.exception[0].value
-        return app
-
-    def forget(self) -> None:
-        import ui_settings
-
-        import streamlit
-
-        ui_settings.settings.cache_clear()
-        streamlit.cache_data.clear()
-        streamlit.cache_resource.clear()
-
-
-@pytest.fixture
-def show(monkeypatch, inference, mlflow, alertmanager) -> Iterator[Pages]:
-    monkeypatch.syspath_prepend(REPOSITORY / "streamlit")
-    import ui_frame
-
-    # A busy machine isn't a silent service.
-    monkeypatch.setattr(client, "QUICK", processes.PATIENCE)
-    for limit in ("INFERENCE_SECONDS", "MLFLOW_SECONDS"):
-        monkeypatch.setattr(ui_frame, limit, processes.PATIENCE)
-    monkeypatch.setenv("LAB_API_KEY", processes.KEY)
-    services = {"inference": inference.url, "mlflow": mlflow.url, "alertmanager": alertmanager.url}
-    alertmanager.alerts = [WATCHDOG]
-    pages = Pages(monkeypatch, services)
-    yield pages
-    # Other tests' pages have other addresses.
-    pages.forget()
-
-
-def words(app: AppTest) -> str:
-    """All texts of the page and of its sidebar, one a line."""
-    kinds = ("markdown", "caption", "warning", "info", "error", "success", "metric")
-    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
-
-
 def test_with_every_service_there_the_pages_know_everything(show):
-    for name in ("predict", "models", "data", "system"):
+    for name in ("predict", "models", "data", "live", "system"):
         said = words(show.show(name))
         for text in ("unavailable", "doesn't answer", "unknown (yet)", "takes too long"):
             assert text not in said, (name, said)
@@ -139,15 +68,28 @@ def test_a_full_run_of_a_page_makes_few_calls(show, monkeypatch):
     ("service", "known"),
     [
         # By page, what it still tells.
-        ("inference", {"predict": "", "models": "", "data": "18,465", "system": "healthy, "}),
-        ("mlflow", {"predict": "House price", "models": "", "data": "", "system": "serves "}),
+        ("inference", {"predict": "", "models": "", "data": "18,465", "live": "", "system": "Healthy, "}),
+        (
+            "mlflow",
+            {
+                "predict": "House price",
+                "models": "",
+                "data": "",
+                "live": "for predictions since",
+                "system": "Serves ",
+            },
+        ),
     ],
 )
 def test_a_page_says_which_service_is_away(show, monkeypatch, service, known, fault):
     import ui_frame
+    import ui_services
+    import ui_traffic
 
     if fault == "is silent":
         monkeypatch.setattr(ui_frame, f"{service.upper()}_SECONDS", 0.3)
+        for module in (ui_services, ui_traffic):
+            monkeypatch.setattr(module, "SECONDS", 0.3)
     with processes.silent_address() as silent:
         address = f"http://{silent}" if fault == "is silent" else processes.away()
         for name, text in known.items():

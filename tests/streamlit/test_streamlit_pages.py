@@ -252,7 +252,9 @@ def test_an_alert_is_acknowledged_and_concluded_and_both_stay(tab, pages, alertm
         tab.get_by_role("button", name=action).click()
         line = re.compile(rf"^{action}d by Ana, \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: {re.escape(why)}$")
         expect(tab.get_by_text(line)).to_be_visible()
-    expect(tab.get_by_role("link", name="What to do")).to_have_attribute("href", "runbooks?alert=InputDrift")
+    expect(tab.get_by_role("link", name="What to do")).to_have_attribute(
+        "href", "system?alert=InputDrift&use_case=housing"
+    )
     with connect(f"sqlite:///{folder / 'home' / 'RawData.db'}").connect() as connection:
         kept = connection.execute(select(AlertNote.alert, AlertNote.action, AlertNote.who)).all()
     assert [tuple(row) for row in kept] == [

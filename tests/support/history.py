@@ -177,6 +177,11 @@ class History:
         )
         scores = {"validation": facts.validation, "test": facts.test, "baseline.test": facts.baseline}
         self._tracking.log(run, metrics={f"{split}.{metric}": score for split, score in scores.items()})
+        for before in range(number + 1):
+            source, name_ = _payload(contract.use_case, before), f"{contract.use_case}-batch-{before}"
+            self._tracking.log_dataset(
+                run, name_, source["digest"], f"bucket/{source['payload']}", "training"
+            )
         plots = self._folder / "plots" / run
         plots.mkdir(parents=True)
         for file in (*PLOTS[contract.task], "shap_summary.png"):

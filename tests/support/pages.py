@@ -59,6 +59,7 @@ def past(folder, templates) -> History:
 def inference(supervisor, past, folder) -> Process:
     """It requires a key, which the pages get from the supervisor."""
     keys = line_of("pages", ["predict"], processes.KEY)
+    keys += "\n" + line_of("people", ["predict", "read"], processes.READING_KEY)
     process = processes.inference("inference", folder / "home", LAB_API_KEYS=keys)
     return processes.started(supervisor, process)
 

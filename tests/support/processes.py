@@ -13,6 +13,8 @@ from mlops_lab.local.processes import Process, Supervisor, free_ports
 LAB = str(Path(sys.executable).parent / "lab")
 # The API key of the pages' tests: their service requires it, so a caller that forgets it fails.
 KEY = "the-api-key-of-the-pages"
+# Another one, which may read the prediction log, too.
+READING_KEY = "the-api-key-of-an-auditor"
 # Seconds until something must have happened. The machine may be busy with other work.
 PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 90))
 
