@@ -35,7 +35,7 @@ PICTURES = {
     ),
     "calibration": (
         "Calibration",
-        "How often comes true what has a probability. On the line it is as often as the model says.",
+        "How often what the model gives a probability comes true. On the line, as often as it says.",
     ),
     "confusion": (
         "Confusion matrix",

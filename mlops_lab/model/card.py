@@ -146,7 +146,8 @@ def _scores(contract: Contract, only: str | None = None) -> str:
     for name in [own, *names] if only is None else [only]:
         better = "greater" if name in METRICS and METRICS[name].greater_is_better else "smaller"
         scores = (_score(test.get(name)), _range(*intervals.get(name, (None, None))), _score(naive.get(name)))
-        rows.append((f"**{name}**" if name == own else name, *scores, better))
+        title = METRICS[name].title if name in METRICS else name
+        rows.append((f"**{title}** (`{name}`)" if name == own else f"{title} (`{name}`)", *scores, better))
     count = f" ({contract.evaluation.rows:,})" if contract.evaluation else ""
     return _table(("metric", f"test rows{count}", "95 % interval", "naive baseline", "better is"), rows)
 
@@ -205,6 +206,12 @@ def _sureness(contract: Contract) -> str:
         lines.append(
             f"Probabilities and shares differ by {found.calibration_error:.3f} on the mean of tenths of the test rows "
             f"(calibration error). Last step of the graph: {found.calibration or 'none'}."
+        )
+    test_score = contract.test_score
+    if found is not None and found.simulated is not None and test_score is not None:
+        lines.append(
+            "Its live score is estimated before the ground truth comes. Of the test rows, the estimate without their "
+            f"ground truth is {_score(found.simulated)}, their score is {_score(test_score)}."
         )
     return _list(lines)
 

@@ -11,6 +11,7 @@ from mlops_lab.data.rows import rows
 from mlops_lab.data.split import SPLITS
 from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch
+from mlops_lab.features import Category
 from mlops_lab.lab import Lab
 from mlops_lab.model.drift import distributions, feature_drift
 from mlops_lab.model.interval import coverage
@@ -138,8 +139,9 @@ def _new_categories(
     """Values that many of the new rows have, and that the champion has no code for."""
     new = frequent_new(contract, fresh, 0.0)
     shares = [share for values in new.values() for share in values.values()]
+    labels = {f.name: f.label for f in contract.features if isinstance(f, Category)}
     evidence["new_values"] = {
-        name: {value[:MAX_VALUE]: share for value, share in list(values.items())[:MOST_VALUES]}
+        name: {labels[name](value)[:MAX_VALUE]: share for value, share in list(values.items())[:MOST_VALUES]}
         for name, values in new.items()
     }
     found = frequent_new(contract, fresh, use_case.retrain.new_category)

@@ -119,9 +119,9 @@ def _table(use_case: str, frame: pd.DataFrame, metric: str) -> None:
         column_config={
             "version": column.NumberColumn("Version", width=65),
             "aliases": column.TextColumn("Alias", width=90),
-            "candidate": column.TextColumn("Candidate", width=210),
+            "candidate": column.TextColumn("Candidate", width=190),
             "outcome": column.TextColumn("Outcome", width=90),
-            "reason": column.TextColumn("Why", help="in short; the figures are below, by version", width=330),
+            "reason": column.TextColumn("Why", help="in short; the figures are below, by version", width=430),
             "test": column.NumberColumn(
                 "Test",
                 help=f"{title}, on the test rows of its training: only versions of one training are comparable",
@@ -162,7 +162,7 @@ def _candidates(versions: Sequence[ModelVersion]) -> None:
                 axis=ui_charts.axis(format=".0%", tickCount=6),
                 scale=alt.Scale(domainMin=0, nice=True),
             ),
-            y=alt.Y("name:N", title=None, sort=order, axis=ui_charts.axis(labelLimit=200, grid=True)),
+            y=alt.Y("name:N", title=None, sort=order, axis=ui_charts.axis(labelLimit=250, grid=True)),
             color=alt.Color(
                 "outcome:N",
                 scale=alt.Scale(domain=shown, range=[OUTCOME_COLOURS[outcome] for outcome in shown]),

@@ -7,6 +7,7 @@ from markdown_it import MarkdownIt
 
 from mlops_lab.contract import Contract
 from mlops_lab.evaluation import Slice
+from mlops_lab.metrics import METRICS
 from mlops_lab.model.card import UNDECIDED, as_json, card, decided, description
 from mlops_lab.model.tags import VersionTags
 
@@ -27,7 +28,10 @@ def test_the_card_has_the_figures_of_the_contract(task, trained):
     own = contract.metric
     low, high = contract.evaluation.intervals[own]
     score, naive = contract.metrics["test"][own], contract.baseline["test"][own]
-    assert f"| **{own}** | {score:.4g} | {low:.4g} to {high:.4g} | {naive:.4g} |" in text
+    assert (
+        f"| **{METRICS[own].title}** (`{own}`) | {score:.4g} | {low:.4g} to {high:.4g} | {naive:.4g} |"
+        in text
+    )
     sections = ["Data", "Scores", "Slices of the test rows", "How sure", "Limits", "Cost of the training"]
     assert re.findall("^## (.*)$", text, re.MULTILINE) == sections
     sure = {
@@ -36,6 +40,8 @@ def test_the_card_has_the_figures_of_the_contract(task, trained):
         "multiclass": "(calibration error). Last step of the graph: ",
     }
     assert sure[task] in text
+    estimated = contract.evaluation.simulated
+    assert f"the estimate without their ground truth is {estimated:.4g}, their score is {score:.4g}." in text
     assert "`area` | A number. At least 0. Null means unknown. | a tenth up to " in text
     assert "`heating` | Known values only. Null means unknown. | 3 values with a code, " in text
     # A date's deciles are dates.
@@ -85,7 +91,7 @@ def test_a_model_of_an_earlier_release_has_a_card(trained):
         del stored[later]
     old = Contract.model_validate(stored)
     text = card(old, 1, VersionTags())
-    assert "| **rmse_log** | " in text
+    assert "| **Error of the logarithm** (`rmse_log`) | " in text
     assert "None were measured." in text
     assert "Its origin isn't known." in text
     assert f"**Decision:** {UNDECIDED}\n" in text

@@ -184,8 +184,8 @@ class History:
             )
         plots = self._folder / "plots" / run
         plots.mkdir(parents=True)
-        for file in (*PLOTS[contract.task], "shap_summary.png"):
-            (plots / file).write_bytes(_png())
+        for place, file in enumerate((*PLOTS[contract.task], "shap_summary.png")):
+            (plots / file).write_bytes(_png(height=270 + 90 * place))
         self._tracking.log_folder(run, plots, "plots")
         self._tracking.end(run)
         return self._register(contract, run, facts)
