@@ -25,6 +25,8 @@ STYLE = """<style>
 @media (max-width: 640px) {.stMainBlockContainer {padding: 4.5rem 1rem 2rem}}
 /* Streamlit's grey has a contrast of 3.8 with the background. */
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {color: inherit; opacity: .87}
+/* The primary colour is a background for white text; as text of a dark page it has a contrast of 3.7. */
+[data-testid="stTab"][aria-selected="true"] {color: light-dark(#1f5fa8, #8bbcf0)}
 </style>"""
 _KNOWN, _NEWS, _SERVED, _ASKED = "known use cases", "news", "served", "asked use case"
 
