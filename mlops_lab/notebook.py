@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_lab.data.source import DataApi
@@ -79,6 +78,9 @@ def _batches(lab: Lab, use_case: UseCase) -> list[Batch]:
 
 
 def _check_mlflow(lab: Lab) -> None:
+    # Here, after the package that turns its telemetry off.
+    from mlflow.exceptions import MlflowException
+
     try:
         lab.registry.client.search_experiments(max_results=1)
     except MlflowException as error:
