@@ -14,7 +14,10 @@ from mlops_lab.client import ExplainReply, InferenceClient, ModelVersion, Predic
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError
 from mlops_lab.features import Category, Feature
-from mlops_lab.formatting import bounds, literal, number, score, show
+from mlops_lab.formatting import DOWN as DOWN
+from mlops_lab.formatting import NEUTRAL as NEUTRAL
+from mlops_lab.formatting import OUTCOME_COLOURS, bounds, literal, number, score, show
+from mlops_lab.formatting import UP as UP
 from mlops_lab.metrics import METRICS
 
 # A form with at most this many fields shows all of them.
@@ -26,9 +29,6 @@ LEADING_FIELDS = 12
 STREAMLIT_OPTIONS, GRADIO_OPTIONS = 2000, 5000
 # Fields with a bar of their own in the plot of an explanation. The other fields share one bar.
 EXPLAINED_FIELDS = 10
-
-UP, DOWN, NEUTRAL = "#3b7dc4", "#d9783a", "#8a8f98"
-OUTCOME_COLOURS = {"promoted": "#2f8f5b", "refused": "#b5543c", "waiting": "#d9a13a", "not chosen": NEUTRAL}
 
 HINT = "Change the example and press Predict. An empty field means that the value is unknown."
 ROW_REFUSED = "**The model refuses this row:**"

@@ -8,6 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlops_lab.features import Feature
 
+UP, DOWN, NEUTRAL = "#3b7dc4", "#d9783a", "#8a8f98"
+# What became of a version, on the pages and in the terminal.
+OUTCOME_COLOURS = {"promoted": "#2f8f5b", "refused": "#b5543c", "waiting": "#d9a13a", "not chosen": NEUTRAL}
+# The same, and what became of a batch or of its rows, in the terminal.
+WORD_COLOURS = {
+    **OUTCOME_COLOURS,
+    "train": UP,
+    "skip": NEUTRAL,
+    "quarantined": DOWN,
+    "held": OUTCOME_COLOURS["waiting"],
+    "broken": OUTCOME_COLOURS["refused"],
+    "rolled back": OUTCOME_COLOURS["refused"],
+}
+
 
 def show(feature: "Feature", value: Any) -> str:
     """A value without its unit; None is `unknown`. A category's value is shown by its label."""

@@ -32,10 +32,12 @@ class Lab:
     """The databases, the object store, the Data API and MLflow. Each is opened when it is first used.
 
     progress: is called with each line that reports progress.
+    step:     is called when a long step begins: with what it does, the number of steps before it, and of all.
     """
 
     settings: Settings
     progress: Callable[[str], None] = lambda line: print(line, flush=True)
+    step: Callable[[str, int, int], None] = lambda *_: None
 
     def use_case(self, name: str) -> UseCase:
         return get_use_case(self.settings.use_cases, name)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mlops_lab.data.payload import ClosedBatchError
 from mlops_lab.data.source import EndOfDataError
+from mlops_lab.data.tables import Batch
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
 from mlops_lab.steps.approve import apply_default
@@ -60,11 +61,14 @@ def run_batch(lab: Lab, use_case: UseCase, force: bool = False) -> BatchResult:
     Raises `EndOfDataError` and `KnownBatchError` when there is no new batch, and every other `LabError` of the steps.
     """
     with lab.turns.hold(use_case.name):
+        _step(lab, use_case, "asking for the next batch", 0)
         sign_earlier(lab)
         apply_default(lab, use_case)
         batch = land(lab, use_case)
         with told(lab, use_case.name), attempt(lab, batch.id):
+            _step(lab, use_case, f"{_name(batch)}: checking each row", 1)
             validate(lab, use_case, batch.id)
+            _step(lab, use_case, f"{_name(batch)}: cleaning the rows", 2)
             prepare(lab, use_case, batch.id)
             return _learn(lab, use_case, batch.id, force, again=force)
 
@@ -80,14 +84,30 @@ def train_now(lab: Lab, use_case: UseCase, force: bool = True) -> BatchResult:
 
 
 def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool, again: bool) -> BatchResult:
+    batch = _name(lab.ledger.batch(batch_id))
+    _step(lab, use_case, f"{batch}: is a training needed?", 3)
     decision = decide(lab, use_case, batch_id, force)
     outcome = None
     if decision.train:
-        for candidate in use_case.candidates:
+        amount = len(use_case.candidates)
+        for number, candidate in enumerate(use_case.candidates, 1):
+            what = f"{batch}: training {number} of {amount}, {candidate.name}"
+            _step(lab, use_case, what, 3 + number)
             train(lab, use_case, batch_id, candidate.name, again)
+        _step(lab, use_case, f"{batch}: comparing with the champion", 4 + amount)
         outcome = promote(lab, use_case, batch_id)
         if outcome.promoted and outcome.version is not None:
+            _step(lab, use_case, f"{batch}: is version {outcome.version} served?", 5 + amount)
             roll_out(lab, use_case, batch_id, outcome.version)
     more = finish(lab, use_case, batch_id)
     number = lab.ledger.batch(batch_id).batch_number
     return BatchResult(number, outcome.reason if outcome else decision.reason, outcome, more)
+
+
+def _step(lab: Lab, use_case: UseCase, what: str, done: int) -> None:
+    """Of a batch that is learnt from: six steps beside one for each candidate."""
+    lab.step(what, done, 6 + len(use_case.candidates))
+
+
+def _name(batch: Batch) -> str:
+    return "batch" if batch.batch_number is None else f"batch {batch.batch_number}"

@@ -4,10 +4,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from mlops_lab.data.ledger import holdout_readers
 from mlops_lab.data.tables import LiveScore, Promotion
 from mlops_lab.data.waiting import waiting
@@ -167,47 +163,3 @@ def _trial(lab: Lab, name: str) -> str | None:
     except ModelError as error:
         return str(error)
     return str(found) if found else None
-
-
-def show(entry: dict[str, Any], out: Console) -> None:
-    """Prints an entry of `status`."""
-    out.print(f"\n[bold]{entry['use_case']}[/bold]")
-    unknown = entry["unknown"]
-    if "champion" in unknown:
-        out.print(f"champion: unknown, {escape(unknown['champion'])}", soft_wrap=True)
-    elif entry["champion"]:
-        champion = ChampionStatus(**entry["champion"])
-        out.print(f"champion: version {champion.version} ({champion.candidate}), {champion.scores}")
-        out.print(f"sealed: {champion.sealed_line}", soft_wrap=True)
-    else:
-        out.print("no champion yet")
-    if entry["waiting"]:
-        asked = Promotion(**entry["waiting"])
-        out.print(f"version {asked.challenger} waits: {escape(asked.said)}", soft_wrap=True)
-    if entry["trial"]:
-        out.print(f"trial: {escape(entry['trial'])}", soft_wrap=True)
-    if entry["estimated"]:
-        out.print(f"estimated: {escape(entry['estimated'])}", soft_wrap=True)
-    for score in entry["live"]:
-        out.print(f"live: {LiveScore(**score)}", soft_wrap=True)
-    if "batches" in unknown:
-        out.print(f"batches: unknown, {escape(unknown['batches'])}", soft_wrap=True)
-    if entry["batches"]:
-        counts = {
-            "received": "received",
-            "quarantined": "quarantined",
-            "dropped": "dropped",
-            "clean": "new clean",
-        }
-        if not any(batch["dropped"] for batch in entry["batches"]):
-            del counts["dropped"]
-        table = Table("batch", "state", *counts.values(), "decision", "reason", box=None)
-        for batch in entry["batches"]:
-            table.add_row(
-                str(batch["batch_number"]),
-                batch["state"],
-                *(f"{batch[name]:,}" if batch[name] is not None else "–" for name in counts),
-                batch["decision"] or "",
-                batch["fault"] or batch["reason"] or "",
-            )
-        out.print(table)

@@ -105,7 +105,11 @@ def test_bad_rows_go_to_quarantine_and_good_ones_are_stored(lab, use_case, cours
     rows = flats(300)
     rows[7][0], rows[9] = "wide", [1, 2]
     course.will_answer(batch(1, rows), END)
+    steps: list[tuple[str, int, int]] = []
+    lab.step = lambda *step: steps.append(step)
     run_batch(lab, use_case)
+    assert ("batch 1: training 2 of 2, " + use_case.candidates[1].name, 5, 8) in steps
+    assert [done for _, done, of in steps if of == 8] == list(range(8))
     entry = lab.ledger.batches("flats")[0]
     assert (entry.received, entry.stored, entry.quarantined) == (300, 298, 2)
     with lab.store.raw.connect() as db:

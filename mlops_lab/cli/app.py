@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from mlops_lab.errors import LabError
 from mlops_lab.local.command import Commands, err, out
@@ -109,11 +110,14 @@ def use_cases_of(settings: "Settings") -> "tuple[dict[str, UseCase], dict[str, s
 
 
 def open_lab(
-    settings: "Settings", progress: Callable[[str], None] = lambda _: None, new: bool = False
+    settings: "Settings",
+    progress: Callable[[str], None] = lambda _: None,
+    new: bool = False,
+    step: Callable[[str, int, int], None] = lambda *_: None,
 ) -> "Lab":
     """The lab of a command. Each line of progress is also a moment at which a Ctrl-C ends the command.
 
-    new: whether the command may begin one. Raises `LabError` where there is none.
+    new: whether the command may begin one. step: as `Lab` has it. Raises `LabError` where there is none.
     """
     from mlops_lab.lab import Lab
 
@@ -124,7 +128,7 @@ def open_lab(
         raise_if_stopped()
         progress(text)
 
-    return Lab(settings, line)
+    return Lab(settings, line, step)
 
 
 @contextmanager
@@ -155,6 +159,26 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=str))
 
 
+def coloured(text: str) -> Text:
+    """The line, on a terminal with the words of decisions in colour."""
+    from mlops_lab.local.terminal import Words
+
+    return Words()(text)
+
+
 def print_line(text: str) -> None:
-    """Prints a line of progress; it isn't wrapped, so that programs can read it."""
-    out.print(text, soft_wrap=True, markup=False)
+    """Prints a line of progress or of a report; a terminal keeps its indent where it breaks the line."""
+    from mlops_lab.local.terminal import wrapped
+
+    said = text.lstrip(" ")
+    wrapped(out, coloured(said), " " * (len(text) - len(said)))
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """In the block a terminal's last line says what is going on; what is given back tells it the next step."""
+    from mlops_lab.local.terminal import Working
+
+    # Beneath the lines that are printed; when these go to a file, beneath the messages.
+    with Working(out if out.is_terminal else err, what) as shown:
+        yield shown.step

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mlops_lab.cli.app import AsJson, UseCaseName, app, print_json, reading_lab
+from mlops_lab.cli.app import AsJson, UseCaseName, app, print_json, print_line, reading_lab
 from mlops_lab.errors import LabError
-from mlops_lab.local.command import out
 
 
 @app.command()
@@ -35,7 +34,7 @@ def why(
         print_json(found)
     else:
         for line in lines(found):
-            out.print(line, soft_wrap=True, markup=False)
+            print_line(line)
 
 
 @app.command()
@@ -68,12 +67,10 @@ def replay(
     for row in rows:
         against = "" if row.champion is None else f" against {row.champion}"
         would = row.would or "unknown"
-        out.print(
-            f"{row.sequence}. version {row.challenger}{against}: was {row.was}, would be {would}: {row.reason}",
-            soft_wrap=True,
-            markup=False,
+        print_line(
+            f"{row.sequence}. version {row.challenger}{against}: was {row.was}, would be {would}: {row.reason}"
         )
     changed = sum(row.would not in (None, row.was) for row in rows)
-    out.print(
+    print_line(
         f"{changed} of {len(rows)} decisions would be others; each is taken against the champion of then"
     )

@@ -4,12 +4,13 @@ import time
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from mlops_lab.cli.app import (
     AsJson,
     UseCaseName,
     app,
+    coloured,
     open_lab,
     print_json,
     print_line,
@@ -19,6 +20,7 @@ from mlops_lab.cli.app import (
     use_case_names,
     use_case_of,
     use_cases_of,
+    working,
 )
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
@@ -36,18 +38,20 @@ def run(
 
     Example: lab run housing --batches 2
     """
+    from mlops_lab.cli.status_table import show
     from mlops_lab.local.embedded import data_api
+    from mlops_lab.local.terminal import wrapped
     from mlops_lab.loop import run_loop
-    from mlops_lab.status import show, status
+    from mlops_lab.status import status
 
     settings, started = read_settings(), time.monotonic()
     definition = use_case_of(settings, use_case)
 
     def progress(line: str) -> None:
-        out.print(f"[dim]{time.monotonic() - started:7.1f}s[/dim]  {escape(line)}", soft_wrap=True)
+        wrapped(out, coloured(line), Text(f"{time.monotonic() - started:7.1f}s  ", "dim"))
 
-    with data_api(settings, progress) as reachable:
-        lab = open_lab(reachable, progress, new=True)
+    with working("starting") as step, data_api(settings, progress) as reachable:
+        lab = open_lab(reachable, progress, new=True, step=step)
         run_loop(lab, definition, batches)
     found = status(lab, use_case)
     show(found, out)
@@ -69,9 +73,10 @@ def train(
     """
     from mlops_lab.loop import train_now
 
-    lab = open_lab(read_settings(), print_line)
-    result = train_now(lab, lab.use_case(use_case), force)
-    out.print(result.reason, soft_wrap=True)
+    with working("starting") as step:
+        lab = open_lab(read_settings(), print_line, step=step)
+        result = train_now(lab, lab.use_case(use_case), force)
+    print_line(result.reason)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from mlops_lab.cli.app import (
     UseCaseName,
     app,
     print_json,
+    print_line,
     read_settings,
     reading_lab,
     show_faults,
@@ -35,7 +36,8 @@ def show_status(
 
     Example: lab status housing --json
     """
-    from mlops_lab.status import show, status
+    from mlops_lab.cli.status_table import show
+    from mlops_lab.status import status
 
     with reading_lab() as lab:
         known, faults = use_cases_of(lab.settings)
@@ -125,7 +127,7 @@ def trace(
         print_json(result)
     else:
         for line in lines:
-            out.print(line, soft_wrap=True, markup=False)
+            print_line(line)
 
 
 @app.command(name="use-cases")
@@ -140,7 +142,9 @@ def use_cases(as_json: AsJson = False) -> None:
         listed = [{column: getattr(entry, column) for column in columns} for entry in read.values()]
         print_json({"use_cases": listed, "faults": faults})
         return
-    table = Table("name", "title", "task", "candidates", box=None)
+    table = Table(box=None)
+    for title in ("name", "title", "task", "candidates"):
+        table.add_column(title, overflow="fold")
     for entry in read.values():
         table.add_row(entry.name, entry.title, entry.task, ", ".join(c.name for c in entry.candidates))
     out.print(table)
