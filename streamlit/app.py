@@ -8,7 +8,8 @@ import streamlit as st
 st.set_page_config(page_icon=ui_frame.ICON)
 page = st.navigation(
     [
-        st.Page("views/predict.py", title="Predict", icon=":material/tune:", default=True),
+        st.Page("views/loop.py", title="Loop", icon=":material/autorenew:", default=True),
+        st.Page("views/predict.py", title="Predict", icon=":material/tune:"),
         st.Page("views/models.py", title="Models", icon=":material/leaderboard:"),
         st.Page("views/data.py", title="Data", icon=":material/database:"),
         st.Page("views/live.py", title="Live", icon=":material/show_chart:"),

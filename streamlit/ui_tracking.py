@@ -5,13 +5,13 @@ import math
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
 from mlops_lab.errors import LabError, without_number
+from mlops_lab.model.runs import Run
 from mlops_lab.model.tags import KIND, PARENT, TITLE, BatchTags, CandidateTags, RunTags
 
 API = "/api/2.0/mlflow/"
@@ -27,29 +27,6 @@ class TrackingAwayError(LabError):
 
 class NotFoundError(LabError):
     """MLflow has no such model, run or artifact."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One MLflow run: a batch or a candidate. Times are UTC.
-
-    payloads: name and address of each batch that it learnt from.
-    """
-
-    id: str
-    experiment_id: str
-    name: str
-    started: datetime
-    status: str
-    metrics: dict[str, float]
-    params: dict[str, str]
-    tags: dict[str, str]
-    payloads: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def parent(self) -> str | None:
-        """The id of the run that this one belongs to."""
-        return self.tags.get(PARENT)
 
 
 class Tracking:
@@ -110,6 +87,17 @@ class Tracking:
         }
         page = self._json("POST", "runs/search", json=query)
         return next((experiments[run["info"]["experiment_id"]] for run in page.get("runs", [])), None)
+
+    def newest_runs(self, use_case: str, most: int) -> list[Run]:
+        """The use case's newest runs of any kind, the newest first; none when it has no experiment."""
+        if (experiment := self._experiment(use_case)) is None:
+            return []
+        query = {
+            "experiment_ids": [experiment],
+            "max_results": most,
+            "order_by": ["attributes.start_time DESC"],
+        }
+        return [_run(run) for run in self._json("POST", "runs/search", json=query).get("runs", [])]
 
     def runs(self, use_case: str, kind: type[RunTags]) -> list[Run]:
         """The use case's runs with tags of one kind, newest first; none when it has no experiment.
@@ -227,6 +215,7 @@ def _run(run: dict) -> Run:
         name=info.get("run_name", ""),
         started=_time(info["start_time"]),
         status=info.get("status", ""),
+        ended=_time(info["end_time"]) if info.get("end_time") else None,
         metrics={key: float(value) for key, value in _pairs(data.get("metrics")).items()},
         params=_pairs(data.get("params")),
         tags=_pairs(data.get("tags")),

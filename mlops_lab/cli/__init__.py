@@ -1,10 +1,10 @@
 """The command `lab`. Each module has the commands of one topic and adds them to the app by its import."""
 
-from mlops_lab.cli import decisions, loop, own_data, reports, scoring, upkeep, versions
+from mlops_lab.cli import decisions, loop, own_data, reports, scoring, upkeep, versions, watch
 from mlops_lab.cli.app import app
 from mlops_lab.local.command import Command
 
-__all__ = ["app", "decisions", "loop", "own_data", "reports", "scoring", "upkeep", "versions"]
+__all__ = ["app", "decisions", "loop", "own_data", "reports", "scoring", "upkeep", "versions", "watch"]
 
 # How `lab --help` groups the commands, in the order of their use.
 PANELS = {

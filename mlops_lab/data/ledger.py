@@ -5,7 +5,7 @@ A unique key stands for each decision that must be made only once: of two proces
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, and_, delete, func, select, update
@@ -42,6 +42,16 @@ def standing(history: Sequence[Promotion]) -> Standing | None:
         champion=last.challenger if last.outcome == "promoted" else last.champion,
         previous=promoted[-1].champion if promoted else None,
     )
+
+
+def terms(history: Sequence[Promotion], version: int) -> list[datetime]:
+    """When the version became champion, each time: by a promotion, or because another one was rolled back."""
+    return [
+        row.decided_at
+        for row in history
+        if (row.outcome == "promoted" and row.challenger == version)
+        or (row.outcome == "rolled back" and row.champion == version)
+    ]
 
 
 def holdout_readers(history: Sequence[Promotion]) -> list[Promotion]:

@@ -16,6 +16,7 @@ DRIFT_FILE = "drift.json"
 # Two of MLflow's own: the run that a run belongs to, and the description of a run or experiment, in Markdown.
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 TITLE = f"{PREFIX}title"  # of an experiment: the use case's
+SECONDS = "seconds."  # before a step's name: a metric of a batch's run
 TAG_LIMIT = 5000  # characters that MLflow accepts in a tag
 # Sealed rows below which their score says little: the standard error of a share is up to five points.
 FEW_SEALED = 100
@@ -57,6 +58,7 @@ class BatchTags(RunTags):
     decision: train or skip, with its reason. outcome: promoted, refused, waiting, skipped, rolled back, held or
     accepted, with its reason.
     version: the batch's challenger. checks: how its named checks ended.
+    step: the step that began last; step_fault: why it failed. Neither is in the run of an earlier release.
     """
 
     kind = "batch"
@@ -72,6 +74,8 @@ class BatchTags(RunTags):
     outcome: str = ""
     outcome_reason: str = ""
     version: int | None = None
+    step: str = ""
+    step_fault: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +149,9 @@ class VersionTags(_Tags):
     holdout_uses: how many promotion decisions had read the test rows when the version was decided on, its own
     included; holdout_since: the day of the first of them. None and empty without a decision, and for one of an earlier
     release.
+    against: the champion that it was compared with; scores, 95 % interval of their difference in the metric's unit
+    (above 0 the challenger is better) and number of the same test rows. None without a comparison.
+    decided_at: of the newest decision; champion_since: when it became champion, each time, separated by commas.
     """
 
     candidate: str = ""
@@ -164,6 +171,14 @@ class VersionTags(_Tags):
     sealed_rows: int | None = None
     holdout_uses: int | None = None
     holdout_since: str = ""
+    against: int | None = None
+    challenger_score: float | None = None
+    champion_score: float | None = None
+    interval_low: float | None = None
+    interval_high: float | None = None
+    compared_rows: int | None = None
+    decided_at: str = ""
+    champion_since: str = ""
 
     @property
     def sealed_words(self) -> str:

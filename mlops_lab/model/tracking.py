@@ -4,6 +4,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from mlops_lab.errors import ServiceError, first_line
 from mlops_lab.model.card import is_ours
 from mlops_lab.model.notes import of_experiment, of_run
 from mlops_lab.model.registry import Registry
-from mlops_lab.model.tags import NOTE, OUTCOME, PARENT, TAG_LIMIT, TITLE, ModelTags, RunTags
+from mlops_lab.model.runs import Run
+from mlops_lab.model.tags import NOTE, OUTCOME, PARENT, PREFIX, SECONDS, TAG_LIMIT, TITLE, ModelTags, RunTags
 from mlops_lab.use_case import UseCase
 
 
@@ -95,6 +97,13 @@ class Tracking:
             tags=[RunTag(key, value) for key, value in labels.items()],
         )
 
+    def mark(self, run_id: str, step: str, fault: str, seconds: float | None) -> None:
+        """Notes the step that works on a batch; fault: why it failed, empty: it didn't; seconds: how long it took."""
+        moment = int(time.time() * 1000)
+        took = [] if seconds is None else [Metric(f"{SECONDS}{step}", seconds, moment, 0)]
+        record = {"step": step, "step_fault": fault[:TAG_LIMIT]}
+        self._client.log_batch(run_id, took, tags=[RunTag(f"{PREFIX}{key}", v) for key, v in record.items()])
+
     def log_series(self, run_id: str, values: list[dict[str, float]]) -> None:
         """One step for each dictionary: the trials of a grid, as curves."""
         moment = int(time.time() * 1000)
@@ -165,6 +174,28 @@ class Tracking:
             [found.experiment_id], condition, max_results=1000, order_by=["attributes.start_time DESC"]
         )
         return [(run.info.run_id, dict(run.data.tags)) for run in runs]
+
+    def newest_runs(self, use_case: str, most: int) -> list[Run]:
+        """The newest runs of any kind, the newest first."""
+        if (found := self._client.get_experiment_by_name(use_case)) is None:
+            return []
+        runs = self._client.search_runs(
+            [found.experiment_id], max_results=most, order_by=["attributes.start_time DESC"]
+        )
+        return [
+            Run(
+                id=run.info.run_id,
+                experiment_id=run.info.experiment_id,
+                name=run.info.run_name or "",
+                started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+                status=run.info.status,
+                metrics=dict(run.data.metrics),
+                params=dict(run.data.params),
+                tags=dict(run.data.tags),
+                ended=datetime.fromtimestamp(run.info.end_time / 1000, UTC) if run.info.end_time else None,
+            )
+            for run in runs
+        ]
 
     def delete_runs(self, use_case: str) -> None:
         """Deletes the experiment's runs and the registered model, for `lab reset`."""

@@ -23,6 +23,7 @@ from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.registry import CHAMPION, Version
 from mlops_lab.model.tags import DRIFT_FILE, BatchTags
 from mlops_lab.steps.live import WINDOW
+from mlops_lab.steps.stopwatch import timed
 from mlops_lab.use_case import UseCase
 
 # New values of a category that are kept, the most frequent first, and characters of each.
@@ -37,6 +38,7 @@ class Decision:
     reason: str
 
 
+@timed
 def decide(
     lab: Lab, use_case: UseCase, batch_id: int, force: bool = False, why: str = "requested by hand"
 ) -> Decision:

@@ -19,6 +19,7 @@ from mlops_lab.model.tags import BatchTags
 from mlops_lab.steps.attempts import ATTEMPTS
 from mlops_lab.steps.check import check_arrival, check_content, misshapen
 from mlops_lab.steps.reconcile import reconcile
+from mlops_lab.steps.stopwatch import timed
 from mlops_lab.use_case import UseCase
 
 # Broken rules that a run tells, the most frequent first.
@@ -115,6 +116,7 @@ def newest(lab: Lab, use_case: UseCase) -> Batch:
     return usable[-1]
 
 
+@timed
 def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     """Writes the good rows to RawData with their split, and the bad ones to quarantine with the rule they broke.
 
@@ -159,6 +161,7 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
         )
 
 
+@timed
 def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     """Writes the batch's rows of RawData to CleanData: cleaned, each distinct row once, with its split.
 
@@ -181,6 +184,7 @@ def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     lab.progress("{clean:,} new clean rows, {duplicates:,} duplicates, {dropped:,} dropped".format(**counts))
 
 
+@timed
 def finish(lab: Lab, use_case: UseCase, batch_id: int) -> bool:
     """Marks the batch as done, unless it is closed. Returns whether the next batch may be requested at once."""
     batch = lab.ledger.batch(batch_id)

@@ -14,6 +14,7 @@ from mlops_lab.steps.challenge import Person, Ruling, challenge, champion_by
 from mlops_lab.steps.ingest import newest
 from mlops_lab.steps.notices import tell, told
 from mlops_lab.steps.reconcile import follow, not_chosen, reconcile
+from mlops_lab.steps.stopwatch import timed
 from mlops_lab.use_case import UseCase
 
 
@@ -30,6 +31,7 @@ class Outcome:
     reason: str
 
 
+@timed
 def promote(lab: Lab, use_case: UseCase, batch_id: int) -> Outcome:
     """The batch's best candidate by validation challenges the champion, on the test rows that are stored now.
 
@@ -127,6 +129,7 @@ def _decide(
         lab.progress("another promotion came first; comparing again with the new champion")
 
 
+@timed
 def roll_out(lab: Lab, use_case: UseCase, batch_id: int | None, version: int) -> None:
     """Waits until every replica serves the version and predicts its example.
 

@@ -7,7 +7,7 @@ A new champion is scored on the sealed rows here, too, whatever made it champion
 
 from collections.abc import Sequence
 
-from mlops_lab.data.ledger import holdout_readers
+from mlops_lab.data.ledger import holdout_readers, terms
 from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch, Promotion
 from mlops_lab.data.waiting import answers
@@ -115,6 +115,9 @@ def _set_outcomes(
                     outcome=row.outcome, reason=row.said, holdout_uses=uses, holdout_since=since
                 )
                 lab.registry.tag(version, tags)
+            told = _comparison(history, number)
+            if any(version.tags.get(key) != text for key, text in told.to_mlflow().items()):
+                lab.registry.tag(version, told)
             continue
         batch = batches.get(version.facts.batch_id or 0)
         if outcome or batch is None:
@@ -128,6 +131,22 @@ def _set_outcomes(
             best = next((row.challenger for row in reversed(history) if row.challenger in others), None)
             known = not_chosen(versions[best]) if best in versions else None
             lab.registry.tag(version, known or VersionTags(outcome="not chosen", reason=INTERRUPTED))
+
+
+def _comparison(history: Sequence[Promotion], version: int) -> VersionTags:
+    """The newest comparison of the version with a champion, and when it became champion, by these decisions."""
+    mine = [row for row in history if row.challenger == version]
+    row = next((row for row in reversed(mine) if row.challenger_score is not None), mine[-1])
+    return VersionTags(
+        against=row.champion,
+        challenger_score=row.challenger_score,
+        champion_score=row.champion_score,
+        interval_low=row.interval_low,
+        interval_high=row.interval_high,
+        compared_rows=row.holdout_rows,
+        decided_at=f"{mine[-1].decided_at:%Y-%m-%dT%H:%M:%S}",
+        champion_since=",".join(f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in terms(history, version)),
+    )
 
 
 def _answer_batches(

@@ -122,7 +122,7 @@ def test_the_page_predicts_in_a_browser(stack):
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
         page.set_default_timeout(60_000)
-        page.goto(stack.url("streamlit"))
+        page.goto(f"{stack.url('streamlit')}/predict")
         page.get_by_role("button", name="Predict", exact=True).click(timeout=60_000)
         expect(page.get_by_test_id("stMetricValue").first).to_be_visible(timeout=60_000)
         expect(page.get_by_test_id("stException")).to_have_count(0)

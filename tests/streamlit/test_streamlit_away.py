@@ -38,7 +38,7 @@ NOTHING = (
 
 
 def test_with_every_service_there_the_pages_know_everything(show):
-    for name in ("predict", "models", "data", "live", "system"):
+    for name in ("loop", "predict", "models", "data", "live", "system"):
         said = words(show.show(name))
         for text in ("unavailable", "doesn't answer", "unknown (yet)", "takes too long"):
             assert text not in said, (name, said)
@@ -68,10 +68,21 @@ def test_a_full_run_of_a_page_makes_few_calls(show, monkeypatch):
     ("service", "known"),
     [
         # By page, what it still tells.
-        ("inference", {"predict": "", "models": "", "data": "18,465", "live": "", "system": "Healthy, "}),
+        (
+            "inference",
+            {
+                "loop": "8% of its groups",
+                "predict": "",
+                "models": "",
+                "data": "18,465",
+                "live": "",
+                "system": "Healthy, ",
+            },
+        ),
         (
             "mlflow",
             {
+                "loop": "",
                 "predict": "House price",
                 "models": "",
                 "data": "",
@@ -160,13 +171,24 @@ def test_a_full_run_of_a_page_asks_its_services_at_most_four_times(show, monkeyp
     monkeypatch.setattr(
         httpx.Client, "request", lambda *given, **more: asked.append(given[2]) or send(*given, **more)
     )
-    for name in ("predict", "data"):
+    for name in ("loop", "predict", "data"):
         app = show.show(name)
         asked.clear()
         # What can't change is fetched once; the state of the services isn't.
         ui_frame.look.clear()
         app.run()
         assert 1 <= len(asked) <= 4, asked
+
+
+def test_the_loop_shows_the_texts_of_its_records_as_they_are(show, past, folder):
+    tracking = Tracking(past.registry, str(folder / "artifacts"))
+    markup = "![x](http://elsewhere.invalid/p.png)"
+    run = tracking.start("marked", "batch-1", BatchTags(batch_id=1, decision="train", reason=markup))
+    tracking.mark(run, "train", markup, None)
+    said = words(show.show("loop", "marked"))
+    assert "**Train:** !\\[x\\](" in said
+    assert "train: !\\[x\\](" in said
+    assert markup not in said
 
 
 def test_counts_that_are_unknown_are_not_zero(show, past, folder):

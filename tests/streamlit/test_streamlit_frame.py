@@ -39,7 +39,7 @@ def test_a_text_in_a_link_is_shown_as_it_is_and_nothing_beyond_this_machine_is_a
     assert beyond == []
 
 
-@pytest.mark.parametrize("name", ["", "models", "data", "system"])
+@pytest.mark.parametrize("name", ["loop", "", "models", "data", "system"])
 def test_unreachable_services_are_one_message(tab, lonely_pages, name):
     open_page(tab, lonely_pages, name)
     expect(tab.get_by_text("doesn't answer").first).to_be_visible()
