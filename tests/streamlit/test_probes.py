@@ -40,6 +40,8 @@ def test_a_service_that_hangs_holds_no_page_and_is_asked_once(ui):
     end = time.monotonic() + PATIENCE
     while ui["probes"].WAITING in ((found := probes.look())["quick"], found["away"]):
         assert time.monotonic() < end, found
+    # While it hangs it isn't asked again.
+    found = probes.look()
     assert found["slow"] == ui["probes"].WAITING
     assert found["quick"] == state(True, "healthy")
     assert found["away"] == state(False, "it doesn't answer")
