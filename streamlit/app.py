@@ -13,6 +13,7 @@ page = st.navigation(
         st.Page("views/models.py", title="Models", icon=":material/leaderboard:"),
         st.Page("views/data.py", title="Data", icon=":material/database:"),
         st.Page("views/live.py", title="Live", icon=":material/show_chart:"),
+        st.Page("views/own_data.py", title="Own data", icon=":material/table_view:"),
         st.Page("views/system.py", title="System", icon=":material/monitor_heart:"),
         st.Page("views/runbooks.py", title="Runbooks", visibility="hidden"),
     ],

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 import ui_frame
+from ui_upload import MAX_MB, kept, name_of_upload, on_disk
 
 import streamlit as st
 from mlops_lab.contract import Contract
@@ -22,8 +21,6 @@ from mlops_lab.formatting import counted, literal
 from mlops_lab.scoring.over_http import MAX_ROWS, MAX_SHOWN, Answer, count_rows, score_over_http
 from mlops_lab.scoring.source import ENDINGS, Source, SourceError, open_source
 
-# Megabytes of an upload, packed or not. Streamlit holds it in memory.
-MAX_MB = 20
 # Rows of the preview.
 FIRST = 5
 
@@ -52,7 +49,7 @@ def file_rows(contract: Contract) -> None:
             st.caption("For larger files, in a terminal:")
             st.code(f"lab score {contract.use_case} FILE", language="sh")
             return
-        look = _kept(contract, "look", upload, lambda: _look(contract, upload))
+        look = kept(_slot(contract, "look"), (upload.file_id,), lambda: _look(contract, upload))
         if look.fault:
             st.error(literal(look.fault), icon=":material/error:")
             return
@@ -64,13 +61,13 @@ def file_rows(contract: Contract) -> None:
             st.session_state[_slot(contract, "answer")] = (upload.file_id, _predict(contract, upload, look))
         answer = st.session_state.get(_slot(contract, "answer"))
         if answer and answer[0] == upload.file_id:
-            _show(answer[1], Path(upload.name).name)
+            _show(answer[1], name_of_upload(upload))
 
 
 def _look(contract: Contract, upload: Any) -> Look:
     try:
         with _opened(contract, upload) as source:
-            rows = count_rows(source, _name(upload), contract.use_case)
+            rows = count_rows(source, name_of_upload(upload), contract.use_case)
             first = [row for row in islice(source.rows(0), FIRST) if not isinstance(row, ContractError)]
             left_out = ", ".join(source.left_out[:20])
     except SourceError as error:
@@ -126,26 +123,11 @@ def _download(label: str, content: bytes, name: str) -> None:
 @contextmanager
 def _opened(contract: Contract, upload: Any) -> Iterator[Source]:
     """The upload as a file of its own name, since Parquet is read from a file."""
-    name = _name(upload)
+    name = name_of_upload(upload)
     if not name.lower().endswith(ENDINGS):
         raise SourceError(f"{name}: rows are a file that ends in {', '.join(ENDINGS)}")
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(upload.getbuffer())
+    with on_disk(upload) as path:
         yield open_source(path, contract)
-
-
-def _name(upload: Any) -> str:
-    """The file's name as a name in a folder; the browser says it."""
-    return re.sub(r"[^\w. ()-]", "_", Path(upload.name).name)[-100:]
-
-
-def _kept(contract: Contract, what: str, upload: Any, make: Any) -> Any:
-    """What was made of this upload, kept in the session: each change on the page runs it again."""
-    slot = _slot(contract, what)
-    if st.session_state.get(slot, ("",))[0] != upload.file_id:
-        st.session_state[slot] = (upload.file_id, make())
-    return st.session_state[slot][1]
 
 
 def _slot(contract: Contract, what: str) -> str:

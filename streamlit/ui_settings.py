@@ -1,6 +1,7 @@
 """The addresses of the services: `LAB_*` variables, or files of the same names in `LAB_SECRETS_DIR`."""
 
 from functools import cache
+from pathlib import Path
 
 from pydantic import Field, SecretStr
 
@@ -37,6 +38,11 @@ class PageSettings(LabSettings):
     prometheus_url: str | None = Field(
         None,
         description="default: compose's and the cluster's name of it, where prometheus_public_url is set",
+    )
+    use_cases: Path | None = Field(None, description="folder of use cases that the page Own data writes to")
+    data_folder: Path | None = Field(
+        None,
+        description="folder of the Data API's files that it writes to; without one of the two it writes nothing",
     )
     page_refresh: int = Field(10, description="seconds between two refreshes of an open page", ge=1)
 

@@ -1,6 +1,5 @@
 """The commands for a person's own data: a use case from a file, its check, and what went to quarantine."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,7 +54,7 @@ def new(
     Example: lab new houses.csv --target price
     """
     from mlops_lab.draft.check import DataCheck
-    from mlops_lab.draft.choose import DraftError, choose
+    from mlops_lab.draft.choose import DraftError, choose, name_of
     from mlops_lab.draft.table import read_table
     from mlops_lab.draft.text import use_case_text
 
@@ -63,7 +62,7 @@ def new(
     if task not in (None, "regression", "binary", "multiclass"):
         raise DraftError(f"--task is {task}; it must be regression, binary or multiclass")
     table = read_table(file)
-    name = name or _name(file)
+    name = name or name_of(file.name)
     place, data = _places(settings, name)
     draft = choose(table, file.name, name, target, group=group or (), leave_out=leave_out or (), task=task)
     text = use_case_text(draft)
@@ -126,11 +125,6 @@ def quarantine(
         print_line("no row is in quarantine")
 
 
-def _name(file: Path) -> str:
-    stem = re.sub(r"\.(csv|tsv|txt|gz|parquet|pq)\b", "", file.name.lower())
-    return re.sub(r"[^a-z0-9]+", "_", stem).strip("_") or "mine"
-
-
 def _places(settings: "Settings", name: str) -> tuple[Path, Path]:
     """(the use case's file, the data's file). Raises `LabError` when one of them is taken."""
     place = settings.use_cases / f"{name}.py"
@@ -147,15 +141,7 @@ def _places(settings: "Settings", name: str) -> tuple[Path, Path]:
 
 
 def _show(draft: "Draft", found: "DataCheck", look: list[str]) -> None:
-    kinds = {
-        "regression": "a number",
-        "binary": "yes or no",
-        "multiclass": f"one of {len(draft.target.values)} classes",
-    }
-    print_line(
-        f"{draft.source}: {counted(draft.rows, 'row')}; {draft.target.name} is {kinds[draft.task]}, "
-        f"judged by {draft.metric} ({draft.metric_reason})"
-    )
+    print_line(draft.summary)
     grid = Grid(box=None, pad_edge=False, header_style="bold")
     for title in ("column", "is", "seen"):
         grid.add_column(title, overflow="fold")

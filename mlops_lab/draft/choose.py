@@ -1,5 +1,6 @@
 """From the columns of a table to a use case: target and task, features, group key, metric, candidates."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -59,6 +60,25 @@ class Draft:
     encoding: str
     missing: list[str]
     look: list[str]
+
+    @property
+    def summary(self) -> str:
+        """What is learnt of how many rows, and by which metric it is judged."""
+        kinds = {
+            "regression": "a number",
+            "binary": "yes or no",
+            "multiclass": f"one of {len(self.target.values)} classes",
+        }
+        return (
+            f"{self.source}: {counted(self.rows, 'row')}; {self.target.name} is {kinds[self.task]}, "
+            f"judged by {self.metric} ({self.metric_reason})"
+        )
+
+
+def name_of(file: str) -> str:
+    """The name of a use case by the name of its file."""
+    stem = re.sub(r"\.(csv|tsv|txt|gz|parquet|pq)\b", "", file.lower())
+    return re.sub(r"[^a-z0-9]+", "_", stem).strip("_") or "mine"
 
 
 def choose(

@@ -14,6 +14,7 @@ import pandas as pd
 from mlops_lab.errors import LabError
 from mlops_lab.files import SEPARATORS
 from mlops_lab.formatting import counted
+from mlops_lab.parquet_pages import DamagedParquetError, page_sizes
 
 # Records that are looked at to find the separator.
 SAMPLE = 100
@@ -36,25 +37,39 @@ class Table:
     notes: list[str]
 
 
-def read_table(path: Path) -> Table:
-    """The table in a file. Raises `TableError` when it can't be read."""
+def read_table(path: Path, most: int | None = None) -> Table:
+    """The table in a file. Raises `TableError` when it can't be read.
+
+    most: bytes that it may have when it is unpacked; None: any number.
+    """
     notes: list[str] = []
     try:
         if path.name.lower().endswith((".parquet", ".pq")):
+            if most is not None:
+                _check_size(sum(page_sizes(path.read_bytes())), most, path.name)
             frame = _parquet(path)
         else:
-            data = path.read_bytes()
-            if data[:2] == b"\x1f\x8b":
-                data = gzip.decompress(data)
+            with path.open("rb") as file:
+                packed = file.read(2) == b"\x1f\x8b"
+            with gzip.open(path) if packed else path.open("rb") as file:
+                data = file.read(-1 if most is None else most + 1)
+            _check_size(len(data), most, path.name)
             frame = _csv(_decoded(data, notes), path.name, notes)
     except FileNotFoundError:
         raise TableError(f"there is no file {path}") from None
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, DamagedParquetError) as error:
         raise TableError(f"{path.name} can't be read: {error}") from error
     if frame.empty:
         raise TableError(f"{path.name} has no rows")
     named = _without_row_numbers(_named(frame, path.name), notes)
     return Table(_with_points(named, notes), notes)
+
+
+def _check_size(size: int, most: int | None, name: str) -> None:
+    if most is not None and size > most:
+        raise TableError(
+            f"{name} has more than {most / 2**20:.0f} MB when it is unpacked; `lab new` reads files of any size"
+        )
 
 
 def _parquet(path: Path) -> pd.DataFrame:

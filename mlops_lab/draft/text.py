@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from mlops_lab.draft.choose import Draft
 from mlops_lab.draft.columns import Column
-from mlops_lab.formatting import counted
+from mlops_lab.formatting import counted, number
 
 # Characters of a line, as the formatter of this repository has them; a comment may stand out.
 WIDTH = 110
@@ -72,6 +72,13 @@ def use_case_text(draft: Draft) -> str:
     lines += _items("candidates", candidates)
     lines += [f"    metric={draft.metric},  # {draft.metric_reason}", ")"]
     return "\n".join(lines) + "\n"
+
+
+def accepted(column: Column) -> str:
+    """The values that the declaration of a feature takes, in words; rows with others go to quarantine."""
+    if column.kind in ("number", "integer"):
+        return f"{number(_floor(column))} to {number(_ceiling(column))}"
+    return {"boolean": "yes or no", "date": "any day", "category": "any text"}.get(column.kind or "", "")
 
 
 def _target(draft: Draft) -> tuple[str, list[str]]:

@@ -78,6 +78,12 @@ def streamlit(settings: Settings, gradio: bool = False) -> Process:
     airflow = _url(settings, settings.airflow_port)
     env = QUIET | lab_env(settings) | {"LAB_AIRFLOW_URL": airflow, "LAB_AIRFLOW_API_URL": airflow}
     env |= {"LAB_GRADIO_URL": _url(settings, settings.gradio_port)} if gradio else {}
+    if settings.bind in ("127.0.0.1", "localhost"):
+        # By a name of its own that leads here, a page of another site would seem to be of the same one.
+        command += [f"--server.allowedHosts={host}" for host in ("127.0.0.1", "localhost")]
+        if "data_api_url" not in settings.model_fields_set:
+            # Only people of this machine reach the page, which has no login: it may write their own data sets.
+            env["LAB_DATA_FOLDER"] = str((settings.datos_folder or settings.home / "data").resolve())
     return Process("Streamlit", command, env, _url(settings, port), "/_stcore/health", "LAB_STREAMLIT_PORT")
 
 

@@ -10,25 +10,7 @@ from mlops_lab.draft.table import Table
 from mlops_lab.draft.text import use_case_text
 
 # Where a line of Python, a text or a comment could end. Not each of them ends one, but each has once somewhere.
-ENDS = [
-    "\n",
-    "\r",
-    "\r\n",
-    "\x0b",
-    "\x0c",
-    "\x1c",
-    "\x85",
-    "\u2028",
-    "\x00",
-    '"',
-    "'",
-    '"""',
-    "\\",
-    "\\\n",
-    "#",
-    "{",
-    "}",
-]
+ENDS = ["\n\x0b\x0c\x1c\x85\u2028\x00", "\r", '"', "'", '"""\'', "\\", "\\\n#{}"]
 CODE = "import os; os.system('x')"
 
 

@@ -7,7 +7,9 @@ import stat
 import subprocess
 import sys
 import threading
+from http.client import HTTPConnection
 
+import httpx
 import pytest
 import uvicorn
 
@@ -41,6 +43,18 @@ def test_the_warm_up_imports_every_module_and_the_next_model_is_saved_without_a_
     assert {*warm.MODULES, *warm.DAG_MODULES} <= set(done.stdout.split()), done.stderr
 
 
+def _websocket(page, host: str) -> int:
+    """The status of the reply to a browser that opens the page's websocket by this name."""
+    server = HTTPConnection("127.0.0.1", page.port, timeout=60)
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    headers |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Host": f"{host}:{page.port}"}
+    server.request("GET", "/_stcore/stream", headers=headers | {"Origin": f"http://{host}:{page.port}"})
+    try:
+        return server.getresponse().status
+    finally:
+        server.close()
+
+
 @pytest.mark.process
 def test_streamlit_listens_on_the_given_port_and_has_the_other_options_from_its_file(tmp_path):
     settings = Settings(home=tmp_path, streamlit_port=free_ports(1)[0])
@@ -49,8 +63,23 @@ def test_streamlit_listens_on_the_given_port_and_has_the_other_options_from_its_
         supervisor.start(page)
         supervisor.wait(page, 120)
         printed = supervisor.log(page.name).read_text()
+        # What a page of another site could do: reach it by a name of its own, and send a file without its token.
+        upload = httpx.put(f"{page.url}/_stcore/upload_file/session/file", files={"file": b"a"})
+        answers = [_websocket(page, host) for host in ("127.0.0.1", "localhost", "evil.example")]
+    assert (upload.status_code, upload.text) == (403, "XSRF token missing or invalid")
+    assert answers == [101, 101, 403]
     assert page.url in printed
     assert "usage statistics" not in printed
+
+
+def test_the_page_writes_data_only_where_nobody_else_reaches_it(tmp_path):
+    page = embedded.streamlit(Settings(home=tmp_path))
+    assert page.env["LAB_DATA_FOLDER"] == str(tmp_path / "data")
+    assert {"--server.allowedHosts=127.0.0.1", "--server.allowedHosts=localhost"} <= set(page.command)
+    assert "LAB_DATA_FOLDER" not in embedded.streamlit(Settings(home=tmp_path, bind="0.0.0.0")).env
+    # A Data API of somebody else doesn't serve the files of this folder.
+    foreign = Settings(home=tmp_path, data_api_url="http://elsewhere/data")
+    assert "LAB_DATA_FOLDER" not in embedded.streamlit(foreign).env
 
 
 @pytest.mark.fault

@@ -9,6 +9,10 @@ from mlops_lab.settings import REPOSITORY
 ALLOWED = {
     "mlops_lab.client",
     "mlops_lab.contract",
+    "mlops_lab.draft.choose",
+    "mlops_lab.draft.columns",
+    "mlops_lab.draft.table",
+    "mlops_lab.draft.text",
     "mlops_lab.errors",
     "mlops_lab.features",
     "mlops_lab.form",
