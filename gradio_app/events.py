@@ -14,13 +14,14 @@ from mlops_lab.form import (
     HINT,
     NO_EXPLANATION,
     away,
+    certainty,
     example_weights,
     fault,
-    interval,
     made_by,
     no_model,
     probability,
     questions,
+    rounded,
     row_refused,
     title_of,
 )
@@ -81,7 +82,7 @@ class Events:
         rows: dict[str, dict],
         typed: gr.State,
         answer: gr.Markdown,
-        moved: gr.Plot,
+        moved: gr.HTML,
     ) -> None:
         """Renders the form of a served version and connects its events.
 
@@ -114,7 +115,7 @@ class Events:
 
     def predict(self, contract: Contract, values: dict[str, Any]) -> tuple:
         """The answer as text and the SHAP plot. A refusal names every field and its rule."""
-        nothing = gr.Plot(visible=False)
+        nothing = gr.HTML(visible=False)
         try:
             reply = self._client.predict(contract.use_case, [values], interval=True)
         except ContractError as error:
@@ -126,14 +127,14 @@ class Events:
             explanation = self._client.explain(contract.use_case, values)
         except LabError as error:
             return f"{text}\n\n{NO_EXPLANATION} {literal(error)}", nothing
-        return text, gr.Plot(picture.waterfall(contract, values, explanation), visible=True)
+        return text, gr.HTML(picture.waterfall(contract, values, explanation), visible=True)
 
     def history(self, served: tuple[str, int] | None, before: tuple | None) -> tuple:
         """The versions of the chosen use case: a sentence, the card of the served one, a plot and a table.
 
         before: what this page shows, as the last element of the earlier result. While it holds, nothing is drawn again.
         """
-        nothing = "", gr.Plot(visible=False), gr.Dataframe(visible=False), None
+        nothing = "", gr.HTML(visible=False), gr.Dataframe(visible=False), None
         if not served:
             try:
                 unknown = self._client.models().unknown
@@ -157,7 +158,7 @@ class Events:
         except LabError as error:
             told = fault(error)
         figure = picture.history(versions[::-1], contract.metric, contract.greater_is_better)
-        return about, told, gr.Plot(figure, visible=True), gr.Dataframe(rows, visible=True), (about, rows)
+        return about, told, gr.HTML(figure, visible=True), gr.Dataframe(rows, visible=True), (about, rows)
 
     def _importance(self, served: tuple[str, int]) -> dict[str, float]:
         """The importance of each field; empty while there is none, then the form has the contract's order."""
@@ -174,7 +175,7 @@ def asked(request: gr.Request) -> str | None:
 
 def choose(event: gr.SelectData) -> tuple:
     """The use case that the person chose. The answer for the earlier one is removed."""
-    return event.value, HINT, gr.Plot(visible=False)
+    return event.value, HINT, gr.HTML(visible=False)
 
 
 def serve(use_case: str | None, models: tuple, served: tuple[str, int] | None) -> tuple:
@@ -194,14 +195,17 @@ def _answer(contract: Contract, reply: PredictReply) -> str:
     """A prediction with its probabilities and the version that made it, as Markdown."""
     target, value = contract.target, reply.predictions[0]
     unit = f" {target.unit}" if target.unit else ""
-    lines = [f"{literal(target.title)}\n## {literal(f'{show(target, value)}{unit}')}"]
-    if between := interval(contract, reply):
-        lines.append(between)
-    if contract.task == "binary":
-        lines.append(probability(contract, reply))
-    elif reply.probabilities:
-        ranked = sorted(reply.probabilities[0].items(), key=lambda pair: -pair[1])
-        lines.append(", ".join(f"{literal(name)} {share:.1%}" for name, share in ranked if share >= 0.0005))
+    limits = reply.intervals[0] if reply.intervals else None
+    lines = [f"{literal(target.title)}\n## {literal(rounded(contract, value, limits) + unit)}"]
+    if said := certainty(contract, limits, reply.interval_level):
+        lines.append(said)
+    shares = reply.probabilities[0] if reply.probabilities else {}
+    if contract.task == "binary" and shares:
+        lines.append(probability(contract, shares, reply.threshold))
+    elif shares:
+        ranked = sorted(shares.items(), key=lambda pair: -pair[1])
+        named = [f"{show(target, name)} {share:.1%}" for name, share in ranked if share >= 0.0005]
+        lines.append(literal(", ".join(named)))
     if target.description:
         lines.append(literal(target.description))
     return "\n\n".join([*lines, made_by(reply)])

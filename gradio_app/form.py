@@ -69,7 +69,7 @@ def _field(feature: Feature, value: Any) -> gr.components.Component:
             hint = "YYYY-MM-DD" if feature.required else "YYYY-MM-DD, or empty when unknown"
             return gr.Textbox(text, placeholder=hint, max_lines=1, **common)
         case Category():
-            offered = [(value, value) for value in feature.values[:GRADIO_OPTIONS]]
+            offered = [(feature.label(value), value) for value in feature.values[:GRADIO_OPTIONS]]
             return _choice(feature, unknown + offered, value, common)
 
 

@@ -18,7 +18,9 @@ THEME = gr.themes.Default(
     font_mono=["ui-monospace", "monospace"],
 )
 STYLE = """
-.gradio-container {max-width: 1240px !important}
+.gradio-container {max-width: 1240px !important; margin: auto !important}
+/* Gradio's grey for the range of a field has a contrast of 1.9. */
+[data-testid="block-info"] ~ div, .gradio-container .info {color: var(--body-text-color) !important}
 #answer h2 {margin: 0; font-size: 2rem}
 #table * {font-family: system-ui, sans-serif}
 """
@@ -53,10 +55,10 @@ def build(client: InferenceClient, refresh: float) -> gr.Blocks:
                 place = gr.Column()
             with gr.Column(scale=2):
                 answer = gr.Markdown(HINT, elem_id="answer")
-                moved = gr.Plot(label="Explanation", show_label=False, visible=False, elem_id="moved")
+                moved = gr.HTML(visible=False, elem_id="moved")
         with gr.Tab("Models"):
             about = gr.Markdown(elem_id="about")
-            scores = gr.Plot(label="Test score by version", show_label=False, visible=False, elem_id="scores")
+            scores = gr.HTML(visible=False, elem_id="scores")
             table = gr.Dataframe(
                 headers=COLUMNS,
                 column_widths=WIDTHS,

@@ -1,6 +1,12 @@
-"""The plots of the page: the explanation of one prediction, and the scores of the versions."""
+"""The plots of the page: the explanation of one prediction, and the scores of the versions.
+
+Each is an inline SVG without a background, in the page's own text colour: it suits light and dark, and has a text for
+people who don't see it. matplotlib draws texts as outlines, so no text of the data can become markup.
+"""
 
 from collections.abc import Mapping, Sequence
+from html import escape
+from io import StringIO
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -9,15 +15,34 @@ from matplotlib.ticker import MaxNLocator
 
 from mlops_lab.client import ExplainReply, ModelVersion
 from mlops_lab.contract import Contract
-from mlops_lab.form import DOWN, NEUTRAL, OUTCOME_COLOURS, UP, amount, contributions, explained, outcome_group
+from mlops_lab.form import (
+    DOWN,
+    NEUTRAL,
+    OUTCOME_COLOURS,
+    UP,
+    Contribution,
+    amount,
+    change,
+    change_of,
+    contributions,
+    explained,
+    from_to,
+    outcome_group,
+)
 
 # Characters of a field and its value.
 LABEL = 36
 
 
-def waterfall(contract: Contract, row: Mapping[str, Any], explanation: ExplainReply) -> Figure:
-    """From the average of typical rows to this prediction, one bar for each field, the strongest on top."""
+def waterfall(contract: Contract, row: Mapping[str, Any], explanation: ExplainReply) -> str:
+    """From the average of typical rows to this prediction, one bar for each field, the strongest on top; as HTML."""
     bars = contributions(contract, row, explanation)
+    said = "; ".join(f"{bar.label} {change(contract, explanation, bar.value)}" for bar in bars)
+    about = f"Waterfall: {change_of(contract, explanation)}, {from_to(contract, explanation)}: {said}."
+    return _html(_waterfall(contract, bars, explanation), about)
+
+
+def _waterfall(contract: Contract, bars: Sequence[Contribution], explanation: ExplainReply) -> Figure:
     # Padding in inches.
     layout = ConstrainedLayoutEngine(w_pad=0.12)
     figure = Figure(figsize=(7, 1.3 + 0.36 * len(bars)), layout=layout)
@@ -31,7 +56,7 @@ def waterfall(contract: Contract, row: Mapping[str, Any], explanation: ExplainRe
         if index + 1 < len(bars):
             axes.plot([start, start], [index, index + 1], color=NEUTRAL, linewidth=0.6)
         axes.annotate(
-            f"{'+' if bar.value >= 0 else '−'}{amount(contract, abs(bar.value))}",
+            change(contract, explanation, bar.value),
             (max(start, start - bar.value), index),
             xytext=(4, 0),
             textcoords="offset points",
@@ -46,21 +71,32 @@ def waterfall(contract: Contract, row: Mapping[str, Any], explanation: ExplainRe
     axes.xaxis.set_major_formatter(lambda value, _: _tick(contract, value))
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlabel(explained(contract, explanation), fontsize=9)
+    axes.set_xlabel(_plain(explained(contract, explanation)), fontsize=9)
     axes.set_title(
-        f"Explanation (SHAP values)\n{amount(contract, explanation.base_value)} on average, "
-        f"{amount(contract, explanation.explained)} here",
+        _plain(f"{change_of(contract, explanation)},\n{from_to(contract, explanation)}").replace(
+            " on average to ", " on average\nto "
+        ),
         fontsize=10,
         loc="left",
     )
     return figure
 
 
-def history(versions: Sequence[ModelVersion], metric: str, greater_is_better: bool) -> Figure:
+def history(versions: Sequence[ModelVersion], metric: str, greater_is_better: bool) -> str:
     """The test score of each version, coloured by outcome, and the score of the naive baseline on the same rows.
 
-    Every version was scored on the test rows that existed when it was trained. versions: oldest first.
+    Every version was scored on the test rows that existed when it was trained. versions: oldest first. As HTML.
     """
+    scores = [
+        f"version {v.version} {v.facts.test:.4g} ({v.facts.outcome})"
+        for v in versions
+        if v.facts.test is not None
+    ]
+    about = f"Test {metric}: {', '.join(scores[-20:])}."
+    return _html(_history(versions, metric, greater_is_better), about)
+
+
+def _history(versions: Sequence[ModelVersion], metric: str, greater_is_better: bool) -> Figure:
     scored = [(version.version, version.facts) for version in versions if version.facts.test is not None]
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
@@ -93,6 +129,20 @@ def _tick(contract: Contract, value: float) -> str:
 
 
 def _short(text: str) -> str:
+    return _plain(text if len(text) <= LABEL else text[: LABEL - 1] + "…")
+
+
+def _plain(text: str) -> str:
     # A dollar sign would begin a formula.
-    text = text if len(text) <= LABEL else text[: LABEL - 1] + "…"
     return text.replace("$", r"\$")
+
+
+def _html(figure: Figure, about: str) -> str:
+    """The figure as wide as its place. about: what it shows, for screen readers."""
+    drawn = StringIO()
+    figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = drawn.getvalue()
+    # Texts have no colour of their own in the file, lines are black.
+    svg = svg[svg.index("<svg") :].replace("#000000", "currentColor")
+    style = "max-width: 100%; height: auto; fill: currentColor; color: var(--body-text-color)"
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(about)}" style="{style}"', 1)

@@ -119,10 +119,8 @@ def router(service: Service) -> APIRouter:
         if feature not in categories:
             names = ", ".join(categories) or "none"
             raise UnknownFeature(f"{use_case} has no category {feature[:60]!r}; there are: {names}")
-        category, text = categories[feature], q.casefold()
-        matches = [value for value in category.values if text in value.casefold()]
-        # The sort is stable, so the most frequent values stay first.
-        matches.sort(key=lambda value: not value.casefold().startswith(text))
+        category = categories[feature]
+        matches = category.search(q)
         return {
             "feature": feature,
             "open": category.allow_unknown,

@@ -229,6 +229,13 @@ class Category(BaseFeature):
             return sorted(self.mapping)
         return self.vocabulary + [value for value in self.allowed if value not in self._code]
 
+    def search(self, text: str) -> list[str]:
+        """The values of which value or label contains the text, those that begin with it first; else as `values`."""
+        text = text.casefold()
+        found = [(value, value.casefold(), self.label(value).casefold()) for value in self.values]
+        found = [names for names in found if text in names[1] or text in names[2]]
+        return [names[0] for names in sorted(found, key=lambda n: not n[1].startswith(text))]
+
     @cached_property
     def _code(self) -> dict[str, int]:
         return {value: code for code, value in enumerate(self.vocabulary, FIRST_CODE)}

@@ -31,6 +31,7 @@ STREAMLIT_OPTIONS, GRADIO_OPTIONS = 2000, 5000
 EXPLAINED_FIELDS = 10
 
 HINT = "Change the example and press Predict. An empty field means that the value is unknown."
+PREVIEW = "A preview that follows each change. Nothing of it is logged; Predict logs it and gives it an id."
 ROW_REFUSED = "**The model refuses this row:**"
 NO_EXPLANATION = "There is no explanation of this prediction:"
 
@@ -44,12 +45,10 @@ class Contribution:
 
 
 def example_weights(client: InferenceClient, contract: Contract) -> dict[str, float]:
-    """How far each field moves the prediction of the contract's example; empty for a form that isn't folded.
+    """How far each field moves the prediction of the contract's example.
 
     Raises `LabError` when the service gives no explanation.
     """
-    if len(contract.features) <= MAX_UNFOLDED_FIELDS:
-        return {}
     return client.explain(contract.use_case, contract.example).values
 
 
@@ -77,6 +76,12 @@ def label(feature: Feature) -> str:
 def explanation_of(feature: Feature) -> str:
     """The description of a field and its range; empty when it has neither."""
     return " ".join(part for part in (feature.description, bounds(feature)) if part)
+
+
+def placeholder(feature: Feature) -> str:
+    """What an empty field says: that the value is unknown, and the range of the others."""
+    unknown, span = "" if feature.required else "unknown", bounds(feature).rstrip(".")
+    return f"{unknown} ({span[0].lower()}{span[1:]})" if unknown and span else span or unknown
 
 
 def takes_any(feature: Feature, options: int) -> bool:
@@ -111,23 +116,46 @@ def questions(versions: Sequence[ModelVersion]) -> list[str]:
     ]
 
 
-def probability(contract: Contract, reply: PredictReply) -> str:
+def probability(contract: Contract, shares: Mapping[str, float], threshold: float | None) -> str:
     """The probability of a yes/no prediction, and from which probability on the answer is yes."""
-    threshold = reply.threshold if reply.threshold is not None else contract.threshold
+    threshold = threshold if threshold is not None else contract.threshold
     bound = "" if threshold is None else f"; yes from {threshold:.1%} on"
-    positive = reply.probabilities[0]["true"] if reply.probabilities else math.nan
-    return f"Probability {positive:.1%}{bound}"
+    return f"Probability {shares['true']:.1%}{bound}"
 
 
-def interval(contract: Contract, reply: PredictReply) -> str:
-    """Between which limits the true value is, and how often; empty when the model has no intervals."""
-    if not reply.intervals or reply.interval_level is None:
-        return ""
-    low, high = (show(contract.target, limit) for limit in reply.intervals[0])
-    unit = f" {literal(contract.target.unit)}" if contract.target.unit else ""
-    return (
-        f"In {reply.interval_level:.0%} of such predictions the true value is between {low} and {high}{unit}"
-    )
+def rounded(contract: Contract, value: Any, limits: tuple[float, float] | None = None) -> str:
+    """A prediction as text: a class by its label, a number as exact as it is certain, without its unit.
+
+    A number is rounded to the second digit of its uncertainty (Guide to the expression of uncertainty in measurement,
+    7.2.6): half the width of its interval, or without limits the mean absolute error on test rows. Without either it
+    is shown as any other number.
+    """
+    if (digits := _digits(contract, limits)) is None:
+        return show(contract.target, value)
+    return f"{round(value, digits):,.{max(0, digits)}f}"
+
+
+def _digits(contract: Contract, limits: tuple[float, float] | None) -> int | None:
+    """Digits after the point up to which a number is certain; negative before it. None when that isn't known."""
+    spread = contract.metrics.get("test", {}).get("mae") if limits is None else (limits[1] - limits[0]) / 2
+    if contract.task != "regression" or not spread or not math.isfinite(spread):
+        return None
+    return 1 - math.floor(math.log10(spread))
+
+
+def certainty(contract: Contract, limits: tuple[float, float] | None, level: float | None) -> str:
+    """How far the true value may be away, as Markdown: the prediction interval and the typical error on test rows.
+
+    limits, level: of the reply; None for a model without intervals. Empty when nothing is known.
+    """
+    said = []
+    if limits is not None and level is not None:
+        low, high = (rounded(contract, limit, limits) for limit in limits)
+        unit = f" {literal(contract.target.unit)}" if contract.target.unit else ""
+        said.append(f"In {level:.0%} of such predictions the true value is between {low} and {high}{unit}.")
+    if typical := typical_error(contract):
+        said.append(f"Typical error: {literal(typical)}.")
+    return " ".join(said)
 
 
 def metric_title(metric: str) -> str:
@@ -178,10 +206,40 @@ def contributions(
 
 
 def explained(contract: Contract, explanation: ExplainReply) -> str:
-    """The name of the sum of an explanation's bars: the target, or the probability of one class."""
+    """The name of the sum of an explanation's bars, with its unit: the target, or the probability of one class."""
     if contract.task == "regression":
         return label(contract.target)
-    return f"Probability of {show(contract.target, explanation.class_ or 'true').lower()}"
+    named = show(contract.target, explanation.class_ or "true")
+    return f"Probability of {named.lower() if contract.task == 'binary' else named}"
+
+
+def change_of(contract: Contract, explanation: ExplainReply) -> str:
+    """The name of an explanation's bars, with their unit."""
+    if contract.task == "regression":
+        return f"Change of the {_inside(label(contract.target))}"
+    return f"Change of the {_inside(explained(contract, explanation))} (percentage points)"
+
+
+def change(contract: Contract, explanation: ExplainReply, value: float) -> str:
+    """The length of one bar, in the unit that `change_of` names: with one digit more than the prediction."""
+    if contract.task != "regression":
+        size = f"{abs(value) * 100:.1f}"
+    elif (digits := _digits(contract, explanation.interval)) is None:
+        size = number(abs(value))
+    else:
+        size = f"{round(abs(value), digits + 1):,.{max(0, digits + 1)}f}"
+    return f"{'+' if value > 0 else '−'}{size}" if size.strip("0.,") else size
+
+
+def from_to(contract: Contract, explanation: ExplainReply) -> str:
+    """Where an explanation's bars begin and end."""
+    base, end = explanation.base_value, explanation.explained
+    if contract.task == "regression":
+        unit = f" {contract.target.unit}" if contract.target.unit else ""
+        said = [rounded(contract, value, explanation.interval) + unit for value in (base, end)]
+    else:
+        said = [f"{value:.1%}" for value in (base, end)]
+    return f"from {said[0]} for typical rows on average to {said[1]} for this row"
 
 
 def amount(contract: Contract, value: float, unit: bool = True) -> str:
@@ -233,3 +291,8 @@ def fault(error: LabError) -> str:
         if isinstance(error, RequestRefusedError)
         else away(str(error))
     )
+
+
+def _inside(text: str) -> str:
+    """A title inside of a sentence: with a small first letter, unless it begins with an abbreviation."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

@@ -8,11 +8,12 @@ from typing import Any
 import streamlit as st
 from mlops_lab.contract import Contract
 from mlops_lab.features import Boolean, Category, Date, Feature, FieldError, Integer, Number
-from mlops_lab.form import STREAMLIT_OPTIONS, explanation_of, folded, folded_label, label, takes_any
+from mlops_lab.form import STREAMLIT_OPTIONS, folded, folded_label, label, placeholder, takes_any
 from mlops_lab.formatting import literal, yes_no
 
 # The largest integer that a browser holds exactly.
 SAFE_INTEGER = 2**53 - 1
+FIRST_DAY, LAST_DAY = date(1800, 1, 1), date(2200, 12, 31)
 
 
 def form(contract: Contract, weights: Mapping[str, float], columns: int = 2) -> dict[str, Any]:
@@ -40,22 +41,25 @@ def key_of(use_case: str, feature: Feature) -> str:
 
 
 def field(feature: Feature, key: str) -> Any:
-    """One feature's widget, holding its value as a JSON type, or None for unknown."""
-    common = {"key": key, "help": _help(feature), "required": feature.required}
-    name, unknown = literal(label(feature)), {"placeholder": "unknown"}
+    """One feature's widget, holding its value as a JSON type, or None for unknown.
+
+    No widget has the feature's bounds. It would keep the last valid value without a word; the service names the rule.
+    """
+    common = {
+        "key": key,
+        "help": literal(feature.description) if feature.description else None,
+        "required": feature.required,
+    }
+    name, empty = literal(label(feature)), {"placeholder": placeholder(feature)}
     match feature:
         case Number():
-            return st.number_input(name, value=None, **_range(feature), **unknown, **common)
+            return st.number_input(name, value=None, **_step(feature), **empty, **common)
         case Boolean():
-            return st.selectbox(name, [True, False], index=None, format_func=yes_no, **unknown, **common)
+            return st.selectbox(name, [True, False], index=None, format_func=yes_no, **empty, **common)
         case Date():
+            first, last = _days(feature)
             value = st.date_input(
-                name,
-                value=None,
-                min_value=feature.minimum or date(1800, 1, 1),
-                max_value=feature.maximum or date(2200, 12, 31),
-                format="YYYY-MM-DD",
-                **common,
+                name, value=None, min_value=first, max_value=last, format="YYYY-MM-DD", **common
             )
             return value.isoformat() if value else None
         case Category():
@@ -63,11 +67,19 @@ def field(feature: Feature, key: str) -> Any:
                 name,
                 feature.values[:STREAMLIT_OPTIONS],
                 index=None,
+                format_func=feature.label,
                 accept_new_options=takes_any(feature, STREAMLIT_OPTIONS),
                 filter_mode="contains",
-                **unknown,
+                **empty,
                 **common,
             )
+
+
+def reset(contract: Contract) -> None:
+    """Fills the form with the contract's example again."""
+    for feature in contract.features:
+        st.session_state[key_of(contract.use_case, feature)] = _fitting(feature, feature.example)
+    st.session_state[_draft(contract)] = contract.example
 
 
 def _grid(use_case: str, features: Sequence[Feature], columns: int) -> dict[str, Any]:
@@ -134,34 +146,41 @@ def _complete(contract: Contract) -> str:
 
 
 def _fitting(feature: Feature, value: Any) -> Any:
-    """The value as the widget accepts it; None when the widget would refuse it."""
+    """The value as the widget accepts it; None when the widget would refuse it. The service checks the bounds."""
     if takes_any(feature, STREAMLIT_OPTIONS):
         return value
     try:
-        value = feature.read(value)
+        value = feature.model_copy(update={"required": False, **_UNBOUND.get(feature.type, {})}).read(value)
     except FieldError:
         return None
-    return value if not isinstance(feature, Category) or value in feature.values else None
+    match feature, value:
+        case Integer(), int() if abs(value) > SAFE_INTEGER:
+            return None
+        case Date(), date():
+            first, last = _days(feature)
+            return value if first <= value <= last else None
+        case Category(), str():
+            return value if value in feature.values else None
+    return value
 
 
-def _range(feature: Number) -> dict[str, Any]:
-    """The browser's bounds, step and format of a number."""
+# The bounds of each kind of feature that has some, taken away.
+_UNBOUND = {kind: {"minimum": None, "maximum": None} for kind in ("number", "integer", "date")}
+
+
+def _step(feature: Number) -> dict[str, Any]:
+    """The step and the format of a number: a tenth of the example's power of ten, whole where the example is."""
     if isinstance(feature, Integer):
-        low = -SAFE_INTEGER if feature.minimum is None else math.ceil(max(feature.minimum, -SAFE_INTEGER))
-        high = SAFE_INTEGER if feature.maximum is None else math.floor(min(feature.maximum, SAFE_INTEGER))
-        return {"min_value": low, "max_value": high, "step": 1, "format": "%d"}
+        return {"step": 1, "format": "%d"}
     size = abs(float(feature.example)) if feature.example else 1.0
-    return {
-        "min_value": None if feature.minimum is None else float(feature.minimum),
-        "max_value": None if feature.maximum is None else float(feature.maximum),
-        "step": float(10 ** (math.floor(math.log10(size)) - 1)),
-        "format": "%.10g",
-    }
+    step = float(10 ** (math.floor(math.log10(size)) - 1))
+    whole = feature.example and size >= 1 and size.is_integer()
+    return {"step": max(step, 1.0) if whole else step, "format": "%.10g"}
 
 
-def _help(feature: Feature) -> str | None:
-    parts = [literal(explanation_of(feature))]
-    if isinstance(feature, Category) and feature.allow_unknown:
-        parts.append("Any text; a value without training rows counts as rare.")
-    parts.append("Must be given." if feature.required else "Empty means unknown.")
-    return " ".join(part for part in parts if part)
+def _days(feature: Date) -> tuple[date, date]:
+    """The first and the last day that the calendar offers; by itself it ends ten years from today."""
+    return (
+        min(feature.minimum or FIRST_DAY, FIRST_DAY),
+        max(feature.maximum or LAST_DAY, LAST_DAY),
+    )

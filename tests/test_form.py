@@ -9,11 +9,17 @@ from mlops_lab.errors import ContractError
 from mlops_lab.form import (
     GRADIO_OPTIONS,
     STREAMLIT_OPTIONS,
+    certainty,
+    change,
+    change_of,
     contributions,
     explained,
     fault,
     folded,
+    from_to,
     in_words,
+    placeholder,
+    rounded,
     row_refused,
     takes_any,
     typical_error,
@@ -110,3 +116,42 @@ def test_any_text_is_shown_as_it_is():
     assert in_words("until noon: `lab approve x_y 3 --reason TEXT` or `![x](y)`") == (
         r"until noon: `lab approve x_y 3 --reason TEXT` or \`!\[x\](y)\`"
     )
+
+
+def test_a_number_is_as_exact_as_it_is_certain():
+    contract = contracts.housing()
+    assert rounded(contract, 288_781.3, (231_000.0, 345_540.0)) == "289,000"
+    assert rounded(contract, 0.123456, (0.09, 0.15)) == "0.123"
+    # Without an interval the error on test rows counts, and without both the value has four digits.
+    known = contract.model_copy(update={"metrics": {"test": {"mae": 770.0, "mdape": 0.1}}})
+    assert rounded(known, 288_781.3) == "288,780"
+    assert rounded(contract.model_copy(update={"metrics": {}}), 288_781.3) == "288,781"
+    assert rounded(contracts.diabetes(), True) == "Yes"
+    limits = "In 90% of such predictions the true value is between 231,000 and 346,000 USD."
+    assert certainty(known, (231_000.0, 345_540.0), 0.9) == f"{limits} Typical error: 10.0% (770 USD)."
+    assert certainty(contracts.diabetes(), None, None) == ""
+
+
+def test_an_explanation_says_its_changes_in_the_targets_unit_or_in_percentage_points():
+    contract, values = contracts.housing(), {"bed": 52_257.0, "city": -0.004}
+    found = ExplainReply(prediction=1.0, base_value=420_000, values=values, interval=(370_000, 470_000))
+    assert change_of(contract, found) == "Change of the price (USD)"
+    assert [change(contract, found, value) for value in (52_257.0, -713.2, -0.004)] == [
+        "+52,300",
+        "−700",
+        "0",
+    ]
+    assert (
+        from_to(contract, found) == "from 420,000 USD for typical rows on average to 472,000 USD for this row"
+    )
+    contract = contracts.covertype()
+    found = ExplainReply(prediction="Aspen", base_value=0.4, values={"slope": 0.052}, class_="Aspen")
+    assert change_of(contract, found) == "Change of the probability of Aspen (percentage points)"
+    assert change(contract, found, 0.052) == "+5.2"
+
+
+def test_an_empty_field_says_what_it_means_and_its_range():
+    fields = {f.name: f for f in contracts.housing().features}
+    assert placeholder(fields["bed"]) == "unknown (from 0 to 60)"
+    assert placeholder(fields["house_size"]) == "From 100 to 100,000"
+    assert placeholder(fields["city"]) == "unknown"

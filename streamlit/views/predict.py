@@ -1,7 +1,8 @@
 """Predict: the form made from the champion's contract, the prediction, its explanation, and the ground truth."""
 
-import altair as alt
-import pandas as pd
+from html import escape
+
+import ui_answer
 import ui_batch
 import ui_form
 import ui_frame
@@ -11,24 +12,21 @@ import streamlit as st
 from mlops_lab.client import ExplainReply, PredictReply
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, LabError, NoChampionError
-from mlops_lab.features import Category
+from mlops_lab.features import Category, Number
 from mlops_lab.form import (
-    DOWN,
-    HINT,
-    NO_EXPLANATION,
+    PREVIEW,
     STREAMLIT_OPTIONS,
-    UP,
-    amount,
-    contributions,
+    certainty,
     example_weights,
-    explained,
-    interval,
     label,
-    made_by,
     probability,
+    rounded,
     row_refused,
 )
-from mlops_lab.formatting import literal, show
+from mlops_lab.formatting import literal, number
+
+# Read by screen readers alone.
+HIDDEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)"
 
 
 @st.fragment
@@ -40,133 +38,79 @@ def page() -> None:
         if served.version is None:
             raise NoChampionError(use_case)
         contract = ui_frame.contract(use_case, served.version)
+        weights = _weights(use_case, served.version)
         if contract.description:
             st.caption(literal(contract.description))
         left, right = st.columns([3, 2], gap="large")
         with left, st.container(border=True):
-            row = ui_form.form(contract, _weights(use_case, served.version))
-            asked = st.button("Predict", type="primary", width="stretch")
+            row = ui_form.form(contract, weights)
+            predict, reset = st.columns([3, 1])
+            asked = predict.button("Predict", type="primary", width="stretch")
+            reset.button("Reset", on_click=ui_form.reset, args=(contract,), width="stretch")
             _look_up(contract)
         with right:
+            _answer(contract, served.version, row, asked, weights)
+        with left:
+            ui_snippets.snippets(contract, row)
+            ui_batch.file_rows(contract)
+
+
+def _answer(contract: Contract, version: int, row: dict, asked: bool, weights: dict[str, float]) -> None:
+    """The preview of this row, or its logged prediction. A refusal names every field and its rule."""
+    place = st.container()
+    field = _curve_field(contract, weights)
+    try:
+        with place, st.spinner("Predicting"):
             if asked:
-                _ask(contract, row)
-            _answer(contract, row)
-        ui_snippets.snippets(contract, row)
-        ui_batch.file_rows(contract)
-
-
-def _ask(contract: Contract, row: dict) -> None:
-    """Predicts the row and keeps the answer. A refusal is shown, and the earlier answer is removed."""
-    st.session_state.pop(_slot(contract), None)
-    try:
-        reply = ui_frame.inference().predict(contract.use_case, [row], interval=True)
+                reply = ui_frame.inference().predict(contract.use_case, [row], interval=True)
+                st.session_state[_slot(contract)] = (row, version, reply)
+            explanation = _explained(contract.use_case, version, row, field)
     except ContractError as error:
-        st.error(row_refused(contract, error))
+        place.error(row_refused(contract, error))
         return
     except LabError as error:
-        ui_frame.say_fault(error)
+        with place:
+            ui_frame.say_fault(error)
         return
-    try:
-        with st.spinner("Computing the explanation"):
-            explanation = ui_frame.inference().explain(contract.use_case, row)
-    except LabError as error:
-        explanation = str(error)
-    st.session_state[_slot(contract)] = (row, reply, explanation)
+    logged = st.session_state.get(_slot(contract))
+    with place:
+        _prediction(contract, explanation)
+        if logged and logged[:2] == (row, version):
+            _logged(contract, logged[2])
+        else:
+            st.caption(PREVIEW)
+        _rare_values(contract, row)
+        st.subheader("Explanation (SHAP values)", anchor=False)
+        ui_answer.waterfall(contract, row, explanation)
+        st.subheader("What if", anchor=False)
+    feature = next(feature for feature in contract.features if feature.name == field)
+    ui_answer.curve(contract, feature, explanation)
 
 
-def _answer(contract: Contract, row: dict) -> None:
-    if _slot(contract) not in st.session_state:
-        st.caption(HINT)
-        return
-    asked, reply, explanation = st.session_state[_slot(contract)]
-    _prediction(contract, reply)
-    if asked != row:
-        st.caption("The form has changed since this prediction.")
-    _rare_values(contract, asked)
-    if isinstance(explanation, ExplainReply):
-        _explanation(contract, asked, explanation)
-    else:
-        st.caption(f"{NO_EXPLANATION} {literal(explanation)}")
-    _feedback(contract, reply)
-
-
-def _prediction(contract: Contract, reply: PredictReply) -> None:
-    target = contract.target
-    st.metric(literal(label(target)), show(target, reply.predictions[0]), border=True)
-    if between := interval(contract, reply):
-        st.caption(between)
-    # Where classes are numbers, the description explains them.
+def _prediction(contract: Contract, explanation: ExplainReply) -> None:
+    target, limits = contract.target, explanation.interval
+    value = rounded(contract, explanation.prediction, limits)
+    exact = f"Not rounded: {number(explanation.prediction, 9)}" if isinstance(target, Number) else None
+    st.metric(literal(label(target)), value, border=True, help=exact)
+    st.html(f'<div role="status" style="{HIDDEN}">{escape(f"{label(target)}: {value}")}</div>')
+    if said := certainty(contract, limits, explanation.interval_level):
+        st.caption(said)
     if target.description:
         st.caption(literal(target.description))
-    if reply.probabilities:
-        shares = reply.probabilities[0]
+    if shares := explanation.probabilities:
         if contract.task == "binary":
-            st.progress(min(max(shares["true"], 0.0), 1.0), probability(contract, reply))
+            st.caption(probability(contract, shares, explanation.threshold))
+            ui_answer.probability(shares["true"], explanation.threshold)
         else:
-            _classes(shares)
-    st.caption(made_by(reply))
+            ui_answer.classes(contract, shares)
 
 
-def _classes(shares: dict[str, float]) -> None:
-    """Bars of the probability of each class."""
-    frame = pd.DataFrame({"class": list(shares), "probability": list(shares.values())})
-    axis = alt.Axis(format="%", values=[0, 0.5, 1])
-    bars = (
-        alt.Chart(frame)
-        .mark_bar(color=UP)
-        .encode(
-            x=alt.X("probability:Q", axis=axis, title=None, scale=alt.Scale(domain=[0, 1])),
-            y=alt.Y("class:N", sort="-x", title=None, axis=alt.Axis(labelLimit=220)),
-            tooltip=["class", alt.Tooltip("probability:Q", format=".2%")],
-        )
-    )
-    st.altair_chart(bars.properties(height=alt.Step(22)))
-
-
-def _rare_values(contract: Contract, row: dict) -> None:
-    """Names the values that have no code in the vocabulary, with similar values that have one."""
-    for feature in contract.features:
-        value = row[feature.name]
-        if isinstance(feature, Category) and not feature.knows(value if value is None else str(value)):
-            text = f"{literal(feature.title)} “{literal(value)}” is rare or absent in the training rows."
-            try:
-                similar = ui_frame.inference().values(contract.use_case, feature.name, str(value)[:3])
-            except LabError:
-                similar = []
-            st.caption(
-                text + (f" Similar frequent values: {literal(', '.join(similar[:5]))}." if similar else "")
-            )
-
-
-def _explanation(contract: Contract, row: dict, explanation: ExplainReply) -> None:
-    """The bars of the explanation: one for each of the strongest fields, one for the rest."""
-    st.markdown("#### Explanation (SHAP values)")
-    frame = pd.DataFrame(
-        {"field": bar.label, "moved": bar.value} for bar in contributions(contract, row, explanation)
-    )
-    frame["by"] = [amount(contract, value) for value in frame["moved"]]
-    frame["way"] = ["up" if value >= 0 else "down" for value in frame["moved"]]
-    axis = alt.Axis(format="~s" if contract.task == "regression" else "+.1%", tickCount=4)
-    chart = (
-        alt.Chart(frame)
-        .mark_bar()
-        .encode(
-            x=alt.X("moved:Q", title=explained(contract, explanation), axis=axis),
-            y=alt.Y("field:N", sort=None, title=None, axis=alt.Axis(labelLimit=190)),
-            color=alt.Color("way:N", scale=alt.Scale(domain=["up", "down"], range=[UP, DOWN]), legend=None),
-            tooltip=[alt.Tooltip("field", title="Field"), alt.Tooltip("by", title="Moved by")],
-        )
-    )
-    st.altair_chart(chart.properties(height=alt.Step(24)))
-    base, result = (literal(amount(contract, v)) for v in (explanation.base_value, explanation.explained))
-    st.caption(
-        f"The average prediction for typical rows is {base}. With the sum of all bars it becomes {result}."
-    )
-
-
-def _feedback(contract: Contract, reply: PredictReply) -> None:
+def _logged(contract: Contract, reply: PredictReply) -> None:
+    """The id of a logged prediction, and the form for its true value."""
     prediction = reply.prediction_ids[0]
-    with st.expander("Send the ground truth"), st.form(f"feedback {prediction}", border=False):
+    st.caption(f"Logged, by version {reply.model.version} of {literal(reply.model.name)}. Its id:")
+    st.code(prediction, language=None)
+    with st.expander("Tell the true value"), st.form(f"feedback {prediction}", border=False):
         actual = ui_form.field(contract.target, f"actual {prediction}")
         if st.form_submit_button("Send"):
             if actual is None:
@@ -180,6 +124,31 @@ def _feedback(contract: Contract, reply: PredictReply) -> None:
         )
 
 
+def _curve_field(contract: Contract, weights: dict[str, float]) -> str:
+    """The field whose curve is shown; at first the number that moves the example most."""
+    features = sorted(
+        contract.features, key=lambda f: (-abs(weights.get(f.name, 0.0)), not isinstance(f, Number))
+    )
+    titles = {feature.name: feature.title for feature in contract.features}
+    return st.selectbox(
+        "How the prediction changes with",
+        [feature.name for feature in features],
+        format_func=titles.__getitem__,
+        key=f"{contract.use_case} curve",
+        persist_state="session",
+    )
+
+
+def _rare_values(contract: Contract, row: dict) -> None:
+    """Names the values that have no code in the vocabulary, with similar values that have one."""
+    for feature in contract.features:
+        value = row[feature.name]
+        if isinstance(feature, Category) and not feature.knows(value if value is None else str(value)):
+            text = f"{literal(feature.title)} “{literal(value)}” is rare or absent in the training rows."
+            similar = literal(", ".join(feature.search(str(value)[:3])[:5]))
+            st.caption(text + (f" Similar frequent values: {similar}." if similar else ""))
+
+
 def _look_up(contract: Contract) -> None:
     """A search in the categories that have too many values for the page."""
     large = [f for f in contract.features if isinstance(f, Category) and len(f.values) > STREAMLIT_OPTIONS]
@@ -190,13 +159,13 @@ def _look_up(contract: Contract) -> None:
             "Field", large, format_func=lambda f: f.title, key=f"{contract.use_case} look up"
         )
         text = st.text_input("Contains", key=f"{contract.use_case} look up text")
-        found = ui_frame.inference().values(contract.use_case, feature.name, text)
+        found = feature.search(text)
         if not found:
             st.caption("No value contains that.")
         with st.container(horizontal=True, gap="small"):
             for value in found[:20]:
                 st.button(
-                    literal(value),
+                    literal(feature.label(value)),
                     on_click=_take,
                     args=(ui_form.key_of(contract.use_case, feature), value),
                     key=f"take {value}",
@@ -205,6 +174,30 @@ def _look_up(contract: Contract) -> None:
 
 def _take(key: str, value: str) -> None:
     st.session_state[key] = value
+
+
+class _OtherVersionError(Exception):
+    """Another version answered, in the seconds until the page knows of it, or by a trial. Its reply isn't kept."""
+
+    def __init__(self, reply: ExplainReply):
+        super().__init__()
+        self.reply = reply
+
+
+def _explained(use_case: str, version: int, row: dict, field: str) -> ExplainReply:
+    try:
+        return _explained_by(use_case, version, row, field)
+    except _OtherVersionError as other:
+        return other.reply
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def _explained_by(use_case: str, version: int, row: dict, field: str) -> ExplainReply:
+    """A version's answer to a row never changes. The service logs nothing of it."""
+    reply = ui_frame.inference().explain(use_case, row, field)
+    if reply.model is None or reply.model.version != version:
+        raise _OtherVersionError(reply)
+    return reply
 
 
 def _weights(use_case: str, version: int) -> dict[str, float]:
@@ -221,7 +214,7 @@ def _example_weights(use_case: str, version: int) -> dict[str, float]:
 
 
 def _slot(contract: Contract) -> str:
-    return f"{contract.use_case} answer"
+    return f"{contract.use_case} logged"
 
 
 page()

@@ -9,7 +9,6 @@ from pydantic import SecretStr
 
 from mlops_lab.client import InferenceClient, ModelVersion
 from mlops_lab.features import Integer
-from mlops_lab.formatting import number
 from mlops_lab.local.processes import Process
 from mlops_lab.model.tags import VersionTags
 from tests.support import contracts, processes
@@ -34,7 +33,7 @@ def fill(tab: Page, label: str, text: str) -> None:
 def predict(tab: Page) -> str:
     """Presses Predict, waits for the plot, and returns the large text of the answer."""
     tab.get_by_role("button", name="Predict").click()
-    expect(tab.locator("#moved img")).to_be_visible()
+    expect(tab.locator("#moved svg[role=img]")).to_be_visible()
     return tab.locator("#answer h2").inner_text()
 
 
@@ -60,13 +59,21 @@ def test_predicts_what_the_service_predicts_for_the_filled_form(tab, page, infer
     row = contracts.housing().example | {"bed": 5, "acre_lot": None}
     headers = {"Authorization": f"Bearer {KEY}"}
     reply = httpx.post(f"{inference.url}/predict/housing", json=row, headers=headers, timeout=30).json()
-    assert shown == f"{reply['predictions'][0]:,.0f} USD"
-    limits = " and ".join(number(reply["predictions"][0] + way) for way in (-50_000, 50_000))
+    # The second digit of the interval's ± 50,000 USD.
+    value, low, high = (f"{round(reply['predictions'][0] + way, -3):,.0f}" for way in (0, -50_000, 50_000))
+    assert shown == f"{value} USD"
+    limits = f"{low} and {high}"
     between = f"In 90% of such predictions the true value is between {limits} USD"
     expect(tab.get_by_text(between)).to_be_visible()
     expect(tab.get_by_text("By version 1 of housing.")).to_be_visible()
-    picture = tab.locator("#moved img")
-    assert picture.evaluate("image => image.complete && image.naturalWidth > 400")
+    picture = tab.locator("#moved svg[role=img]")
+    expect(picture).to_have_attribute("aria-label", re.compile(r"^Waterfall: .*Bedrooms = 5 [+−]"))
+    assert picture.bounding_box()["width"] > 300
+    margins = tab.evaluate(
+        "() => { const b = document.querySelector('.gradio-container').getBoundingClientRect();"
+        "return [b.left, document.documentElement.clientWidth - b.right] }"
+    )
+    assert margins[0] == pytest.approx(margins[1], abs=2)
     assert [url for url in beyond if not url.startswith(("data:", "blob:"))] == []
 
 
@@ -94,7 +101,7 @@ def test_another_use_case_shows_its_form_and_removes_the_answer(tab, page):
     predict(tab)
     choose(tab, "Forest cover")
     expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2800")
-    expect(tab.locator("#moved img")).to_have_count(0)
+    expect(tab.locator("#moved svg[role=img]")).to_have_count(0)
     assert predict(tab) in contracts.covertype().classes
     expect(tab.get_by_text(re.compile(r"Lodgepole Pine \d+\.\d%"))).to_be_visible()
 
@@ -144,7 +151,7 @@ def test_the_history_of_models_shows_scores_and_reasons(tab, page):
     open_page(tab, page)
     tab.get_by_role("tab", name="Models").click()
     expect(tab.get_by_text("Version 1 of House price is served; 6 versions were registered.")).to_be_visible()
-    expect(tab.locator("#scores img")).to_be_visible()
+    expect(tab.locator("#scores svg[role=img]")).to_be_visible()
     table = tab.locator("#table")
     expect(table.get_by_role("gridcell", name="not better: rmse_log 0.335 against 0.3342")).to_be_visible()
     expect(table.get_by_role("gridcell", name="first champion, rmse_log 0.332")).to_be_visible()

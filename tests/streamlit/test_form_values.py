@@ -3,6 +3,7 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mlops_lab.features import Number
 from mlops_lab.settings import REPOSITORY
 
 
@@ -68,3 +69,22 @@ def test_after_an_interrupted_run_every_value_is_sent_to_the_browser_again(form)
     form.session_state["housing complete"] = False
     form.run()
     assert all(widget.proto.set_value for widget in widgets(form))
+
+
+def test_a_step_is_whole_where_the_example_is(form):
+    steps = {widget.key: widget.step for widget in form.number_input}
+    assert [steps[f"housing.{name}"] for name in ("bed", "bath", "acre_lot", "house_size")] == [
+        1,
+        1,
+        0.01,
+        100,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("example", "step"), [(3.0, 1), (25.0, 1), (2.5, 0.1), (0.12, 0.01), (0.0, 0.1), (1500.0, 100)]
+)
+def test_a_number_steps_by_a_tenth_of_its_power_of_ten_or_by_one(form, example, step):
+    import ui_form
+
+    assert ui_form._step(Number("bed", example=example))["step"] == pytest.approx(step)

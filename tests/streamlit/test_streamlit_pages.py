@@ -1,126 +1,18 @@
 """The pages in a real browser, against the real services."""
 
 import re
-import time
 
-import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import select
 
 from mlops_lab.data.database import connect
-from mlops_lab.data.tables import AlertNote, Feedback
-from mlops_lab.formatting import number
+from mlops_lab.data.tables import AlertNote
 from tests.support import contracts
 from tests.support.alertmanager import WATCHDOG, alert
-from tests.support.processes import KEY, PATIENCE
-from tests.support.streamlit_page import choose, fill, no_traceback, open_page, paragraph, predict
+from tests.support.streamlit_page import choose, fill, no_traceback, open_page, paragraph
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pages")]
-
-
-def test_predicts_what_the_service_predicts_for_the_filled_form(tab, pages, inference):
-    open_page(tab, pages)
-    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("3")  # the contract's example
-    fill(tab, "Bedrooms", "5")
-    fill(tab, "Lot size (acre)", "")  # empty means unknown
-    shown = predict(tab)
-    row = contracts.housing().example | {"bed": 5, "acre_lot": None}
-    headers = {"Authorization": f"Bearer {KEY}"}
-    reply = httpx.post(f"{inference.url}/predict/housing", json=row, headers=headers, timeout=30).json()
-    assert shown == f"{reply['predictions'][0]:,.0f}"
-    limits = " and ".join(number(reply["predictions"][0] + way) for way in (-50_000, 50_000))
-    between = f"In 90% of such predictions the true value is between {limits} USD"
-    expect(tab.get_by_text(between)).to_be_visible()
-    expect(tab.get_by_text("By version 1 of housing")).to_be_visible()
-    expect(tab.get_by_text("Bedrooms = 5")).to_be_visible()
-    expect(tab.get_by_text("Lot size = unknown")).to_be_visible()
-
-
-def test_a_reload_and_another_page_keep_the_typed_values(tab, pages):
-    open_page(tab, pages)
-    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("3")
-    fill(tab, "Bedrooms", "7")
-    fill(tab, "Bathrooms", "")
-    expect(tab).to_have_url(re.compile(r"housing\.bed=7&housing\.bath=$"))
-    tab.reload()
-    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("7")
-    expect(tab.get_by_label("Bathrooms", exact=True)).to_have_value("")
-    expect(tab.get_by_label("House size (sqft)", exact=True)).to_have_value("1500")
-    tab.get_by_role("link", name="System").click()
-    expect(tab.get_by_role("heading", name="System")).to_be_visible()
-    tab.get_by_role("link", name="Predict").click()
-    expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("7")
-    expect(tab.get_by_label("Bathrooms", exact=True)).to_have_value("")
-
-
-def test_a_new_value_of_an_open_category_is_accepted_and_named(tab, pages):
-    open_page(tab, pages)
-    box = tab.get_by_label("City", exact=True)
-    box.fill("Cit of nowhere")
-    box.press("Enter")
-    predict(tab)
-    rare = "“Cit of nowhere” is rare or absent in the training rows. Similar frequent values: City 000"
-    expect(tab.get_by_text(rare)).to_be_visible()
-
-
-def test_a_long_form_shows_the_most_important_fields_and_folds_the_rest(tab, pages):
-    open_page(tab, pages, use_case="diabetes")
-    expect(tab.get_by_text("35 more fields")).to_be_visible()
-    assert predict(tab) in ("Yes", "No")
-    expect(tab.get_by_text(re.compile(r"Probability \d+\.\d%; yes from 11.0% on"))).to_be_visible()
-    expect(tab.get_by_text("37 other fields")).to_be_visible()
-
-
-def test_a_value_is_looked_up_among_more_than_a_page_holds(tab, pages):
-    open_page(tab, pages, use_case="diabetes")
-    tab.get_by_text("35 more fields").click()
-    tab.get_by_text("Look up a value").click()
-    search = tab.get_by_label("Contains", exact=True)
-    search.fill("2499")
-    search.press("Enter")
-    tab.get_by_role("button", name="2499", exact=True).click()
-    expect(tab.get_by_label("Diagnosis", exact=True)).to_have_value("2499")
-    predict(tab)
-
-
-def test_a_refused_row_names_field_and_rule(tab, pages):
-    open_page(tab, pages, use_case="diabetes")
-    tab.get_by_text("35 more fields").click()
-    box = tab.get_by_label("Diagnosis", exact=True)
-    box.fill("nonsense")
-    box.press("Enter")
-    tab.get_by_role("button", name="Predict", exact=True).click()
-    expect(tab.get_by_text("The model refuses this row")).to_be_visible()
-    expect(tab.get_by_text("Diagnosis must be one of")).to_be_visible()
-    no_traceback(tab)
-
-
-def test_classes_are_shown_with_their_probabilities(tab, pages):
-    open_page(tab, pages, use_case="covertype")
-    shown = predict(tab)
-    assert shown in contracts.covertype().classes
-    expect(tab.get_by_text(f"Probability of {shown.lower()}")).to_be_visible()
-    expect(tab.get_by_text("Lodgepole Pine").first).to_be_visible()
-    expect(tab.get_by_text("What grows there most.")).to_be_visible()
-
-
-def test_ground_truth_reaches_the_database(tab, pages, folder):
-    open_page(tab, pages)
-    predict(tab)
-    tab.get_by_text("Send the ground truth").click()
-    fill(tab, "Price (USD)", "398765")
-    tab.get_by_role("button", name="Send").click()
-    expect(tab.get_by_text("The ground truth is stored with this prediction")).to_be_visible()
-    engine = connect(f"sqlite:///{folder / 'home' / 'RawData.db'}")
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        with engine.connect() as connection:
-            kept = connection.execute(select(Feedback.use_case, Feedback.actual)).all()
-        if ("housing", 398765.0) in [tuple(row) for row in kept]:
-            return
-        time.sleep(0.3)
-    pytest.fail(f"the ground truth isn't in the database; there are {kept}")
 
 
 def test_models_shows_scores_reasons_and_plots(tab, pages):

@@ -49,6 +49,7 @@ def housing() -> Contract:
                 "Status",
                 allowed=["for_sale", "sold"],
                 vocabulary=["for_sale", "sold"],
+                labels={"for_sale": "For sale"},
                 example="for_sale",
             ),
             Boolean("new_build", "New building", example=False),

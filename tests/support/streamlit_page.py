@@ -23,6 +23,8 @@ def open_page(tab: Page, service, name: str = "", use_case: str = "housing") -> 
 
 def fill(tab: Page, label: str, text: str) -> None:
     box = tab.get_by_label(label, exact=True)
+    # While the page is drawn again with another layout, the earlier field is still there.
+    expect(box).to_have_count(1)
     box.fill(text)
     box.press("Tab")
     no_run(tab)
@@ -47,8 +49,10 @@ def choose(tab: Page, label: str, option: str) -> None:
 
 
 def predict(tab: Page) -> str:
-    """Presses Predict and returns the large text of the answer."""
+    """Presses Predict, waits until the prediction is logged, and returns the large text of the answer."""
     tab.get_by_role("button", name="Predict", exact=True).click()
+    expect(tab.get_by_text("Its id:")).to_be_visible()
+    no_run(tab)
     expect(tab.get_by_text("Explanation (SHAP values)")).to_be_visible()
     no_traceback(tab)
     return tab.get_by_test_id("stMetricValue").inner_text()
