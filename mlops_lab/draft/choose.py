@@ -17,6 +17,8 @@ Task = Literal["regression", "binary", "multiclass"]
 
 # Rows below which a split into training, validation and test rows leaves nothing to judge by.
 FEWEST_ROWS = 50
+# Rows below which about a hundred test rows, and so a score with a wide interval, are all there is.
+FEW_ROWS = 700
 # Classes of a category target; more are texts or ids.
 MOST_CLASSES = 50
 # Whole numbers with at most so many distinct values are taken for classes, when each has this many rows on average.
@@ -126,6 +128,10 @@ def choose(
         raise DraftError(f"{source} has no column to learn from beside {', '.join(key)}")
     metric, why, log = _metric(found_task, aim, frame[target])
     wide = any(c.kind == "category" and c.distinct > MANY_VALUES for c in features)
+    if len(frame) < FEW_ROWS:
+        look.append(
+            f"{counted(len(frame), 'row')} are few: a score on so few test rows is rough; more rows help"
+        )
     if reason and not group:
         look.append(f"the group key {', '.join(key)}: {reason}")
     look += [f"{c.name}: {c.note}" for c in features if c.note]

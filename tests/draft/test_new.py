@@ -174,6 +174,14 @@ def test_each_column_is_what_its_values_are(lab, made, tmp_path):
     assert "  # 1 to 30; 5% missing" in text
 
 
+@pytest.mark.parametrize(("rows", "said"), [(60, True), (900, False)])
+def test_few_rows_are_said(lab, tmp_path, rows, said):
+    content = "a,y\n" + "".join(f"{i % 37},{i * 1.5}\n" for i in range(rows))
+    (tmp_path / "mine.csv").write_text(content)
+    done = lab("new", str(tmp_path / "mine.csv"), "--target", "y")
+    assert (f"{rows} rows are few: a score on so few test rows is rough" in words(done)) is said
+
+
 def test_a_person_decides_otherwise(lab, made, tmp_path):
     plain(load_wine(as_frame=True).frame, tmp_path / "wine.csv")
     options = ["--name", "grapes", "--task", "regression", "--leave-out", "hue", "--group", "proline"]
