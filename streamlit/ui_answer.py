@@ -57,7 +57,7 @@ def classes(contract: Contract, shares: dict[str, float]) -> None:
         }
     )
     x = alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, 1.15]))
-    y = alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=220))
+    y = alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, labelOverlap=False))
     base = alt.Chart(frame).encode(x=x, y=y, tooltip=["class", alt.Tooltip("said", title="probability")])
     numbers = base.mark_text(align="left", dx=5, color=_ink(), fontSize=12).encode(text="said:N")
     said = ", ".join(f"{row['class']} {row['said']}" for _, row in frame.iterrows())
@@ -136,7 +136,7 @@ def curve(contract: Contract, feature: Feature, explanation: ExplainReply) -> No
     st.caption(literal(f"{title} by {label(feature)}; the mark is this row"))
     if isinstance(feature, Category | Boolean):
         x = alt.X("y:Q", title=None, axis=alt.Axis(format=format_, tickCount=4, **AXIS))
-        y = alt.Y("named:N", sort=None, title=None, axis=alt.Axis(labelLimit=200))
+        y = alt.Y("named:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, labelOverlap=False))
         colour = alt.condition("datum.own", alt.value(DOWN), alt.value(UP))
         bars = alt.Chart(frame.sort_values("y", ascending=False)).mark_bar()
         chart = bars.encode(x=x, y=y, color=colour, tooltip=tooltip).properties(height=22 * len(frame))
