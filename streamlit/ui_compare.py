@@ -26,7 +26,9 @@ def draw(use_case: str, version: ModelVersion, versions: list[ModelVersion]) -> 
         st.caption("There is no other version yet.")
         return
     wanted = "previous" if version.is_champion else "champion"
-    first = next((number for number, other in others.items() if wanted in other.aliases), next(iter(others)))
+    likely = [number for number, other in others.items() if wanted in other.aliases]
+    likely += [number for number, other in others.items() if ui_versions.decided(other)]
+    first = next(iter([*likely, *others]))
     chosen = st.selectbox(
         "Compare with",
         list(others),

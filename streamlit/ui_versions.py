@@ -52,6 +52,11 @@ def name(version: ModelVersion) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def decided(version: ModelVersion) -> bool:
+    """Whether something was decided on the version: it isn't only another candidate of a training."""
+    return bool(version.aliases) or version.facts.outcome not in UNDECIDED
+
+
 def decisions(table: pd.DataFrame) -> pd.DataFrame:
     """The versions that something was decided on, without the other candidates of their trainings."""
     return table[~table["outcome"].isin(UNDECIDED) | (table["aliases"] != "")]

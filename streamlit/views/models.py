@@ -1,6 +1,7 @@
 """Models: the champion in words, every decision on a version, which candidates win, and one version in detail."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import altair as alt
 import pandas as pd
@@ -52,7 +53,7 @@ def _champion(versions: list[ModelVersion], metric: str) -> None:
         ui_frame.say_empty("**No champion yet.** No version has been promoted so far; the reasons are below.")
         return
     facts, contract = champion.facts, None
-    with ui_frame.friendly():
+    with ui_frame.friendly(), suppress(NotFoundError):
         contract = ui_runs.contract(champion.run_id)
     unit = contract.target.unit if contract else None
     cells = st.columns([3, 4, 5, 3, 5])
@@ -223,7 +224,10 @@ def _details(use_case: str, versions: list[ModelVersion], metric: str) -> None:
     ):
         if part.open:
             with part, ui_frame.friendly():
-                draw()
+                try:
+                    draw()
+                except NotFoundError as error:
+                    st.caption(f"Not in MLflow any more: {literal(error)}.")
 
 
 page()

@@ -232,6 +232,21 @@ def test_without_the_store_of_artifacts_files_are_not_called_missing(show, past,
             assert nothing not in said, said
 
 
+def test_a_version_whose_files_are_gone_is_no_outage(show, past, folder):
+    tracking, client = Tracking(past.registry, str(folder / "artifacts")), past.registry.client
+    batch = tracking.start("bare", "batch-1", BatchTags(batch_id=1, batch_number=1, decision="train"))
+    client.create_registered_model("bare", tags=ModelTags(use_case="bare").to_mlflow())
+    for name in ("ridge", "trees"):
+        run = tracking.start("bare", name, CandidateTags(candidate=name, batch_id=1), parent=batch)
+        tracking.end(run)
+        facts = VersionTags(candidate=name, metric="rmse", outcome="refused").to_mlflow()
+        client.create_model_version("bare", f"{client.get_run(run).info.artifact_uri}/model", run, tags=facts)
+    for part in ("Model card", "Compare"):
+        said = words(show.show("models", "bare", part=part))
+        assert f"Not in MLflow any more: run {run} has no file model/contract.json." in said
+        assert "unavailable" not in said
+
+
 def strand(registry: Registry, folder: Path) -> None:
     """A use case whose files are in a bucket that MLflow's server doesn't reach (see the fixture `mlflow`)."""
     registry.client.create_experiment("stranded", artifact_location="s3://nowhere/stranded")
