@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlops_lab.contract import PromotionPolicy
+from mlops_lab.formatting import number
 from mlops_lab.metrics import METRICS, Metric
 from mlops_lab.model.bootstrap import resample
 from mlops_lab.model.row_scores import RowScores
@@ -161,7 +162,7 @@ def _gains(metric: Metric, scores: RowScores, rows: np.ndarray | None = None) ->
 
 def _percent(share: float) -> str:
     """Two significant digits: a gain of 0.034 % isn't none."""
-    return f"{100 * share:.2g}%"
+    return f"{number(100 * share, 2)}%"
 
 
 def _share(share: float) -> str:

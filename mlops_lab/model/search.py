@@ -1,14 +1,14 @@
 """The search for a candidate's parameters: each point of its grid is fitted, the best on validation rows is kept."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from mlops_lab.candidates import Candidate
 from mlops_lab.contract import Contract
-from mlops_lab.errors import ModelError
+from mlops_lab.errors import LabError, ModelError, first_line
 from mlops_lab.features import Number
 from mlops_lab.metrics import Metric
 from mlops_lab.model import export
@@ -38,7 +38,7 @@ def search(
         value = validated(metric, contract, fitted, matrices, truths)
         seconds = time.perf_counter() - started
         trials.append({**params, metric.name: value, "seconds": seconds})
-        point = ", ".join(f"{key} {v}" for key, v in params.items()) or "defaults"
+        point = _point(params) or "defaults"
         progress(
             f"{number}/{len(candidate.grid)} {point}: {metric.name} {value:.4f} on validation, {seconds:.1f} s"
         )
@@ -47,6 +47,10 @@ def search(
     if best is None:
         raise ModelError(f"{candidate.name}: its grid has no point")
     return best, best_params, trials
+
+
+def _point(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in params.items())
 
 
 def validated(
@@ -74,7 +78,26 @@ def fit(
     """The candidate at one point, fitted on encoded rows `x` (n, features) and their ground truth `y` (n,).
 
     memory: has the steps that were fitted on the same rows for other points.
+    Raises `ModelError` when its library refuses the parameters or the rows.
     """
+    try:
+        return _fitted(candidate, contract, params, x, y, seed, memory)
+    except (LabError, MemoryError):
+        raise
+    except Exception as error:  # of any library that a use case's candidate calls
+        point = f" with {_point(params)}" if params else ""
+        raise ModelError(f"it can't learn{point}: {first_line(error, with_class=True)}") from error
+
+
+def _fitted(
+    candidate: Candidate,
+    contract: Contract,
+    params: dict[str, Any],
+    x: np.ndarray,
+    y: np.ndarray,
+    seed: int,
+    memory: Memory | None,
+) -> export.Fitted:
     pipeline = candidate.build(contract, params, seed)
     if memory and not candidate.sampler:  # which makes other rows for each point
         pipeline.set_params(memory=memory)

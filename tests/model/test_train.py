@@ -6,7 +6,13 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import PowerTransformer
 
-from mlops_lab.candidates import gradient_boosting, linear_regression, logistic_regression, ridge
+from mlops_lab.candidates import (
+    gradient_boosting,
+    linear_regression,
+    logistic_regression,
+    random_forest,
+    ridge,
+)
 from mlops_lab.contract import Contract, RetrainPolicy
 from mlops_lab.data.rows import rows
 from mlops_lab.errors import ModelError, UseCaseError
@@ -238,3 +244,15 @@ def test_rows_that_do_not_suffice_for_training_are_refused(frames):
         train(small_case("binary"), candidate, frame.head(0))
     with pytest.raises(ModelError, match="all training rows have the same let"):
         train(small_case("binary"), candidate, frame[~frame["let"].astype(bool)])
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        (random_forest({"depth": 3}), r"it can't learn with depth 3: TypeError: .*'depth'"),
+        (ridge(("much",)), r"it can't learn with alpha much: InvalidParameterError: .*'alpha'"),
+    ],
+)
+def test_parameters_that_a_library_refuses_refuse_the_candidate(frames, candidate, said):
+    with pytest.raises(ModelError, match=said):
+        train(small_case("regression"), candidate, frames["regression"])
