@@ -118,6 +118,10 @@ test-fast: setup ## the tests that start no process, open no browser and take no
 kill-test: setup ## kills the loop and the prediction service KILLS=200 times at random moments; nothing may be lost
 	@LAB_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest tests/test_kills.py $(PYTEST_ARGS)
 
+.PHONY: course
+course: setup k8s-tools ## every lesson of docs/course, as its reader would do it
+	@LAB_TEST_COURSE=1 $(BIN)/pytest tests/course $(PYTEST_ARGS)
+
 .PHONY: coverage
 coverage: setup browser ## make test with the lines that it reaches; fails below 90 %
 	@$(MAKE) -s test PYTEST_ARGS="--cov --cov-report=term --cov-report=html:.venv/coverage $(PYTEST_ARGS)"

@@ -42,7 +42,7 @@ def test_the_worked_example_runs_as_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page", sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").glob("*.md"))
+    "page", sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").rglob("*.md"))
 )
 def test_every_path_that_a_page_names_exists(page):
     check_paths(REPOSITORY / page)

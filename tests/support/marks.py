@@ -14,6 +14,7 @@ LONGEST = (
     "dags",
     "test_real_data.py",
     "notebooks",
+    "test_lessons.py",
     "test_trials.py",
     "test_use_cases.py",
     "test_openapi.py",
