@@ -1,6 +1,7 @@
 """The commands that run the loop or one of its steps."""
 
 import time
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -24,7 +25,7 @@ from mlops_lab.cli.app import (
 )
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
-from mlops_lab.local.command import out
+from mlops_lab.local.command import err, out
 
 
 @app.command()
@@ -66,6 +67,7 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="train, also when the policy decides against it")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Trains on the stored rows; without --force only when the use case's retrain policy requires it.
 
@@ -74,9 +76,12 @@ def train(
     from mlops_lab.loop import train_now
 
     with working("starting") as step:
-        lab = open_lab(read_settings(), print_line, step=step)
+        lab = open_lab(read_settings(), err.print if as_json else print_line, step=step)
         result = train_now(lab, lab.use_case(use_case), force)
-    print_line(result.reason)
+    if as_json:
+        print_json(asdict(result))
+    else:
+        print_line(result.reason)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The commands that keep the lab: reset, migration, signatures, retention, backup, the public data sets."""
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +10,12 @@ from rich.status import Status
 from rich.table import Table
 
 from mlops_lab.cli.app import (
+    AsJson,
     UseCaseName,
     app,
     need_lab,
     open_lab,
+    print_json,
     print_line,
     read_settings,
     use_case_of,
@@ -87,6 +90,7 @@ def sign() -> None:
 @app.command()
 def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would go and why")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Deletes what is past its time: predictions, feedback, payloads, runs and versions that nothing needs.
 
@@ -95,6 +99,9 @@ def clean(
     from mlops_lab.retention import clean
 
     found = clean(open_lab(read_settings()), dry_run)
+    if as_json:
+        print_json([asdict(kind) for kind in found])
+        return
     if not found:
         out.print("nothing is past its time")
         return

@@ -1,5 +1,7 @@
 """The commands about versions: trial, promotion, rollback, a person's approval, training again, model card."""
 
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -16,7 +18,7 @@ from mlops_lab.cli.app import (
     this_person,
 )
 from mlops_lab.errors import LabError
-from mlops_lab.local.command import err, out
+from mlops_lab.local.command import err
 
 
 @app.command()
@@ -28,6 +30,7 @@ def trial(
     ] = False,
     canary: Annotated[float | None, typer.Option(help="the share of requests that it answers: 0.1")] = None,
     end: Annotated[bool, typer.Option("--end", help="end the trial")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Gives a challenger live traffic beside the champion: as a shadow, or as a canary that answers a share.
 
@@ -37,15 +40,21 @@ def trial(
 
     lab = open_lab(read_settings())
     definition = lab.use_case(use_case)
-    follows = "the service follows within seconds"
+    follows = "; the service follows within seconds"
     if end and version is None and not shadow and canary is None:
-        out.print(f"ended: {end_trial(lab, definition)}; {follows}")
+        found, said = None, f"ended: {end_trial(lab, definition)}{follows}"
     elif version is not None and not end and shadow == (canary is None):
-        out.print(f"{begin_trial(lab, definition, version, canary)}; {follows}")
+        found = begin_trial(lab, definition, version, canary)
+        said = f"{found}{follows}"
     elif version is None and not end and not shadow and canary is None:
-        out.print(str(trial_of(lab, use_case) or f"{use_case} has no trial"))
+        found = trial_of(lab, use_case)
+        said = str(found or f"{use_case} has no trial")
     else:
         raise LabError("name a version with --shadow or --canary 0.1, or --end alone")
+    if as_json:
+        print_json({"trial": asdict(found) if found else None})
+    else:
+        print_line(said)
 
 
 @app.command()
@@ -54,6 +63,7 @@ def promote(
     version: Annotated[int, typer.Argument(help="the challenger")],
     force: Annotated[bool, typer.Option("--force", help="also when it loses; needs --reason")] = False,
     reason: Annotated[str | None, typer.Option(help="why it is forced, for the record")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compares a version with the champion, on the test rows and on live traffic, and promotes it if it wins.
 
@@ -65,14 +75,15 @@ def promote(
     why = (reason or "").strip()
     if force != bool(why):
         raise LabError("--force and --reason TEXT belong together: the record says why")
-    lab = open_lab(read_settings(), print_line)
+    lab = open_lab(read_settings(), _progress(as_json))
     force_by = Person(this_person(), why) if force else None
     outcome = promote_by_hand(lab, lab.use_case(use_case), version, force_by)
+    if as_json:
+        print_json(asdict(outcome))
     if not outcome.promoted:
         raise LabError(f"version {version} of {use_case} isn't promoted: {outcome.reason}")
-    out.print(
-        f"version {version} is the champion of {use_case}: {outcome.reason}", soft_wrap=True, markup=False
-    )
+    if not as_json:
+        print_line(f"version {version} is the champion of {use_case}: {outcome.reason}")
 
 
 WaitingVersion = Annotated[int, typer.Argument(help="the version that waits, in `lab status`")]
@@ -80,7 +91,7 @@ Why = Annotated[str, typer.Option(help="why; it is recorded")]
 
 
 @app.command()
-def approve(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None:
+def approve(use_case: UseCaseName, version: WaitingVersion, reason: Why, as_json: AsJson = False) -> None:
     """Promotes a version about which a person is asked, and waits until it is served.
 
     Example: lab approve housing 8 --reason "better on new rows"
@@ -89,17 +100,18 @@ def approve(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None
     from mlops_lab.steps.challenge import Person
 
     person = Person(this_person(), _given(reason))
-    lab = open_lab(read_settings(), print_line)
+    lab = open_lab(read_settings(), _progress(as_json))
     outcome = approve(lab, lab.use_case(use_case), version, person)
+    if as_json:
+        print_json(asdict(outcome))
     if not outcome.promoted:
         raise LabError(f"version {version} of {use_case} isn't promoted: {outcome.reason}")
-    out.print(
-        f"version {version} is the champion of {use_case}: {outcome.reason}", soft_wrap=True, markup=False
-    )
+    if not as_json:
+        print_line(f"version {version} is the champion of {use_case}: {outcome.reason}")
 
 
 @app.command()
-def reject(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None:
+def reject(use_case: UseCaseName, version: WaitingVersion, reason: Why, as_json: AsJson = False) -> None:
     """Keeps the champion instead of a version about which a person is asked.
 
     Example: lab reject housing 8 --reason "too slow"
@@ -108,11 +120,12 @@ def reject(use_case: UseCaseName, version: WaitingVersion, reason: Why) -> None:
     from mlops_lab.steps.challenge import Person
 
     person = Person(this_person(), _given(reason))
-    lab = open_lab(read_settings(), print_line)
+    lab = open_lab(read_settings(), _progress(as_json))
     outcome = reject(lab, lab.use_case(use_case), version, person)
-    out.print(
-        f"version {version} of {use_case} isn't promoted: {outcome.reason}", soft_wrap=True, markup=False
-    )
+    if as_json:
+        print_json(asdict(outcome))
+    else:
+        print_line(f"version {version} of {use_case} isn't promoted: {outcome.reason}")
 
 
 @app.command()
@@ -120,6 +133,7 @@ def rollback(
     use_case: UseCaseName,
     to: Annotated[int | None, typer.Option(help="version; default: the previous champion")] = None,
     reason: Annotated[str, typer.Option(help="why; it is recorded")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Makes an earlier version champion again; the record says who did it.
 
@@ -130,7 +144,15 @@ def rollback(
 
     lab = open_lab(read_settings())
     version = roll_back(lab, lab.use_case(use_case), to, Person(this_person(), reason))
-    out.print(f"version {version} is the champion of {use_case}; the service follows within seconds")
+    if as_json:
+        print_json({"champion": version})
+    else:
+        print_line(f"version {version} is the champion of {use_case}; the service follows within seconds")
+
+
+def _progress(as_json: bool) -> Callable[[str], None]:
+    """Where lines of progress go: with JSON not between it."""
+    return err.print if as_json else print_line
 
 
 def _given(reason: str) -> str:
@@ -151,7 +173,7 @@ def reproduce(
     """
     from mlops_lab.steps.reproduce import reproduce as again
 
-    lab = open_lab(read_settings(), err.print if as_json else print_line)
+    lab = open_lab(read_settings(), _progress(as_json))
     found = again(lab, lab.use_case(use_case), version)
     if as_json:
         print_json(found.as_json())
