@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,17 +13,23 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A second signal within so many seconds belongs to the first: a key that was pressed twice.
 DOUBLE = 1.0
 
+# Seconds after which an exception that Python dropped is raised again.
+AGAIN = 0.1
+
 # When the first signal came, by the monotonic clock; None before.
 _first: float | None = None
 _installed = False
+# Raises the dropped exception again.
+_retry: threading.Timer | None = None
 
 
 @contextmanager
 def ended_by_signal() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block like Ctrl-C does, by `KeyboardInterrupt`, so that its clean-up runs.
 
-    Python drops that exception in a callback of the garbage collector; then `raise_if_stopped` raises it at the next
-    line of progress, or the block's end does. A later second signal ends the process at once, without clean-up.
+    Python drops that exception in a callback of the garbage collector; then it is raised again a moment later, also
+    out of a wait for a service, or earlier by `raise_if_stopped` at the next line of progress or at the block's end.
+    A later second signal ends the process at once, without clean-up.
     """
     global _first, _installed
     if _installed or threading.current_thread() is not threading.main_thread():
@@ -34,10 +41,13 @@ def ended_by_signal() -> Iterator[None]:
         number for number in STOPS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
     ]
     before = {number: signal.signal(number, _interrupt) for number in stops}
+    hook, sys.unraisablehook = sys.unraisablehook, _dropped
     try:
         yield
         raise_if_stopped()
     finally:
+        sys.unraisablehook = hook
+        _no_retry()
         # After a signal the process ends. A further one would end it with another status while Python shuts down.
         for number, handler in before.items():
             signal.signal(number, handler if _first is None else signal.SIG_IGN)
@@ -47,6 +57,7 @@ def ended_by_signal() -> Iterator[None]:
 def raise_if_stopped() -> None:
     """Raises `KeyboardInterrupt` when a signal came, also when its exception was lost."""
     if _first is not None:
+        _no_retry()
         raise KeyboardInterrupt
 
 
@@ -80,9 +91,30 @@ def handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers)
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     global _first
-    if _first is None:
-        _first = time.monotonic()
+    if _first is None or _retry is not None:
+        _first = _first or time.monotonic()
+        _no_retry()
         raise KeyboardInterrupt
     if time.monotonic() - _first >= DOUBLE:
         os.write(2, b"stopped at once\n")
         os._exit(130)
+
+
+def _dropped(error: "sys.UnraisableHookArgs") -> None:
+    """Python calls it with an exception that it can't raise."""
+    global _retry
+    if error.exc_type is not KeyboardInterrupt or _first is None:
+        sys.__unraisablehook__(error)
+        return
+    # To the main thread, or its wait would go on.
+    to = (threading.main_thread().ident, signal.SIGINT)
+    _retry = threading.Timer(AGAIN, signal.pthread_kill, to)
+    _retry.daemon = True
+    _retry.start()
+
+
+def _no_retry() -> None:
+    global _retry
+    if _retry is not None:
+        _retry.cancel()
+        _retry = None

@@ -196,8 +196,15 @@ def test_a_signal_whose_exception_is_lost_ends_the_next_check_and_a_second_one_e
         command = [sys.executable, "-c", LOST.format(second=second), str(tmp_path / "logs")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         found.append((done.stdout.split(), done.returncode))
-    # The block of the first one went on, and was interrupted again at its end.
+    # The block of the first one went on, and was interrupted again at its next line of progress.
     assert found == [(["on", "interrupted"], -signal.SIGINT), (["on"], 130)]
+
+
+def test_a_lost_interrupt_ends_a_wait_for_a_service_too(tmp_path):
+    wait = "import socket; one, other = socket.socketpair(); one.recv(1)"
+    command = [sys.executable, "-c", LOST.format(second=wait), str(tmp_path / "logs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split(), done.returncode) == (["on"], -signal.SIGINT)
 
 
 def test_a_closed_terminal_ends_nothing_under_nohup():
