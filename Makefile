@@ -60,6 +60,10 @@ demo: setup ## the whole loop on this machine, no Docker; ONCE=1 stops after it,
 dashboards: setup ## Grafana's dashboards as JSON, from observability/dashboards
 	@$(BIN)/python -m observability.render
 
+.PHONY: pictures
+pictures: setup browser ## the README's pictures, of a small lab that runs meanwhile
+	@PYTHONPATH=. $(BIN)/python scripts/pictures
+
 # The familiar tools
 
 .PHONY: load-test

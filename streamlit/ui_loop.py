@@ -1,7 +1,7 @@
 """Charts, tables and sentences of the page Loop."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import altair as alt
 import pandas as pd
@@ -55,8 +55,10 @@ def time_line(terms: Sequence[Term], now: datetime) -> alt.Chart:
         }
     )
     names = dict(zip(frame["lane"], frame["name"], strict=True))
-    days = (frame["until"].max() - frame["since"].min()).days
-    clock = "%d %b" if days > 2 else "%d %b %H:%M" if days else "%H:%M"
+    span = frame["until"].max() - frame["since"].min()
+    clock = "%H:%M" if span > timedelta(minutes=10) else "%H:%M:%S"
+    if span.days:
+        clock = "%d %b" if span.days > 2 else "%d %b %H:%M"
     colours = alt.Scale(domain=["now", "before"], range=[OUTCOME_COLOURS["promoted"], NEUTRAL])
     return (
         alt.Chart(frame)
