@@ -17,6 +17,9 @@ from mlops_lab.model.tags import KIND, PARENT, TITLE, BatchTags, CandidateTags, 
 API = "/api/2.0/mlflow/"
 # The experiment that MLflow makes itself.
 DEFAULT_EXPERIMENT = "0"
+
+# Seconds after which an experiment without a title is asked for a batch's run again.
+ASKED = 60.0
 # Runs that are read each time, and seconds until the older ones are read again.
 NEWEST, OLDER_SECONDS = 25, 120.0
 
@@ -39,6 +42,8 @@ class Tracking:
         self.url = url.rstrip("/")
         # Experiments without a title that have a batch's run; that stays so.
         self._untitled: set[str] = set()
+        # Experiment → when it was asked for a batch's run.
+        self._asked: dict[str, float] = {}
         # Experiment → its id, as the last list of use cases had them.
         self._ids: dict[str, str] = {}
         self._http = httpx.Client(base_url=self.url, auth=login, timeout=timeout)
@@ -57,7 +62,7 @@ class Tracking:
         """Use cases that have a run → their titles; empty where MLflow has none.
 
         An experiment with a title is a use case's. One of an earlier release has none; it is asked for a batch's run
-        until it has one.
+        until it has one, once a minute.
         """
         experiments = {
             e["experiment_id"]: (e["name"], _pairs(e.get("tags")).get(TITLE, ""))
@@ -65,8 +70,14 @@ class Tracking:
             if e["experiment_id"] != DEFAULT_EXPERIMENT
         }
         self._ids = {name: id_ for id_, (name, _) in experiments.items()}
-        asked = [id_ for id_, (_, title) in experiments.items() if not title and id_ not in self._untitled]
+        now = time.monotonic()
+        asked = [
+            id_
+            for id_, (_, title) in experiments.items()
+            if not title and id_ not in self._untitled and now - self._asked.get(id_, -ASKED) >= ASKED
+        ]
         if asked:
+            self._asked |= dict.fromkeys(asked, now)
             query = {"experiment_ids": asked, "filter": _of_kind(BatchTags), "max_results": 1000}
             self._untitled |= {
                 run["info"]["experiment_id"] for run in self._pages("runs/search", "runs", **query)

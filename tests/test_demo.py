@@ -180,13 +180,13 @@ def test_a_second_start_continues_and_a_new_file_becomes_a_use_case_while_it_run
         assert "batch 1 landed" in airflow._ask("GET", path, params={"full_content": True}).text
 
         page = request.getfixturevalue("browser").new_page()
-        for port in ("STREAMLIT", "GRADIO"):
-            page.goto(f"http://127.0.0.1:{env[f'LAB_{port}_PORT']}/?use_case=flats")
+        for port, path in (("STREAMLIT", "predict"), ("GRADIO", "")):
+            page.goto(f"http://127.0.0.1:{env[f'LAB_{port}_PORT']}/{path}?use_case=flats")
             area = page.get_by_label("Living area (m²)", exact=True)
             expect(area).to_be_visible(timeout=120_000)
             area.fill("50")
             page.get_by_role("button", name="Predict", exact=True).click()
-            expect(page.get_by_text(re.compile(r"By version \d+ of flats"))).to_be_visible(timeout=60_000)
+            expect(page.get_by_text(re.compile(r"[Bb]y version \d+ of flats"))).to_be_visible(timeout=60_000)
         # A person takes a promotion back, with the login that the demo printed.
         before = found["champion"]["version"]
         page.goto(f"http://127.0.0.1:{env['LAB_STREAMLIT_PORT']}/models?use_case=housing")

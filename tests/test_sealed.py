@@ -1,6 +1,7 @@
 """The sealed rows: no training and no decision reads them; each champion is scored on them once."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -73,7 +74,8 @@ def test_a_champion_is_scored_once_on_rows_that_no_training_and_no_promotion_rea
     assert champion(loop).facts.sealed == pytest.approx(score(loop, use_case, champion(loop)))
     assert champion(loop).facts.sealed > 100 * first.facts.sealed
     roll_back(loop, use_case, first.version)
-    assert champion(loop).facts == first.facts
+    again = champion(loop).facts
+    assert replace(again, champion_since=first.facts.champion_since) == first.facts
 
 
 def test_status_and_why_show_it_beside_the_number_of_decisions(loop, use_case):

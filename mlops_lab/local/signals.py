@@ -21,6 +21,7 @@ _first: float | None = None
 _installed = False
 # Raises the dropped exception again.
 _retry: threading.Timer | None = None
+_retrying = False
 
 
 @contextmanager
@@ -90,10 +91,9 @@ def handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    global _first
-    if _first is None or _retry is not None:
-        _first = _first or time.monotonic()
-        _no_retry()
+    global _first, _retrying
+    if _first is None or _retrying:
+        _first, _retrying = _first or time.monotonic(), False
         raise KeyboardInterrupt
     if time.monotonic() - _first >= DOUBLE:
         os.write(2, b"stopped at once\n")
@@ -106,15 +106,21 @@ def _dropped(error: "sys.UnraisableHookArgs") -> None:
     if error.exc_type is not KeyboardInterrupt or _first is None:
         sys.__unraisablehook__(error)
         return
-    # To the main thread, or its wait would go on.
-    to = (threading.main_thread().ident, signal.SIGINT)
-    _retry = threading.Timer(AGAIN, signal.pthread_kill, to)
+    _retry = threading.Timer(AGAIN, _raise_again)
     _retry.daemon = True
     _retry.start()
 
 
+def _raise_again() -> None:
+    global _retrying
+    _retrying = True
+    # To the main thread, or its wait would go on.
+    if (main := threading.main_thread().ident) is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+
+
 def _no_retry() -> None:
-    global _retry
+    global _retry, _retrying
     if _retry is not None:
         _retry.cancel()
-        _retry = None
+    _retry, _retrying = None, False

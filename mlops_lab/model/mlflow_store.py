@@ -74,8 +74,8 @@ def _is_half_made(file: Path) -> bool:
         raise unreadable(file, error) from error
 
 
-def unreadable(file: Path, error: sqlite3.Error) -> ServiceError:
-    """The error for a file that SQLite can't read."""
+def unreadable(file: Path, error: sqlite3.Error | OSError) -> ServiceError:
+    """The error for a file that can't be read."""
     return ServiceError(f"{file} can't be read: {error}; remove the cause, then run again")
 
 

@@ -107,8 +107,12 @@ class FileReader:
         ]
 
     def _rows(self, query: str, *values: str | int | None) -> list[Any]:
-        if not self._file.exists():
+        try:
+            self._file.stat()
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise unreadable(self._file, error) from error
         check_whole(self._file)
         address = f"{self._file.resolve().as_uri()}?mode=rw"
         try:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mlops_lab.candidates import Candidate
 from mlops_lab.contract import Contract
-from mlops_lab.errors import LabError, ModelError, first_line
+from mlops_lab.errors import ModelError
 from mlops_lab.metrics import Metric
 from mlops_lab.model import export
 from mlops_lab.model.memory import Memory
@@ -104,15 +104,8 @@ def tune(
     while _goes_on(candidate, tuning, points):
         number, started = len(points), time.perf_counter()
         trial, params = _ask(study, candidate, tuning, number, seed)
-        try:
-            of_grid = number < len(candidate.grid)
-            model, value, partial = _try(learn, params, shares, trial, to_the_end=of_grid)
-        except LabError:
-            raise
-        except Exception as error:
-            raise ModelError(
-                f"{_text(params)} can't be fitted: {first_line(error, with_class=True)}"
-            ) from error
+        of_grid = number < len(candidate.grid)
+        model, value, partial = _try(learn, params, shares, trial, to_the_end=of_grid)
         _tell(study, trial, value)
         point = Point(number, params, value, partial, time.perf_counter() - started)
         journal.add(point)

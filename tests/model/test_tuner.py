@@ -135,6 +135,6 @@ def test_seconds_end_the_search_and_never_the_grid(frames):
 def test_a_point_that_cannot_be_fitted_refuses_the_candidate_with_one_line(frames):
     candidate = tuned(random_forest({"n_estimators": 3}), {"max_depth": (-9, -1)}, trials=3)
     with pytest.raises(
-        ModelError, match=r"n_estimators 3, max_depth -\d can't be fitted: InvalidParameterError"
+        ModelError, match=r"it can't learn with n_estimators 3, max_depth -\d: InvalidParameterError"
     ):
         searched(frames["regression"], candidate)

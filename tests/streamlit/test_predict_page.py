@@ -104,6 +104,7 @@ def test_predicts_what_the_service_predicts_and_says_it_to_everybody(tab, pages,
     expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("3")  # the contract's example
     expect(tab.get_by_label("Status", exact=True)).to_have_value("For sale")
     fill(tab, "Bedrooms", "5")
+    expect(tab).to_have_url(re.compile(r"housing\.bed=5$"))
     fill(tab, "Lot size (acre)", "")  # empty means unknown
     expect(tab.get_by_label("Lot size (acre)", exact=True)).to_have_attribute(
         "placeholder", "unknown (from 0 to 100,000)"
@@ -129,6 +130,7 @@ def test_a_reload_and_another_page_keep_the_typed_values(tab, pages):
     expect(tab.get_by_label("Bedrooms", exact=True)).to_have_value("3")
     # Out of its range: it stays, and the service says so.
     fill(tab, "Bedrooms", "70")
+    expect(tab).to_have_url(re.compile(r"housing\.bed=70$"))
     fill(tab, "Bathrooms", "")
     expect(tab).to_have_url(re.compile(r"housing\.bed=70&housing\.bath=$"))
     tab.reload()

@@ -83,6 +83,9 @@ def test_a_new_champion_with_other_fields_changes_the_open_form(tab, pages, past
     past.promote(second)
     expect(tab.get_by_label("Rain (mm)", exact=True)).to_have_value("700")
     expect(tab.get_by_label("Elevation (m)", exact=True)).to_have_value("2500")
+    # A typed value stays, also one that the new model refuses.
+    expect(tab.get_by_text("Slope must be at most 45, not 80")).to_be_visible()
+    fill(tab, "Slope (degree)", "40")
     assert predict(tab) in first.classes
 
 

@@ -113,7 +113,7 @@ def test_data_shows_counts_decision_drift_and_quarantine(tab, pages):
 
 def test_system_shows_what_is_served(tab, pages):
     open_page(tab, pages, "system")
-    expect(tab.get_by_text("housing version 1").first).to_be_visible()
+    expect(tab.get_by_text("House price version 1").first).to_be_visible()
     expect(tab.get_by_text("healthy,")).to_be_visible()
 
 

@@ -50,6 +50,7 @@ def choose(tab: Page, label: str, option: str) -> None:
 
 def predict(tab: Page) -> str:
     """Presses Predict, waits until the prediction is logged, and returns the large text of the answer."""
+    no_run(tab)
     tab.get_by_role("button", name="Predict", exact=True).click()
     expect(tab.get_by_text("Its id:")).to_be_visible()
     no_run(tab)
