@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.support import contracts
 from tests.support.processes import PATIENCE
-from tests.support.streamlit_page import no_traceback, open_page
+from tests.support.streamlit_page import no_run, no_traceback, open_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pages")]
 expect.set_options(timeout=PATIENCE * 1000)
@@ -25,12 +25,9 @@ def test_a_file_of_rows_is_predicted_and_its_bad_rows_are_named(tab, pages, tmp_
     open_page(tab, pages)
     tab.get_by_text("Predict the rows of a file").click()
     expect(tab.get_by_text("lab score housing FILE")).to_be_visible()
-    chooser = tab.locator('input[type="file"]')
-    chooser.set_input_files(tmp_path / f"{ODD[:4]}.csv")
-    expect(tab.get_by_text("lacks the column city")).to_be_visible()
+    upload(tab, tmp_path / f"{ODD[:4]}.csv", "lacks the column city")
     tab.get_by_role("button", name="Remove").click()
-    chooser.set_input_files(tmp_path / "rows of me.csv")
-    expect(tab.get_by_text("<b>:red[odd]")).to_be_visible()  # as text, not as Markdown
+    upload(tab, tmp_path / "rows of me.csv", "<b>:red[odd]")  # as text, not as Markdown
     tab.get_by_role("button", name="Predict 600 rows").click()
     expect(tab.get_by_text("599 rows predicted by version 1, 1 refused.")).to_be_visible()
     with tab.expect_download() as download:
@@ -42,3 +39,17 @@ def test_a_file_of_rows_is_predicted_and_its_bad_rows_are_named(tab, pages, tmp_
         tab.get_by_role("button", name="Download what was refused").click()
     assert "\n551,bed,type," in Path(download.value.path()).read_text().replace("\r", "")
     no_traceback(tab)
+
+
+def upload(tab: Page, file: Path, said: str) -> None:
+    """Chooses the file and waits for what the page says. Again when a refresh of the page has dropped the upload."""
+    for _ in range(5):
+        no_run(tab)
+        tab.locator('input[type="file"]').set_input_files(file)
+        try:
+            expect(tab.get_by_text(said)).to_be_visible(timeout=15_000)
+        except AssertionError:
+            tab.get_by_role("button", name="Remove").click()
+        else:
+            return
+    pytest.fail(f"the page doesn't say {said!r}")
