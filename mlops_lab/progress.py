@@ -21,6 +21,8 @@ MARKS: dict[State, str] = {"done": "✓", "running": "▶", "failed": "✗", "le
 NEWEST = 100
 # A running batch without a sign for this long was probably killed: the longest time that a task of the loop may take.
 SILENT = timedelta(hours=1)
+COUNTS = ("received", "quarantined", "clean")
+AFTER_TRAIN = ("promote", "roll_out", "finish")
 
 
 class Registered(Protocol):
@@ -151,7 +153,7 @@ def newest_batch(runs: Sequence[Run], moment: datetime) -> BatchProgress | None:
         state = "done" if run.status == "FINISHED" else "failed"
     return BatchProgress(
         run_id=run.id,
-        number=run.name.removeprefix("batch-") if tags.batch_number is None else str(tags.batch_number),
+        number=run.batch,
         state=state,
         started=run.started,
         ended=run.ended,
@@ -242,8 +244,7 @@ def _steps(
         title = name.replace("_", " ")
         at_work = name == tags.step and seconds is None
         if name == "train":
-            at_work = len(trained) < len(candidates) or (trains and tags.step == "decide")
-        if name == "train":
+            at_work = training or (trains and tags.step == "decide")
             seconds = took if candidates else None
         if name in left_out:
             steps.append(StepProgress(title, "left out"))
@@ -258,10 +259,6 @@ def _steps(
         else:
             steps.append(StepProgress(title, "to come"))
     return steps
-
-
-COUNTS = ("received", "quarantined", "clean")
-AFTER_TRAIN = ("promote", "roll_out", "finish")
 
 
 def _last_sign(run: Run) -> datetime:

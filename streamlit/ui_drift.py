@@ -46,17 +46,12 @@ def over_batches(runs: Sequence[Run], titles: Mapping[str, str]) -> pd.DataFrame
             most[name] = max(most.get(name, 0.0), value)
     shown = sorted(most, key=lambda name: -most[name])[:LINES]
     rows = [
-        {"batch": batch_name(run), "order": order, "feature": title(name, titles), "index": found[name]}
+        {"batch": run.batch, "order": order, "feature": title(name, titles), "index": found[name]}
         for order, (run, found) in enumerate(known)
         for name in shown
         if name in found
     ]
     return pd.DataFrame(rows, columns=["batch", "order", "feature", "index"])
-
-
-def batch_name(run: Run) -> str:
-    tags = BatchTags.from_mlflow(run.tags)
-    return run.name.removeprefix("batch-") if tags.batch_number is None else str(tags.batch_number)
 
 
 def history(runs: Sequence[Run], titles: Mapping[str, str]) -> None:

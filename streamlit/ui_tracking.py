@@ -85,11 +85,10 @@ class Tracking:
         return {name: title for id_, (name, title) in experiments.items() if title or id_ in self._untitled}
 
     def newest_trained(self) -> str | None:
-        """The use case of the newest candidate; None without any."""
-        experiments = {
-            e["experiment_id"]: e["name"]
-            for e in self._pages("experiments/search", "experiments", "POST", max_results=1000)
-        }
+        """The use case of the newest candidate, of those that `use_cases` saw; None without any."""
+        experiments = {id_: name for name, id_ in self._ids.items()}
+        if not experiments:
+            return None
         query = {
             "experiment_ids": list(experiments),
             "filter": _of_kind(CandidateTags),

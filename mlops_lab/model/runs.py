@@ -6,7 +6,7 @@ It imports neither MLflow nor pandas, so that a page can use it.
 from dataclasses import dataclass
 from datetime import datetime
 
-from mlops_lab.model.tags import PARENT
+from mlops_lab.model.tags import PARENT, BatchTags
 
 RUNNING = "RUNNING"
 
@@ -33,3 +33,9 @@ class Run:
     def parent(self) -> str | None:
         """The id of the run that this one belongs to."""
         return self.tags.get(PARENT)
+
+    @property
+    def batch(self) -> str:
+        """Of a batch's run, the batch's number; what the run is named after where it has none."""
+        number = BatchTags.from_mlflow(self.tags).batch_number
+        return self.name.removeprefix("batch-") if number is None else str(number)

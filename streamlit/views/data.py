@@ -58,7 +58,7 @@ def _titles(use_case: str) -> dict[str, str]:
 def _row(run: Run) -> dict:
     count, tags = run.metrics.get, BatchTags.from_mlflow(run.tags)
     return {
-        "batch": ui_drift.batch_name(run),
+        "batch": run.batch,
         "landed": run.started,
         **{name: count(name, math.nan) for name in ("received", *PARTS, "gap", "psi_max")},
         "decision": tags.decision or ("running" if run.status == "RUNNING" else ""),
@@ -148,7 +148,7 @@ def _table(frame: pd.DataFrame) -> None:
 
 def _details(use_case: str, runs: list[Run], titles: Mapping[str, str]) -> None:
     st.header("One batch", anchor=False)
-    names = {run.id: f"Batch {ui_drift.batch_name(run)}, {run.started:%Y-%m-%d %H:%M} UTC" for run in runs}
+    names = {run.id: f"Batch {run.batch}, {run.started:%Y-%m-%d %H:%M} UTC" for run in runs}
     chosen = st.selectbox(
         "Batch",
         list(names),

@@ -3,13 +3,13 @@
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from mlops_lab.errors import LabError
 from mlops_lab.settings import REPOSITORY
 from mlops_lab.traffic import Scrape
+from tests.support.http_server import Handler, Server
 from tests.support.processes import PATIENCE, away
 
 
@@ -77,32 +77,18 @@ def test_all_tabs_together_scrape_once_and_a_fault_is_not_asked_again_at_once(ui
     assert [scrape.at for scrape in watch.look()] == [5.0]
 
 
-class Replies(ThreadingHTTPServer):
+class Replies(Server):
     """Answers by path; a path that isn't there is 404."""
 
-    daemon_threads = True
-
     def __init__(self, replies: dict[str, object]):
-        class Handler(BaseHTTPRequestHandler):
+        class Answers(Handler):
             def do_GET(self):
                 reply = replies.get(self.path.partition("?")[0])
                 self.send_response(404 if reply is None else 200)
                 self.end_headers()
                 self.wfile.write(json.dumps(reply).encode())
 
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def __exit__(self, *fault) -> None:
-        self.shutdown()
-        super().__exit__(*fault)
+        super().__init__(Answers)
 
 
 def series(name: str, value: int, **labels: str) -> dict:

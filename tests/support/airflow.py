@@ -1,16 +1,16 @@
 """An Airflow that answers as a test says: for what a real one does seldom or slowly."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.support.http_server import Handler, Server
 
 EMPTY = {"access_token": "of this test", "dag_runs": []}
 CUT = 0  # instead of a status: the connection ends without a reply
 
 
-class Airflow(ThreadingHTTPServer):
+class Airflow(Server):
     """Sends one status of `will` a request, then 200; the login is valid unless its password is `wrong`.
 
     asked: the bodies of the requests, without those of logins. sent: their methods and paths. replies: by path;
@@ -18,26 +18,14 @@ class Airflow(ThreadingHTTPServer):
     """
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.will: list[int] = []
         self.asked: list[str] = []
         self.sent: list[str] = []
         self.replies: dict[str, Any] = {}
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_of: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        super().__init__(_Answers)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Answers(Handler):
     server: Airflow
 
     def _reply(self) -> None:
@@ -61,6 +49,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply)
 
     do_GET = do_POST = do_PATCH = _reply  # noqa: N815 (http.server calls these names)
-
-    def log_message(self, *_arguments) -> None:
-        pass

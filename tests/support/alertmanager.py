@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.http_server import Handler, Server
 
 
 def alert(name: str, severity: str, summary: str, description: str = "", **fields: Any) -> dict[str, Any]:
@@ -22,15 +22,13 @@ def alert(name: str, severity: str, summary: str, description: str = "", **field
 WATCHDOG = alert("Watchdog", "none", "Prometheus evaluates its rules")
 
 
-class Alertmanager(ThreadingHTTPServer):
+class Alertmanager(Server):
     """Listens while it is open as a context. `alerts` is its reply; bytes are sent as they are."""
-
-    daemon_threads = True
 
     def __init__(self):
         self.alerts: list[dict[str, Any]] | bytes = [WATCHDOG]
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answers(Handler):
             def do_GET(self):
                 assert self.path.startswith("/api/v2/alerts?active=true&silenced=false&inhibited=false")
                 reply = self.server.alerts
@@ -38,16 +36,4 @@ class Alertmanager(ThreadingHTTPServer):
                 self.end_headers()
                 self.wfile.write(reply if isinstance(reply, bytes) else json.dumps(reply).encode())
 
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def __exit__(self, *fault: Any) -> None:
-        self.shutdown()
-        super().__exit__(*fault)
+        super().__init__(Answers)

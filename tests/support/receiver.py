@@ -2,23 +2,22 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.http_server import Handler, Server
 
 # A part of its URL, which no log and no message may have.
 TOKEN = "T0KEN"
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(Server):
     """An HTTP server that keeps each body; `status` is its answer, `hold` makes it wait. Closed as a context."""
-
-    daemon_threads = True
 
     def __init__(self):
         self.bodies, self.status, self.hold = [], 200, threading.Event()
         self.hold.set()
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answers(Handler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 self.server.hold.wait(20)
@@ -26,15 +25,11 @@ class Receiver(ThreadingHTTPServer):
                 self.send_response(self.server.status)
                 self.end_headers()
 
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        super().__init__(Answers)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook/{TOKEN}"
+        return f"{super().url}/hook/{TOKEN}"
 
     @property
     def told(self) -> list[str]:
@@ -43,5 +38,4 @@ class Receiver(ThreadingHTTPServer):
 
     def __exit__(self, *fault: Any) -> None:
         self.hold.set()
-        self.shutdown()
         super().__exit__(*fault)
