@@ -35,7 +35,6 @@ class Look:
     fault: str = ""
 
 
-@st.fragment
 def file_rows(contract: Contract) -> None:
     """The part of the page Predict for a file of rows."""
     with st.expander("Predict the rows of a file", icon=":material/upload_file:"):
