@@ -26,7 +26,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm 
 
 # Airflow with the steps of the loop: api-server, scheduler, dag-processor, worker and the set-up.
 FROM packages AS airflow-packages
-RUN --mount=type=cache,target=/var/cache/uv packages airflow steps
+RUN --mount=type=cache,target=/var/cache/uv packages airflow steps dask
 FROM training AS airflow
 RUN useradd --uid 50000 --gid 0 --home-dir /opt/airflow --no-create-home airflow \
  && install -d -o 50000 -g 0 -m 0770 /opt/airflow/logs
