@@ -54,9 +54,13 @@ def connect(
 
 def _greeted_in_time(dialect: Any, _record: Any, arguments: Any, limits: dict[str, Any]) -> Any:
     """A connection to MySQL. PyMySQL reads the server's greeting with the limit of a statement, which is minutes."""
+    from pymysql.constants import CLIENT
+
     statement = limits["read_timeout"]
     greeting = min(limits["connect_timeout"], statement)
-    connection = dialect.connect(*arguments, **{**limits, "read_timeout": greeting})
+    # For LOAD DATA; `mlops_lab/data/bulk.py` says why no server gets a file by it.
+    flags = limits.get("client_flag", 0) | CLIENT.LOCAL_FILES
+    connection = dialect.connect(*arguments, **{**limits, "read_timeout": greeting, "client_flag": flags})
     connection._read_timeout = statement
     return connection
 

@@ -14,7 +14,9 @@ FOLDER = Path(__file__).parent
 
 
 # They share one stack: it is booted, works, is watched, broken, restored, upgraded, operated and removed.
-ORDER = "boot logins sbom lab_check loop observability faults soak backup upgrade serving operation".split()
+ORDER = (
+    "boot logins sbom lab_check loop bulk observability faults soak backup upgrade serving operation".split()
+)
 
 
 def pytest_collection_modifyitems(items):
