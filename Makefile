@@ -85,6 +85,13 @@ jupyter: setup ## JupyterLab with the notebooks, for the lab in .lab; its addres
 bench: setup ## measures the cost of a prediction beside other servers; writes docs/performance.md
 	@$(BIN)/python bench/serving.py
 
+# Each part is bench/PART.py, and writes its own section of docs/scale.md.
+SCALE_PARTS := bulk
+
+.PHONY: bench-scale
+bench-scale: setup ## how the lab grows; PART=bulk chooses, FULL=1 takes the size of docs/scale.md and writes its tables
+	@$(ENGINE); set -e; for part in $(or $(PART),$(SCALE_PARTS)); do $(BIN)/python bench/$$part.py $(if $(FULL),--full); done
+
 .PHONY: quality
 quality: setup ## how good each candidate is, over five splits; writes docs/quality.md; DATA=… takes real files, USE_CASE=… chooses
 	@$(BIN)/python bench/quality.py $(DATA) $(if $(USE_CASE),--use-case $(USE_CASE)) $(if $(SCALE),--scale $(SCALE))

@@ -1,12 +1,10 @@
 """The bench's figures: printed, and written with their plot into docs/performance.md."""
 
-import os
-import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
+from machine import machine
 from measure import Cost
 from parts import Parts
 from reloads import Reloads
@@ -55,7 +53,7 @@ def write(result: Result) -> None:
 
 
 def _lines(result: Result) -> list[str]:
-    lines = [f"Measured on {datetime.now(UTC):%Y-%m-%d}: {_machine()}."]
+    lines = [f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}."]
     for n, costs in result.costs.items():
         lab, model = costs["lab"].median_cpu, result.own[n].median_cpu
         lines += ["", f"**{n:,} row{'s' * (n > 1)} in a request**", ""]
@@ -111,15 +109,6 @@ def _reload_lines(found: Reloads) -> list[str]:
             for way, lapses in ways.items()
         ),
     ]
-
-
-def _machine() -> str:
-    """The processor, the cores and the versions that the figures depend on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cpu = names[0] if names else platform.machine()
-    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
 
 
 def _plot(result: Result) -> None:
