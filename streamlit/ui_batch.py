@@ -46,7 +46,7 @@ def file_rows(contract: Contract) -> None:
         )
         if upload is None:
             st.caption("For larger files, in a terminal:")
-            st.code(f"lab score {contract.use_case} FILE", language="sh")
+            st.code(f"lab score {contract.use_case} FILE", language=None)
             return
         look = kept(_slot(contract, "look"), (upload.file_id,), lambda: _look(contract, upload))
         if look.fault:

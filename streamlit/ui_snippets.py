@@ -21,8 +21,8 @@ def snippets(contract: Contract, row: Mapping[str, Any]) -> None:
             f"{settings().inference_link}/predict/{contract.use_case}",
             settings().api_key is not None,
         )
-        st.code(curl(url, row, keyed), language="sh", wrap_lines=True)
-        st.code(python(url, row, keyed), language="python", wrap_lines=True)
+        st.code(curl(url, row, keyed), language=None, wrap_lines=True)
+        st.code(python(url, row, keyed), language=None, wrap_lines=True)
         if keyed:
             st.caption(f"`{KEY}` is the API key: `export {KEY}=…` before.")
 

@@ -44,9 +44,8 @@ def _traffic(scrapes: list[Scrape], use_case: str) -> None:
     newest = scrapes[-1]
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.subheader("Traffic", anchor=False)
-        span = st.segmented_control(
-            "Figures", [SINCE_START, LATELY], default=SINCE_START, required=True, key="span of the figures"
-        )
+        # The chosen name of a segmented control has too little contrast in Streamlit's dark theme.
+        span = st.radio("Figures", [SINCE_START, LATELY], horizontal=True, key="span of the figures")
     before = scrapes[0] if span == LATELY else None
     found = traffic(newest, before, use_case=use_case)
     failing = "–" if found.failing is None else f"{found.failing:.2%}"

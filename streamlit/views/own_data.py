@@ -33,7 +33,7 @@ def page() -> None:
     )
     if upload is None:
         st.caption("The same in a terminal, for a file of any size:")
-        st.code("lab new FILE.csv --target COLUMN", language="sh")
+        st.code("lab new FILE.csv --target COLUMN", language=None)
         return
     try:
         table: Table = kept("own data table", (upload.file_id,), lambda: _read(upload))
@@ -138,7 +138,7 @@ def _offer(draft: Draft, table: Table, upload: Any, key: tuple[str, ...], more: 
     """The file, and a button that creates it, or where this page may not write, both files and what to do."""
     name, text = draft.name, use_case_text(draft)
     with st.expander(f"The file {name}.py"):
-        st.code(text, language="python")
+        st.code(text, language=None)
     if not ui_create.can_create():
         with st.container(horizontal=True):
             _download(f"{name}.py", text, "text/x-python")
@@ -147,7 +147,7 @@ def _offer(draft: Draft, table: Table, upload: Any, key: tuple[str, ...], more: 
             f"This page can't write here. Put `{name}.py` into `use_cases/`, and `{name}.csv` into the folder of the "
             "Data API: `data/` of the stack, `.lab/data/` without Docker. Then, in a terminal:"
         )
-        st.code(f"lab check {name}\nlab run {name}", language="sh")
+        st.code(f"lab check {name}\nlab run {name}", language=None)
         return
     if st.button(f"Create {name}", type="primary"):
         with st.spinner("Writing and checking it"), on_disk(upload) as path:

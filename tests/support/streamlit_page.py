@@ -14,7 +14,9 @@ def open_page(tab: Page, service, name: str = "", use_case: str = "housing") -> 
         view, _, more = name.partition("?")
         view = view or "predict"
         tab.goto(f"{service.url}/{'' if view == 'loop' else view}?{more}use_case={use_case}")
-        expect(tab.get_by_role("heading", name=view.capitalize(), exact=True)).to_be_visible()
+        expect(
+            tab.get_by_role("heading", name=view.replace("_", " ").capitalize(), exact=True)
+        ).to_be_visible()
         no_run(tab)
         # Chromium drops what it is loading when a network interface comes or goes, as containers make them do.
         if not tab.get_by_text("Failed to fetch dynamically imported module").count():
