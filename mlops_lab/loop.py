@@ -14,7 +14,7 @@ from mlops_lab.steps.ingest import KnownBatchError, finish, fruitless, land, new
 from mlops_lab.steps.notices import told
 from mlops_lab.steps.promote import Outcome, promote, roll_out
 from mlops_lab.steps.sign import sign_earlier
-from mlops_lab.steps.train import train
+from mlops_lab.steps.train import rows_of, train
 from mlops_lab.use_case import UseCase
 
 
@@ -89,11 +89,7 @@ def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool, again: bool)
     decision = decide(lab, use_case, batch_id, force)
     outcome = None
     if decision.train:
-        amount = len(use_case.candidates)
-        for number, candidate in enumerate(use_case.candidates, 1):
-            what = f"{batch}: training {number} of {amount}, {candidate.name}"
-            _step(lab, use_case, what, 3 + number)
-            train(lab, use_case, batch_id, candidate.name, again)
+        amount = _train_all(lab, use_case, batch_id, batch, again)
         _step(lab, use_case, f"{batch}: comparing with the champion", 4 + amount)
         outcome = promote(lab, use_case, batch_id)
         if outcome.promoted and outcome.version is not None:
@@ -102,6 +98,15 @@ def _learn(lab: Lab, use_case: UseCase, batch_id: int, force: bool, again: bool)
     more = finish(lab, use_case, batch_id)
     number = lab.ledger.batch(batch_id).batch_number
     return BatchResult(number, outcome.reason if outcome else decision.reason, outcome, more)
+
+
+def _train_all(lab: Lab, use_case: UseCase, batch_id: int, batch: str, again: bool) -> int:
+    """Trains the candidates one after the other, on rows that are read once; returns their number."""
+    rows, amount = rows_of(lab, use_case, batch_id), len(use_case.candidates)
+    for number, candidate in enumerate(use_case.candidates, 1):
+        _step(lab, use_case, f"{batch}: training {number} of {amount}, {candidate.name}", 3 + number)
+        train(lab, use_case, batch_id, candidate.name, again, rows)
+    return amount
 
 
 def _step(lab: Lab, use_case: UseCase, what: str, done: int) -> None:

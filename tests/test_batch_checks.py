@@ -11,12 +11,12 @@ from mlops_lab import Bound, CheckPolicy
 from mlops_lab.cli import app
 from mlops_lab.data.payload import HeldBatchError, parse
 from mlops_lab.data.prepare import prepare
-from mlops_lab.data.rows import rows as plain_rows
 from mlops_lab.data.split import with_split
 from mlops_lab.data.validate import validate
 from mlops_lab.errors import LabError
 from mlops_lab.loop import run_batch, run_loop
 from mlops_lab.model.batch_checks import content, ranges, schema
+from mlops_lab.model.encoding import encode_frame
 from mlops_lab.model.fit_contract import describe, fit_contract
 from mlops_lab.model.registry import CHAMPION
 from tests.support.data_api import END
@@ -35,9 +35,8 @@ def prepared(use_case, rows):
 def learnt(use_case, rows):
     """The contract of a champion that learnt from the rows; there is no need for its model."""
     frame = prepared(use_case, rows)[1]
-    contract = fit_contract(use_case, plain_rows(frame))
-    matrix = contract.encode(plain_rows(frame[[feature.name for feature in use_case.features]]))
-    return describe(contract, matrix, contract.encode_target(frame["rent"]), seed=0)
+    contract = fit_contract(use_case, frame)
+    return describe(contract, encode_frame(contract, frame), contract.encode_target(frame["rent"]), seed=0)
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import pandas as pd
 from mlops_lab.check_policy import Bound, CheckPolicy
 from mlops_lab.contract import Contract
 from mlops_lab.data.validate import Problem
-from mlops_lab.features import MISSING_CODE, RARE_CODE, Boolean, Category, Feature
+from mlops_lab.features import MISSING_CODE, RARE_CODE, Boolean, Category
 from mlops_lab.model.drift import feature_drift
+from mlops_lab.model.encoding import encoded
 from mlops_lab.model.new_categories import frequent_new, named
 from mlops_lab.use_case import UseCase
 
@@ -87,14 +88,6 @@ def content(
         _categories(use_case, clean, coded, champion),
         _drift(use_case, coded, champion),
     ]
-
-
-def encoded(feature: Feature, column: pd.Series) -> np.ndarray:
-    """A typed column as `Contract.encode` makes it, float32 (n,). Each distinct value is encoded once."""
-    places, values = pd.factorize(column)
-    # The place of a missing value is -1, the last one.
-    codes = np.array([feature.encode(value) for value in (*values, None)], dtype=np.float32)
-    return codes[places]
 
 
 def _sufficiency(use_case: UseCase, clean: pd.DataFrame) -> BatchCheck:

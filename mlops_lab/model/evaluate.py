@@ -1,20 +1,17 @@
 """The test rows in detail: intervals of the scores, slices, calibration. The model card shows them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 
 from mlops_lab.contract import Contract
-from mlops_lab.data.rows import texts
 from mlops_lab.evaluation import Evaluation, Slice
 from mlops_lab.formatting import number
 from mlops_lab.metrics import METRICS, OF_TASK
 from mlops_lab.model.bootstrap import drawn, resample
 from mlops_lab.model.estimate import fit_cells, simulated_on_test
-from mlops_lab.model.interval import groups_of
 
 PERCENTILES = [2.5, 97.5]
 # Rows from which on a slice has a score: below, it would be chance, and tell of single rows.
@@ -31,27 +28,28 @@ _Score = Callable[[np.ndarray], float]
 
 def evaluate(
     contract: Contract,
-    frame: pd.DataFrame,
     matrix: np.ndarray,
     truth: np.ndarray,
     output: np.ndarray,
+    groups: np.ndarray,
+    slices: Mapping[str, np.ndarray],
     *,
     log: bool = False,
     calibration: str | None = None,
 ) -> Evaluation | None:
     """None without test rows.
 
-    frame: the test rows, with the features. matrix, truth, output: encoded, their ground truth, the graph's output.
+    matrix, truth, output: the test rows encoded, their ground truth, the graph's output. groups: that of each, (n,).
+    slices: feature → the value of each row as a text, (n,); of the features that the promotion policy names.
     log: the model learns log(1 + target). calibration: the last step of a classifier's graph, in words.
     """
     if not len(truth):
         return None
-    groups = groups_of(frame)
     found = Evaluation(
         rows=len(truth),
         groups=len(np.unique(groups)),
         intervals=_intervals(contract, truth, output, groups),
-        slices=list(_slices(contract, frame, truth, output, groups)),
+        slices=list(_slices(contract, slices, truth, output, groups)),
         calibration=calibration,
         log=log,
     )
@@ -108,7 +106,11 @@ def _intervals(
 
 
 def _slices(
-    contract: Contract, frame: pd.DataFrame, truth: np.ndarray, output: np.ndarray, groups: np.ndarray
+    contract: Contract,
+    slices: Mapping[str, np.ndarray],
+    truth: np.ndarray,
+    output: np.ndarray,
+    groups: np.ndarray,
 ) -> Iterator[Slice]:
     """By the features of the promotion policy, by bands of the prediction, by class."""
     metric = METRICS[contract.metric]
@@ -123,7 +125,7 @@ def _slices(
             yield _slice(by, value, name, rows, score, None if few else groups[rows])
 
     for feature in contract.promotion.slices:
-        values = _frequent(texts(frame[feature]))
+        values = _frequent(slices[feature])
         order = sorted(Counter(values), key=lambda value: (value == OTHERS, value))
         yield from sliced(feature, metric.name, values, order, score)
     target, predicted = contract.target.name, f"predicted {contract.target.name}"

@@ -1,11 +1,12 @@
 """Completes a contract from the training rows: vocabularies, an example, reference histograms, background rows."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlops_lab.contract import Contract
 from mlops_lab.errors import ContractError, ModelError
@@ -18,19 +19,19 @@ BACKGROUND_ROWS = 50
 EXAMPLE_MIN_ROWS = 20
 
 
-def fit_contract(use_case: UseCase, training: Sequence[Mapping[str, Any]]) -> Contract:
+def fit_contract(use_case: UseCase, training: pd.DataFrame) -> Contract:
     """The use case's contract with the vocabularies of its categories and an example, both from the training rows.
 
-    training: typed rows, features and target. Raises `ModelError` when the example breaks the contract.
+    training: typed rows, with features and target. Raises `ModelError` when the example breaks the contract.
     """
     features = _fit_features(use_case.features, training)
-    targets = [row[use_case.target.name] for row in training]
+    typical = _typical(use_case.target, training[use_case.target.name])
     contract = Contract(
         use_case=use_case.name,
         title=use_case.title,
         description=use_case.description,
         task=use_case.task,
-        target=use_case.target.model_copy(update={"example": _typical(use_case.target, targets)}),
+        target=use_case.target.model_copy(update={"example": typical}),
         features=features,
         missing=list(use_case.missing),
         classes=use_case.classes,
@@ -71,35 +72,36 @@ def describe(contract: Contract, matrix: np.ndarray, truth: np.ndarray, seed: in
     )
 
 
-def _fit_features(features: Sequence[Feature], training: Sequence[Mapping[str, Any]]) -> list[Feature]:
+def _fit_features(features: Sequence[Feature], training: pd.DataFrame) -> list[Feature]:
     """The features with vocabulary and example.
 
     Each value of the example is the most typical one of the rows that have the values before it, as long as there are
     enough of them: a city of the example's state, a zip code of its city.
     """
     fitted = []
-    similar, enough = training, max(EXAMPLE_MIN_ROWS, len(training) // 100)
+    # The positions of the rows that have the example's values so far.
+    similar, enough = np.arange(len(training)), max(EXAMPLE_MIN_ROWS, len(training) // 100)
     for feature in features:
-        values = [row[feature.name] for row in training]
-        similar_values = [row[feature.name] for row in similar]
+        column = training[feature.name]
+        of_similar = column.iloc[similar]
         example = feature.example
         if example is None:
-            present = any(value is not None for value in similar_values)
-            example = _typical(feature, similar_values if present else values)
+            example = _typical(feature, of_similar if of_similar.notna().any() else column)
         update: dict[str, Any] = {"example": example}
         if isinstance(feature, Category):
-            update |= _fit_category(feature, values)
-            closer = [row for row, value in zip(similar, similar_values, strict=True) if value == example]
+            update |= _fit_category(feature, column)
+            same = of_similar.isna() if example is None else of_similar == example
+            closer = similar[same.to_numpy(dtype=bool, na_value=False)]
             similar = closer if len(closer) >= enough else similar
         fitted.append(feature.model_copy(update=update))
     return fitted
 
 
-def _fit_category(feature: Category, values: list[str | None]) -> dict[str, Any]:
+def _fit_category(feature: Category, column: pd.Series) -> dict[str, Any]:
     """The vocabulary: the most frequent values first, equally frequent ones by name."""
     counts: Counter[str] = Counter()
-    for value, count in Counter(values).items():
-        if value is not None and (mapped := feature.mapped(value)):
+    for value, count in _counts(column).items():
+        if mapped := feature.mapped(value):
             counts[mapped] += count
     ranked = sorted(counts, key=lambda value: (-counts[value], value))
     frequent = [value for value in ranked if counts[value] >= feature.min_count]
@@ -109,16 +111,23 @@ def _fit_category(feature: Category, values: list[str | None]) -> dict[str, Any]
     return fitted
 
 
-def _typical(feature: Feature, values: list[Any]) -> Any:
+def _typical(feature: Feature, column: pd.Series) -> Any:
     """The most frequent value, or the median, as a JSON type; None when every value is missing."""
-    present = [value for value in values if value is not None]
-    if not present:
+    present = column.dropna()
+    if present.empty:
         return None
     if isinstance(feature, Category | Boolean):
-        counts = Counter(present)
+        counts = _counts(present)
         return min(counts, key=lambda value: (-counts[value], str(value)))
     if isinstance(feature, Date):
-        middle = int(np.median([value.toordinal() for value in present]))
+        places, days = pd.factorize(present)
+        middle = int(np.median(np.array([day.toordinal() for day in days])[places]))
         return str(date.fromordinal(middle))
-    middle = float(np.median(np.array(present, dtype=float)))
+    middle = float(np.median(present.to_numpy(dtype=np.float64)))
     return round(middle) if isinstance(feature, Integer) else float(f"{middle:.6g}")
+
+
+def _counts(column: pd.Series) -> dict[Any, int]:
+    """How many rows have each value that is there, by the value as a plain type."""
+    found = column.value_counts(sort=False)
+    return {value: count for value, count in zip(found.index.tolist(), found.tolist(), strict=True) if count}

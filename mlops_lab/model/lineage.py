@@ -1,6 +1,7 @@
 """The origin of a model: its rows with their digest, the code's commit, the libraries that learned it."""
 
 import platform
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -25,20 +26,38 @@ LIBRARIES = (
 )
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Which rows a training read. batches: ids of the ledger. rows: by split. digest: as `rows_digest` gives it."""
+
+    batches: list[int]
+    rows: dict[str, int]
+    digest: str
+
+
+def provenance(frame: pd.DataFrame) -> Provenance:
+    """frame: rows of CleanData, as `read_clean` gives them."""
+    return Provenance(
+        batches=sorted(int(number) for number in frame["batch_id"].unique()),
+        rows=frame["split"].value_counts().to_dict(),
+        digest=rows_digest(frame),
+    )
+
+
 def origin(
-    run_id: str, candidate: str, frame: pd.DataFrame, created_at: datetime, split_day: str | None
+    run_id: str, candidate: str, read: Provenance, created_at: datetime, split_day: str | None
 ) -> Lineage:
-    """The lineage of a model that learns from these rows of CleanData, here and now."""
+    """The lineage of a model that learns from the rows that were read, here and now."""
     return Lineage(
         run_id=run_id,
         candidate=candidate,
-        batches=sorted(int(number) for number in frame["batch_id"].unique()),
-        rows=frame["split"].value_counts().to_dict(),
+        batches=read.batches,
+        rows=read.rows,
         learnt=list(LEARNT),
         split_day=split_day,
         created_at=created_at,
         commit=commit(),
-        digest=rows_digest(frame),
+        digest=read.digest,
         libraries=libraries(),
     )
 

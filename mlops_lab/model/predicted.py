@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mlops_lab.data.rows import rows
+from mlops_lab.model.encoding import encode_frame
 from mlops_lab.model.predictor import Predictor
 
 
@@ -13,4 +13,4 @@ def predicted(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
     frame: typed rows. A column that isn't there, because the use case has it no more, counts as missing.
     """
     names = [feature.name for feature in predictor.contract.features]
-    return predictor.run(predictor.contract.encode(rows(pd.DataFrame(frame, columns=names))))
+    return predictor.run(encode_frame(predictor.contract, pd.DataFrame(frame, columns=names)))

@@ -12,10 +12,8 @@ from mlops_lab.errors import LabError, ModelError, first_line
 from mlops_lab.features import Number
 from mlops_lab.metrics import Metric
 from mlops_lab.model import export
+from mlops_lab.model.encoded_rows import Parts
 from mlops_lab.model.memory import Memory
-
-# An array for each split: encoded rows, ground truth, or outputs.
-Parts = dict[str, np.ndarray]
 
 
 def search(

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
 
-import pandas as pd
-
 from mlops_lab.candidates import Candidate
-from mlops_lab.model.lineage import commit, libraries, rows_digest
+from mlops_lab.model.lineage import commit, libraries
 from mlops_lab.model.tags import CandidateTags, PointTags
 from mlops_lab.model.tracking import Tracking
 from mlops_lab.model.tuner import Point
@@ -21,7 +19,7 @@ from mlops_lab.use_case import UseCase
 class SearchRuns:
     """The journal of one candidate's run.
 
-    run: the candidate's run, with these tags. frame: the rows of CleanData that it learns from.
+    run: the candidate's run, with these tags. digest: of the rows of CleanData that it learns from.
     """
 
     def __init__(
@@ -29,7 +27,7 @@ class SearchRuns:
         tracking: Tracking,
         use_case: UseCase,
         candidate: Candidate,
-        frame: pd.DataFrame,
+        digest: str,
         run: str,
         tags: CandidateTags,
     ):
@@ -38,7 +36,7 @@ class SearchRuns:
         self._metric = use_case.metric.name
         self._run = run
         self._tags = tags
-        self._search = _search(use_case, candidate, frame)
+        self._search = _search(use_case, candidate, digest)
 
     def adopt(self, batch_run: str) -> None:
         """Takes over the points of earlier runs of the candidate for the same batch that came to no end."""
@@ -83,11 +81,11 @@ class SearchRuns:
                 yield child, Point(**record | {"partial": partial})
 
 
-def _search(use_case: UseCase, candidate: Candidate, frame: pd.DataFrame) -> str:
+def _search(use_case: UseCase, candidate: Candidate, rows: str) -> str:
     """A digest of all that a point depends on: rows, code, libraries, metric, grid and space."""
     space = candidate.tuning.space if candidate.tuning else {}
     facts = [
-        rows_digest(frame),
+        rows,
         commit(),
         libraries(),
         use_case.metric.name,

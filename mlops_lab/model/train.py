@@ -17,16 +17,15 @@ from onnx import ModelProto
 
 from mlops_lab.candidates import Candidate
 from mlops_lab.contract import Contract
-from mlops_lab.data.rows import rows
 from mlops_lab.data.split import LEARNT, SPLITS
 from mlops_lab.errors import ModelError
 from mlops_lab.metrics import Metric, score
 from mlops_lab.model import export
 from mlops_lab.model.calibration import Calibration, calibrate
+from mlops_lab.model.encoded_rows import EncodedRows, Parts, encode_rows
 from mlops_lab.model.evaluate import evaluate
-from mlops_lab.model.fit_contract import describe, fit_contract
-from mlops_lab.model.interval import coverage, fit_interval, groups_of
-from mlops_lab.model.search import Parts, fit, search
+from mlops_lab.model.interval import coverage, fit_interval
+from mlops_lab.model.search import fit, search
 from mlops_lab.model.tuner import Journal, Known, tune
 from mlops_lab.use_case import UseCase
 
@@ -71,32 +70,47 @@ def train(
     progress: Callable[[str], None] = lambda text: None,
     journal: Journal | None = None,
 ) -> Trained:
+    """`learn` from rows of CleanData. Raises `ModelError` as it does and as `encode_rows` does.
+
+    frame: as `encode_rows` takes it.
+    """
+    rows = encode_rows(use_case, frame, seed)
+    return learn(use_case, candidate, rows, progress=progress, journal=journal)
+
+
+def learn(
+    use_case: UseCase,
+    candidate: Candidate,
+    rows: EncodedRows,
+    *,
+    progress: Callable[[str], None] = lambda text: None,
+    journal: Journal | None = None,
+) -> Trained:
     """Fits the candidate: the parameters are chosen with training and validation rows, the model learns from both.
 
-    frame:   rows of CleanData: features and target, typed, and `split` (train, validation or test).
     journal: of a tuned candidate: where the points of its search are kept; None: nowhere.
     Raises `ModelError` when there are too few rows, or when the graph doesn't equal the pipeline.
     """
     started, used = time.perf_counter(), time.process_time()
-    metric = use_case.metric
-    contract, matrices, truths = _encode(use_case, frame, seed)
-    progress(f"{len(truths['train'])} training rows, {matrices['train'].shape[1]} features")
+    metric, contract, seed = use_case.metric, rows.contract, rows.seed
+    matrices, truths = rows.parts(rows.x), rows.parts(rows.y)
+    progress(f"{rows.sizes['train']} training rows, {rows.x.shape[1]} features")
 
     find = partial(tune, candidate.tuning, journal or Known()) if candidate.tuning else search
     fitted, params, trials = find(metric, candidate, contract, matrices, truths, seed, progress)
-    final = _fit_again(candidate, contract, params, matrices, truths, seed)
-    learnt = sum(len(truths[split]) for split in LEARNT)
-    progress(f"fitted again on {learnt:,} rows, with the validation rows")
-    calibration = _calibration(contract, frame, fitted, final, matrices, truths)
+    # The contract, and so the encoding, stays the same.
+    final = fit(candidate, contract, params, *rows.learnt, seed)
+    progress(f"fitted again on {len(rows.learnt[1]):,} rows, with the validation rows")
+    calibration = _calibration(rows, fitted, final)
     try:
-        model, tested = _graph(contract, replace(final, calibration=calibration), matrices, truths, metric)
+        model, tested = _graph(rows, replace(final, calibration=calibration), metric)
     except ModelError as error:
         if calibration is None:
             raise
         # Where many probabilities are nearly 0 or 1, the graph's float32 has too few digits left for their order.
         progress(f"its probabilities stay as they are: calibrated, {error}")
         calibration = None
-        model, tested = _graph(contract, final, matrices, truths, metric)
+        model, tested = _graph(rows, final, metric)
     fitted = replace(fitted, calibration=calibration)
     outputs = {split: fitted.output(matrices[split]) for split in LEARNT} | {"test": tested}
     if contract.task != "regression":
@@ -105,7 +119,7 @@ def train(
     if contract.task == "binary":
         threshold = use_case.threshold.choose(truths["validation"], outputs["validation"][:, 1])
     if contract.task == "regression":
-        contract = _with_interval(contract, candidate, frame, truths, outputs, use_case.interval)
+        contract = _with_interval(rows, candidate, outputs, use_case.interval)
     contract = contract.model_copy(
         update={
             "threshold": threshold,
@@ -119,10 +133,11 @@ def train(
     )
     found = evaluate(
         contract,
-        pd.DataFrame(frame[frame["split"] == "test"]),
         matrices["test"],
         truths["test"],
         outputs["test"],
+        rows.groups["test"],
+        rows.slices,
         log=candidate.log_target,
         calibration=params.get("calibration"),
     )
@@ -145,48 +160,7 @@ def train(
     )
 
 
-def _encode(use_case: UseCase, frame: pd.DataFrame, seed: int) -> tuple[Contract, Parts, Parts]:
-    """(contract, encoded rows, ground truth)."""
-    parts = {split: pd.DataFrame(frame[frame["split"] == split]) for split in SPLITS}
-    for split in ("train", "validation"):
-        if parts[split].empty:
-            raise ModelError(f"{use_case.name}: there are no {split} rows yet; it takes more data")
-    training = rows(parts["train"])
-    contract = fit_contract(use_case, training)
-    names = [f.name for f in use_case.features]
-    matrices = {"train": contract.encode(training)}
-    matrices |= {
-        split: contract.encode(rows(pd.DataFrame(parts[split], columns=names))) for split in SPLITS[1:]
-    }
-    truths = {split: contract.encode_target(parts[split][use_case.target.name]) for split in SPLITS}
-    if len(np.unique(truths["train"])) < 2:
-        raise ModelError(
-            f"{use_case.name}: all training rows have the same {use_case.target.name}; nothing to learn"
-        )
-    return describe(contract, matrices["train"], truths["train"], seed), matrices, truths
-
-
-def _fit_again(
-    candidate: Candidate,
-    contract: Contract,
-    params: dict[str, Any],
-    matrices: Parts,
-    truths: Parts,
-    seed: int,
-) -> export.Fitted:
-    """The chosen point, fitted on training and validation rows. The contract, and so the encoding, stays the same."""
-    x, y = (np.concatenate([parts[split] for split in LEARNT]) for parts in (matrices, truths))
-    return fit(candidate, contract, params, x, y, seed)
-
-
-def _calibration(
-    contract: Contract,
-    frame: pd.DataFrame,
-    fitted: export.Fitted,
-    final: export.Fitted,
-    matrices: Parts,
-    truths: Parts,
-) -> Calibration | None:
+def _calibration(rows: EncodedRows, fitted: export.Fitted, final: export.Fitted) -> Calibration | None:
     """The step that the first fit needs on validation rows; the final model gets the same one.
 
     None when only the final model knows a class, because the step would keep its probability at 0.
@@ -195,33 +169,22 @@ def _calibration(
         return None
     if (fitted.class_weights.any(axis=0) != final.class_weights.any(axis=0)).any():
         return None
-    groups = groups_of(frame[frame["split"] == "validation"])
-    return calibrate(fitted.output(matrices["validation"]), truths["validation"], groups)
+    x, y = (rows.parts(whole)["validation"] for whole in (rows.x, rows.y))
+    return calibrate(fitted.output(x), y, rows.groups["validation"])
 
 
-def _graph(
-    contract: Contract, final: export.Fitted, matrices: Parts, truths: Parts, metric: Metric
-) -> tuple[ModelProto, np.ndarray]:
+def _graph(rows: EncodedRows, final: export.Fitted, metric: Metric) -> tuple[ModelProto, np.ndarray]:
     """The graph, and its output for the test rows; it is checked against the pipeline on validation and test rows."""
-    model = final.graph(len(contract.features))
-    matrix = np.concatenate([matrices["validation"], matrices["test"]])
-    truth = np.concatenate([truths["validation"], truths["test"]])
-    output = export.check(model, final, matrix, truth, metric)
-    return model, output[len(matrices["validation"]) :]
+    model = final.graph(len(rows.contract.features))
+    output = export.check(model, final, *rows.unseen, metric)
+    return model, output[rows.sizes["validation"] :]
 
 
-def _with_interval(
-    contract: Contract,
-    candidate: Candidate,
-    frame: pd.DataFrame,
-    truths: Parts,
-    outputs: Parts,
-    level: float,
-) -> Contract:
-    """With intervals that are fitted on validation rows, and what they cover on test rows."""
-    groups = groups_of(frame[frame["split"] == "validation"])
+def _with_interval(rows: EncodedRows, candidate: Candidate, outputs: Parts, level: float) -> Contract:
+    """The contract with intervals that are fitted on validation rows, and what they cover on test rows."""
+    truths, groups = rows.parts(rows.y), rows.groups["validation"]
     interval = fit_interval(candidate.log_target, truths["validation"], outputs["validation"], groups, level)
-    contract = contract.model_copy(update={"interval": interval})
+    contract = rows.contract.model_copy(update={"interval": interval})
     found = coverage(contract, truths["test"], outputs["test"])
     if interval is None or not found:
         return contract

@@ -18,8 +18,9 @@ from mlops_lab.contract import Contract
 from mlops_lab.errors import ModelError
 from mlops_lab.metrics import Metric
 from mlops_lab.model import export
+from mlops_lab.model.encoded_rows import Parts
 from mlops_lab.model.memory import Memory
-from mlops_lab.model.search import Parts, fit, validated
+from mlops_lab.model.search import fit, validated
 from mlops_lab.tuning import Tuning
 
 if TYPE_CHECKING:

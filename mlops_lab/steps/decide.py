@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from mlops_lab.contract import Contract
-from mlops_lab.data.rows import rows
 from mlops_lab.data.split import SPLITS
 from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch
 from mlops_lab.features import Category
 from mlops_lab.lab import Lab
 from mlops_lab.model.drift import distributions, feature_drift
+from mlops_lab.model.encoding import encode_frame
 from mlops_lab.model.interval import coverage
 from mlops_lab.model.live import Live, worse_than_test
 from mlops_lab.model.new_categories import frequent_new, named
@@ -195,7 +195,7 @@ def _drift(
     evidence: dict[str, Any],
 ) -> list[str]:
     """Which bounds of drift the clean rows pass, compared with the champion's training rows."""
-    matrix = contract.encode(rows(fresh[[feature.name for feature in contract.features]]))
+    matrix = encode_frame(contract, fresh)
     drift = feature_drift(contract, matrix)
     evidence |= {"rows": len(fresh), "features": distributions(contract, matrix)}
     worst = max(drift, key=lambda name: drift[name])

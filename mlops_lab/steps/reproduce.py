@@ -52,7 +52,8 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
     """
     # Imported here, because scikit-learn and LightGBM load slowly.
     from mlops_lab.model.search_runs import SearchRuns
-    from mlops_lab.model.train import train as fit
+    from mlops_lab.model.train import learn
+    from mlops_lab.model.training_rows import training_rows
     from mlops_lab.model.tuner import Known
 
     version = lab.registry.version(use_case.name, number)
@@ -65,15 +66,15 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
         raise ModelError(f"{use_case.name} has no candidate {lineage.candidate!r} any more")
     # A batch that was held then may have been accepted since, and the rows may be split otherwise now.
     as_then = replace(use_case, split_day=lineage.split_day)
-    frame = lab.store.read_clean(as_then, only=lineage.batches)
+    rows = training_rows(use_case, lab.store.read_clean(as_then, only=lineage.batches))
     journal = None
     if candidate.tuning:
         # A search that was bounded by seconds doesn't come out again; its points are on record.
         tags = CandidateTags(candidate=candidate.name)
-        runs = SearchRuns(lab.tracking, use_case, candidate, frame, lineage.run_id, tags)
+        runs = SearchRuns(lab.tracking, use_case, candidate, rows.origin.digest, lineage.run_id, tags)
         journal = Known(runs.points())
-    trained = fit(use_case, candidate, frame, progress=lab.progress, journal=journal)
-    found = origin(lineage.run_id, candidate.name, frame, now(), lineage.split_day)
+    trained = learn(use_case, candidate, rows.encoded, progress=lab.progress, journal=journal)
+    found = origin(lineage.run_id, candidate.name, rows.origin, now(), lineage.split_day)
     graph = trained.model.SerializeToString()
     changes = _changed(before, trained.contract)
     if graph != (folder / MODEL_FILE).read_bytes():

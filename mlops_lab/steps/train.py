@@ -3,11 +3,11 @@
 import resource
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from mlops_lab.data.database import now
 from mlops_lab.data.tables import Batch, Model
@@ -15,23 +15,47 @@ from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.model import signing
 from mlops_lab.model.card import CARD_FILE, card, description
-from mlops_lab.model.lineage import origin
+from mlops_lab.model.lineage import Provenance, origin
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.tags import CandidateTags, VersionTags
 from mlops_lab.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_lab.model.train import Trained
+    from mlops_lab.model.training_rows import TrainingRows
 
 
-def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str, again: bool = False) -> int | None:
+def rows_of(lab: Lab, use_case: UseCase, batch_id: int) -> Callable[[], "TrainingRows"]:
+    """A function that gives the rows of the batch's trainings; it reads them when it is called the first time.
+
+    So the candidates that one process trains share them.
+    """
+    # Imported here, because scikit-learn and LightGBM load slowly and only this step needs them.
+    from mlops_lab.model.training_rows import training_rows
+
+    def read() -> "TrainingRows":
+        return training_rows(
+            use_case, lab.store.read_clean(use_case, until=lab.ledger.newest_read(use_case.name, batch_id))
+        )
+
+    return cache(read)
+
+
+def train(
+    lab: Lab,
+    use_case: UseCase,
+    batch_id: int,
+    candidate: str,
+    again: bool = False,
+    rows: Callable[[], "TrainingRows"] | None = None,
+) -> int | None:
     """Trains one candidate on all clean rows and registers it; returns its version, or None when it is refused.
 
     A candidate that an earlier run registered for the batch before it was killed isn't trained again, unless `again`.
+    rows: of `rows_of`, which other candidates have, too; None: this candidate's own.
     """
-    # Imported here, because scikit-learn and LightGBM load slowly and only this step needs them.
     from mlops_lab.model.search_runs import SearchRuns
-    from mlops_lab.model.train import train as fit
+    from mlops_lab.model.train import learn
 
     batch = lab.ledger.batch(batch_id)
     chosen = next((c for c in use_case.candidates if c.name == candidate), None)
@@ -40,23 +64,23 @@ def train(lab: Lab, use_case: UseCase, batch_id: int, candidate: str, again: boo
     if not again and (version := _registered(lab, use_case, batch_id, candidate)) is not None:
         lab.progress(f"{candidate}: version {version} is registered already")
         return version
-    frame = lab.store.read_clean(use_case, until=lab.ledger.newest_read(use_case.name, batch_id))
+    rows = rows or rows_of(lab, use_case, batch_id)
     tags = CandidateTags(candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number)
     run = lab.tracking.start(use_case.name, f"{candidate}-{batch.batch_number}", tags, batch.mlflow_run)
     try:
-        journal = None
+        found, journal = rows(), None
         if chosen.tuning:
-            journal = SearchRuns(lab.tracking, use_case, chosen, frame, run, tags)
+            journal = SearchRuns(lab.tracking, use_case, chosen, found.origin.digest, run, tags)
             if batch.mlflow_run:
                 journal.adopt(batch.mlflow_run)
-        trained = fit(
+        trained = learn(
             use_case,
             chosen,
-            frame,
+            found.encoded,
             progress=lambda text: lab.progress(f"{candidate}: {text}"),
             journal=journal,
         )
-        version = _register(lab, use_case, batch, run, candidate, trained, frame)
+        version = _register(lab, use_case, batch, run, candidate, trained, found.origin)
     except ModelError as error:
         lab.tracking.log(run, tags=replace(tags, outcome="refused", outcome_reason=str(error)))
         lab.tracking.end(run, failed=True)
@@ -88,13 +112,13 @@ def _register(
     run: str,
     candidate: str,
     trained: "Trained",
-    frame: pd.DataFrame,
+    read: Provenance,
 ) -> int:
     """The run's scores, pictures and model; then the signed version with its digest in the registry and in RawData."""
     from mlops_lab.model import export
 
     cost = {"cpu_seconds": trained.cpu_seconds, "peak_mb": _peak_mb()}
-    lineage = origin(run, candidate, frame, now(), use_case.split_day).model_copy(update=cost)
+    lineage = origin(run, candidate, read, now(), use_case.split_day).model_copy(update=cost)
     contract = trained.contract.model_copy(update={"lineage": lineage})
     metrics = {
         f"{split}.{name}": value

@@ -31,7 +31,7 @@ def test_codes_follow_the_training_rows_only():
         "regression", features=[Category("district", allow_unknown=True, min_count=3, max_categories=2)]
     )
     values = ["b"] * 5 + ["a"] * 5 + ["c"] * 9 + ["rare"] * 2 + [None] * 4
-    contract = fit_contract(use_case, [{"district": value, "rent": 1.0} for value in values])
+    contract = fit_contract(use_case, pd.DataFrame({"district": values, "rent": 1.0}))
     assert contract.features[0].vocabulary == ["c", "a"]  # most frequent first, equals by name, two at most
     typed = [{"district": value} for value in ("c", "a", "b", "rare", "new", None)]
     assert contract.encode(typed)[:, 0].tolist() == [2, 3, 1, 1, 1, 0]
@@ -44,15 +44,14 @@ def test_codes_of_grouped_values():
         "regression", features=[Category("diag", allow_unknown=True, min_count=2, mapping=groups)]
     )
     values = ["250.1", "250.2", "428", "427", "427.5", "999", "999"]
-    contract = fit_contract(use_case, [{"diag": value, "rent": 1.0} for value in values])
+    contract = fit_contract(use_case, pd.DataFrame({"diag": values, "rent": 1.0}))
     assert contract.features[0].vocabulary == ["heart", "sugar"]
 
 
 def test_a_closed_category_allows_what_the_training_rows_hold():
     use_case = small_case("regression", features=[Category("heating", min_count=3)])
-    contract = fit_contract(
-        use_case, [{"heating": value, "rent": 1.0} for value in ["gas"] * 5 + ["wood", None]]
-    )
+    training = pd.DataFrame({"heating": ["gas"] * 5 + ["wood", None], "rent": 1.0})
+    contract = fit_contract(use_case, training)
     assert contract.features[0].allowed == ["gas", "wood"]
     assert contract.features[0].vocabulary == ["gas"]
 
@@ -62,13 +61,13 @@ def test_the_values_of_an_example_fit_together():
     raw += [{"state": "A", "city": f"a{n}", "size": 5.0} for n in range(2, 80)]
     raw += [{"state": "A", "city": "a1", "size": 2.0}] * 60
     features = [Category("state", allow_unknown=True), Category("city", allow_unknown=True), Number("size")]
-    contract = fit_contract(small_case("regression", features=features), [row | {"rent": 1.0} for row in raw])
+    contract = fit_contract(small_case("regression", features=features), pd.DataFrame(raw).assign(rent=1.0))
     # The most frequent state is A, the most frequent city lies there although B's only city is met as often.
     assert contract.example == {"state": "A", "city": "a1", "size": 2.0}
 
 
 def test_a_declared_example_stays_and_one_that_breaks_its_rule_is_refused():
-    rows_ = [{"area": 5.0, "rent": 1.0}] * 30
+    rows_ = pd.DataFrame([{"area": 5.0, "rent": 1.0}] * 30)
     declared = small_case("regression", features=[Number("area", maximum=9, example=7)])
     assert fit_contract(declared, rows_).example == {"area": 7}
     with pytest.raises(
@@ -80,7 +79,7 @@ def test_a_declared_example_stays_and_one_that_breaks_its_rule_is_refused():
 def test_a_contract_carries_the_retrain_policy_and_loads_without_one():
     policy = RetrainPolicy(psi=0.1, min_drift_rows=50)
     use_case = small_case("regression", features=[Number("area")], retrain=policy)
-    contract = fit_contract(use_case, [{"area": 5.0, "rent": 1.0}] * 30)
+    contract = fit_contract(use_case, pd.DataFrame([{"area": 5.0, "rent": 1.0}] * 30))
     stored = contract.model_dump(mode="json")
     assert Contract.model_validate(stored).retrain == policy
     # A contract of an earlier release.

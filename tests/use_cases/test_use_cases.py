@@ -11,9 +11,9 @@ from datos.synthetic.clinic import Clinic
 from datos.synthetic.forest import Forest
 from datos.synthetic.market import BATCHES, Market
 from mlops_lab.data.payload import RawBatch
-from mlops_lab.data.rows import rows
 from mlops_lab.data.validate import validate
 from mlops_lab.loop import run_batch
+from mlops_lab.model.encoding import encode_frame
 from mlops_lab.model.fit_contract import fit_contract
 from mlops_lab.model.predictor import Predictor
 from mlops_lab.model.train import train
@@ -161,9 +161,9 @@ def test_a_raw_row_and_its_clean_row_are_predicted_alike():
         raw = made(source, [1])[:2000]
         typed = validate(RawBatch(1, raw, list(range(len(raw))), [], []), use_case).typed
         frame = use_case.clean(typed)
-        contract = fit_contract(use_case, rows(frame))
+        contract = fit_contract(use_case, frame)
         names = [f.name for f in use_case.features]
         sent = [{name: raw[index][name] for name in names} for index in frame.index]
         assert np.array_equal(
-            contract.encode(contract.read(sent)), contract.encode(rows(frame)), equal_nan=True
+            contract.encode(contract.read(sent)), encode_frame(contract, frame), equal_nan=True
         )

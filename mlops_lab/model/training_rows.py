@@ -1,0 +1,22 @@
+"""The rows that a batch's candidates learn from, encoded, with what their lineage says of them."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mlops_lab.model.encoded_rows import EncodedRows, encode_rows
+from mlops_lab.model.lineage import Provenance, provenance
+from mlops_lab.use_case import UseCase
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows without their frame, which takes many times as much memory."""
+
+    encoded: EncodedRows
+    origin: Provenance
+
+
+def training_rows(use_case: UseCase, frame: pd.DataFrame) -> TrainingRows:
+    """frame: rows of CleanData, as `read_clean` gives them. Raises `ModelError` as `encode_rows` does."""
+    return TrainingRows(encode_rows(use_case, frame), provenance(frame))
