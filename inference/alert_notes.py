@@ -14,7 +14,7 @@ from sqlalchemy.orm import sessionmaker
 from inference.body import Intake, parse
 from inference.database import ask
 from inference.openapi import refusals
-from mlops_lab.data.tables import AlertNote
+from mlops_lab.data.log_tables import AlertNote
 
 # Notes in one reply, the newest first.
 MOST = 100

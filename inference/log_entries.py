@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, Dialect, column, insert, table
 from sqlalchemy.engine.default import DefaultDialect
 
-from mlops_lab.data.tables import Feedback, Prediction, Request, ShadowPrediction
+from mlops_lab.data.log_tables import Feedback, Prediction, Request, ShadowPrediction
 from mlops_lab.ids import random_hex
 from mlops_lab.logs import request_id
 

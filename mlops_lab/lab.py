@@ -23,6 +23,7 @@ from mlops_lab.use_case import UseCase, get_use_case
 if TYPE_CHECKING:
     from mlops_lab.data.artifacts import Artifacts
     from mlops_lab.data.incoming import Incoming
+    from mlops_lab.data.snapshots import Snapshots
     from mlops_lab.data.source import DataApi
     from mlops_lab.model.tracking import Tracking
 
@@ -75,6 +76,12 @@ class Lab:
             _value(settings.s3_access_key),
             _value(settings.s3_secret_key),
         )
+
+    @cached_property
+    def snapshots(self) -> "Snapshots":
+        from mlops_lab.data.snapshots import Snapshots
+
+        return Snapshots(self.store, self.ledger, self.artifacts, lambda line: self.progress(line))
 
     @cached_property
     def source(self) -> "DataApi":

@@ -15,9 +15,10 @@ from sqlalchemy import select
 
 from mlops_lab.data.database import now
 from mlops_lab.data.ledger import DECIDING
+from mlops_lab.data.log_tables import Prediction, ShadowPrediction
 from mlops_lab.data.old_log import OldLog, OldRows, logged_use_cases
 from mlops_lab.data.states import CLOSED
-from mlops_lab.data.tables import Batch, Prediction, ShadowPrediction
+from mlops_lab.data.tables import Batch
 from mlops_lab.data.waiting import waiting
 from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab

@@ -142,7 +142,7 @@ def test_a_failed_check_holds_a_batch_back_until_a_person_accepts_it(trained, us
     assert (held.state, held.stored, held.clean, held.attempts, after.state) == ("held", 300, None, 0, "done")
     assert "`lab accept flats 2` lets it go on" in held.fault
     assert f"held: batch 2 is held back, {held.fault}" in lines
-    assert trained.store.read_clean(use_case)["batch_id"].unique().tolist() == [1, 3]
+    assert trained.snapshots.read(use_case)["batch_id"].unique().tolist() == [1, 3]
     outcomes = {check["name"]: check["outcome"] for check in held.checks}
     assert list(outcomes) == ["schema", "ranges", *NAMES]
     assert [name for name, outcome in outcomes.items() if outcome == "fail"] == ["nulls"]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from mlops_lab.cli import app
 from mlops_lab.data.database import connect
-from mlops_lab.data.tables import Prediction
+from mlops_lab.data.log_tables import Prediction
 from mlops_lab.data.turns import Turns
 from mlops_lab.local import signals
 from mlops_lab.local.processes import free_ports

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from inference.app import create_app
 from inference.settings import InferenceSettings
-from mlops_lab.data.tables import Feedback, Prediction, ShadowPrediction
+from mlops_lab.data.log_tables import Feedback, Prediction, ShadowPrediction
 from mlops_lab.errors import ModelError
 from mlops_lab.model.trial import Trial
 from mlops_lab.monitor import monitor

@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 from mlops_lab.cli import app
 from mlops_lab.cli.app import reading_lab
 from mlops_lab.data.database import connect, now
-from mlops_lab.data.tables import Batch, Model, Prediction
+from mlops_lab.data.log_tables import Prediction
+from mlops_lab.data.tables import Batch, Model
 from mlops_lab.model.waits import WAITS
 from mlops_lab.settings import Settings
 from tests.support.flats import FLATS

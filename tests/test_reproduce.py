@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
 from mlops_lab.cli import app
@@ -11,11 +10,7 @@ from mlops_lab.contract import Contract
 from mlops_lab.errors import ModelError
 from mlops_lab.model import lineage
 from mlops_lab.steps.reproduce import reproduce
-
-
-def change(clean: Engine, statement: str) -> int:
-    with clean.begin() as db:
-        return db.execute(text(statement)).rowcount
+from tests.support.labs import change_clean
 
 
 def test_every_version_comes_out_again(trained, use_case):
@@ -40,7 +35,7 @@ def test_other_code_that_gives_the_same_model_is_named(trained, use_case, monkey
 def test_a_value_that_was_changed_is_found(trained, use_case):
     trained.store.prepare_tables(use_case)
     where = "row_hash = (SELECT MIN(row_hash) FROM flats_clean WHERE split = 'train')"
-    assert change(trained.store.clean, f"UPDATE flats_clean SET rent = rent + 1000 WHERE {where}") == 1
+    assert change_clean(trained, f"UPDATE flats_clean SET rent = rent + 1000 WHERE {where}") == 1
     found = reproduce(trained, use_case, 1)
     assert found.causes == ["rows: their values or their order differ"]
     assert found.changes[0] == "the graph is another one"
@@ -59,10 +54,11 @@ def test_rows_of_a_batch_that_was_accepted_since_are_left_out(trained, use_case,
 
     monkeypatch.setattr(Contract, "load", older)
     for batch in (2, 3):
+        assert trained.ledger.land("flats", str(batch) * 64, batch, "a payload", "a test")[0].id == batch
         some = "SELECT row_hash FROM flats_clean WHERE split = 'train' AND batch_id = 1 LIMIT 50"
         assert (
-            change(
-                trained.store.clean,
+            change_clean(
+                trained,
                 f"UPDATE flats_clean SET batch_id = {batch} WHERE row_hash IN ({some})",
             )
             == 50
@@ -73,7 +69,7 @@ def test_rows_of_a_batch_that_was_accepted_since_are_left_out(trained, use_case,
 
 def test_rows_that_are_gone_are_counted(trained, use_case):
     trained.store.prepare_tables(use_case)
-    gone = change(trained.store.clean, "DELETE FROM flats_clean WHERE split = 'test'")
+    gone = change_clean(trained, "DELETE FROM flats_clean WHERE split = 'test'")
     found = reproduce(trained, use_case, 1)
     assert f"rows: {gone} test rows then, 0 now" in found.causes
     assert not found.same
@@ -86,7 +82,7 @@ def test_the_command_ends_with_one_line_and_its_status(trained, use_case, monkey
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1].startswith("version 1 of flats comes out again: the same graph, ")
     trained.store.prepare_tables(use_case)
-    change(trained.store.clean, "UPDATE flats_clean SET rent = 2 * rent")
+    change_clean(trained, "UPDATE flats_clean SET rent = 2 * rent")
     done = CliRunner().invoke(app, ["reproduce", "flats", "1", "--json"])
     assert done.exit_code == 1
     assert json.loads(done.stdout)["causes"] == ["rows: their values or their order differ"]

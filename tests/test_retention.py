@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from mlops_lab import retention, trace
 from mlops_lab.data import old_log
 from mlops_lab.data.database import now
-from mlops_lab.data.tables import Check, Feedback, Prediction, Promotion, Request, ShadowPrediction
+from mlops_lab.data.log_tables import Feedback, Prediction, Request, ShadowPrediction
+from mlops_lab.data.tables import Check, Promotion
 from mlops_lab.errors import LabError, foreign_errors_as_lines
 from mlops_lab.loop import run_batch, train_now
 from mlops_lab.retention import clean

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
 from typer.testing import CliRunner
 
 from mlops_lab.cli import app
@@ -16,6 +15,7 @@ from mlops_lab.steps.promote import roll_back
 from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.steps.reproduce import reproduce
 from tests.support.flats import flats, splits
+from tests.support.labs import change_clean
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -27,11 +27,6 @@ def loop(trained, use_case, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     trained.store.prepare_tables(use_case)
     return trained
-
-
-def change(lab, statement: str) -> int:
-    with lab.store.clean.begin() as db:
-        return db.execute(text(statement)).rowcount
 
 
 def said(*arguments: str) -> str:
@@ -46,7 +41,7 @@ def champion(lab):
 
 def score(lab, use_case, version) -> float:
     """The champion's score on the sealed rows, computed again."""
-    predictor, frame = lab.predictor(version), lab.store.read_clean(use_case, split=SEALED)
+    predictor, frame = lab.predictor(version), lab.snapshots.read(use_case, split=SEALED)
     truth = predictor.contract.encode_target(frame["rent"])
     return METRICS[predictor.contract.metric](truth, predicted(predictor, frame))
 
@@ -64,7 +59,7 @@ def test_a_champion_is_scored_once_on_rows_that_no_training_and_no_promotion_rea
     assert sum(lineage.rows.values()) == 600 - sealed
 
     # Prices that nobody must see: a training that read them would come out different, a comparison would, too.
-    assert change(loop, f"UPDATE flats_clean SET rent = 100 * rent WHERE split = '{SEALED}'") == sealed
+    assert change_clean(loop, f"UPDATE flats_clean SET rent = 100 * rent WHERE split = '{SEALED}'") == sealed
     assert reproduce(loop, use_case, first.version).causes == []
     assert train_now(loop, use_case).outcome.promoted
     before, after = loop.ledger.promotions("flats")
@@ -100,16 +95,16 @@ def test_a_champion_without_sealed_rows_says_so_and_is_scored_when_there_are_som
     for name in [name for name in version.tags if name.startswith("lab.sealed")]:
         loop.registry.client.delete_model_version_tag("flats", str(version.version), name)
     # As an earlier release left it: it stored these groups as test rows, and promotions have read them.
-    sealed = change(loop, f"UPDATE flats_clean SET split = 'test' WHERE split = '{SEALED}'")
+    sealed = change_clean(loop, f"UPDATE flats_clean SET split = 'test' WHERE split = '{SEALED}'")
     reconcile(loop, use_case)
     assert champion(loop).facts.sealed is None
     assert "sealed: no sealed rows yet; 1 decision" in said("status", "flats")
     # A later row of such a group isn't unseen, another one is.
     known = "(SELECT MIN(group_hash) FROM flats_clean WHERE split = 'test')"
     other = "(SELECT row_hash FROM flats_clean WHERE split = 'train' ORDER BY row_hash LIMIT 2)"
-    assert change(loop, f"UPDATE flats_clean SET split = '{SEALED}' WHERE row_hash IN {other}") == 2
+    assert change_clean(loop, f"UPDATE flats_clean SET split = '{SEALED}' WHERE row_hash IN {other}") == 2
     first = f"(SELECT MIN(row_hash) FROM flats_clean WHERE split = '{SEALED}')"
-    change(loop, f"UPDATE flats_clean SET group_hash = {known} WHERE row_hash = {first}")
+    change_clean(loop, f"UPDATE flats_clean SET group_hash = {known} WHERE row_hash = {first}")
     assert sealed > 20
     reconcile(loop, use_case)
     assert champion(loop).facts.sealed_rows == 1
@@ -121,10 +116,11 @@ def test_a_fault_of_the_score_stops_nothing(loop, use_case, monkeypatch):
     loop.registry.client.delete_model_version_tag("flats", str(version.version), "lab.sealed")
     lines = []
     monkeypatch.setattr(loop, "progress", lines.append)
-    change(loop, "ALTER TABLE flats_clean RENAME TO elsewhere")
+    change_clean(loop, "ALTER TABLE flats_clean RENAME TO elsewhere")
     reconcile(loop, use_case)
-    [line] = lines
+    again, line = lines
+    assert again.endswith("is missing; it is made again from CleanData")
     assert line.startswith(f"version {version.version} isn't scored on the sealed rows yet: ")
-    change(loop, "ALTER TABLE elsewhere RENAME TO flats_clean")
+    change_clean(loop, "ALTER TABLE elsewhere RENAME TO flats_clean")
     reconcile(loop, use_case)
     assert champion(loop).facts.sealed == version.facts.sealed

@@ -51,9 +51,9 @@ def without(lab: Lab, what: str) -> Iterator[Lab]:
     ("what", "steps"),
     [
         ("RawData", STEPS),
-        ("CleanData", ("land", "prepare", "decide", "train", "promote")),
+        ("CleanData", ("land", "prepare", "decide")),
         ("MLflow", STEPS),
-        ("bucket", ("land", "validate")),
+        ("bucket", ("land", "validate", "prepare", "decide", "train", "promote")),
         ("Data API", ("land",)),
         ("disk", STEPS),
     ],

@@ -186,7 +186,7 @@ def test_prepare_reads_raw_data_and_needs_no_payload(lab, use_case, course):
     lab.artifacts.delete("payloads/flats")
     prepare(lab, use_case, entry.id)
     assert lab.ledger.batch(entry.id).state == "prepared"
-    clean = lab.store.read_clean(use_case)
+    clean = lab.snapshots.read(use_case)
     assert count(lab, "flats_clean") == lab.ledger.batch(entry.id).clean == 300
     rows = read(flats(300))
     assert clean["area"].tolist() == [row[0] for row in rows]
@@ -319,6 +319,7 @@ def test_reset_leaves_nothing_of_the_use_case(trained, use_case, course):
     assert trained.ledger.live_scores("flats") == []
     assert course.asked[-1].startswith("/restart_data_generation")
     assert trained.ledger.batches("flats") == []
+    assert trained.artifacts.list("snapshots/flats") == []
     assert trained.registry.versions("flats") == []
     course.will_answer(batch(1, flats(300)), END)
     assert run_batch(trained, use_case).outcome.promoted
@@ -327,7 +328,7 @@ def test_reset_leaves_nothing_of_the_use_case(trained, use_case, course):
 def test_a_raw_row_posted_as_it_came_predicts_what_the_pipeline_predicts(trained, use_case):
     predictor = trained.predictor(trained.registry.by_alias("flats", CHAMPION))
     names = [feature.name for feature in use_case.features]
-    clean = trained.store.read_clean(use_case)
+    clean = trained.snapshots.read(use_case)
     pipeline = predictor.run(predictor.contract.encode(plain_rows(clean[names])))
     raw = [dict(zip(names, row[:-1], strict=True)) for row in read(flats(600))]
     texts = [{name: str(value) for name, value in row.items()} for row in raw]

@@ -13,7 +13,7 @@ from inference.spool import lines
 from mlops_lab import trace
 from mlops_lab.cli import app
 from mlops_lab.data.database import connect, now
-from mlops_lab.data.tables import Feedback
+from mlops_lab.data.log_tables import Feedback
 from mlops_lab.errors import ModelError
 from mlops_lab.loop import run_batch
 from mlops_lab.model.registry import CHAMPION

@@ -28,7 +28,7 @@ def main() -> None:
     settings = Settings()
     lab = Lab(settings)
     use_case = lab.use_case(options.use_case)
-    stored = lab.store.read_clean(use_case, split="test")
+    stored = lab.snapshots.read(use_case, split="test")
     sent = pd.concat([stored] * (options.rows // len(stored) + 1)).head(options.rows)
     actual = sent[use_case.target.name].tolist()
     fields = sent[[feature.name for feature in use_case.features]].copy()

@@ -59,8 +59,15 @@ class Artifacts:
                 self._write(path, content)
                 return path
             self._files.create_dir(path.rpartition("/")[0], recursive=True)
-            self._write(path + PART, content)
-            self._files.move(path + PART, path)
+            # Of this process alone, because two may store the same object at once.
+            part = f"{path}.{os.getpid()}{PART}"
+            try:
+                self._write(part, content)
+                self._files.move(part, path)
+            except OSError:
+                with suppress(OSError):
+                    self._files.delete_file(part)
+                raise
         except OSError as error:
             raise ArtifactError(f"the object store can't store {path}: {first_line(error)}") from error
         return path

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, Table, case, func, literal, select
-from sqlalchemy.sql import ColumnElement
+import pyarrow as pa
+from pyarrow import compute
 
 from mlops_lab.data.split import SEALED, SHARES
 
+# Its functions are made when it is imported, so that a type checker knows none of them.
+pc: Any = compute
 _SHARE = dict(SHARES)
 # The share of the newest rows that test or are sealed, and that of these with the ones that validate.
 _TEST = _SHARE["test"] + _SHARE[SEALED]
@@ -53,24 +56,11 @@ def days(counts: Collection[tuple[int, date, int]]) -> Days | None:
     return Days(known[validation], known[test])
 
 
-def split_by_day(
-    table: Table, column: str, engine: Engine, until: int | None, only: Collection[int] | None
-) -> ColumnElement[str]:
-    """The split of a row of the clean table, as an expression. A row without a day trains.
-
-    column: the date. until, only: the batches whose rows count, as in `Store.read_clean`.
-    """
-    day = table.c[column]
-    query = select(table.c.batch_id, day, func.count()).where(day.is_not(None))
-    if until is not None:
-        query = query.where(table.c.batch_id <= until)
-    if only is not None:
-        query = query.where(table.c.batch_id.in_(only))
-    with engine.connect() as db:
-        found = days(
-            [(batch, at, rows) for batch, at, rows in db.execute(query.group_by(table.c.batch_id, day))]
-        )
+def splits(day: pa.ChunkedArray, group_hash: pa.ChunkedArray, found: Days | None) -> pa.ChunkedArray:
+    """The split of each row, as text. A row without a day trains, and each does when no row has one (None)."""
     if found is None:
-        return literal("train")
-    newest = case((table.c.group_hash < _SEALED_BELOW, SEALED), else_="test")
-    return case((day >= found.test, newest), (day >= found.validation, "validation"), else_="train")
+        return pa.chunked_array([pa.repeat("train", len(day))], pa.string())
+    newest = pc.if_else(pc.less(group_hash, _SEALED_BELOW), SEALED, "test")
+    tests = pc.fill_null(pc.greater_equal(day, pa.scalar(found.test)), False)
+    validates = pc.fill_null(pc.greater_equal(day, pa.scalar(found.validation)), False)
+    return pc.if_else(tests, newest, pc.if_else(validates, "validation", "train"))

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, delete, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from mlops_lab.data.tables import Feedback, Prediction, Request, ShadowPrediction
+from mlops_lab.data.log_tables import Feedback, Prediction, Request, ShadowPrediction
 
 # Rows in one transaction: the service goes on writing meanwhile, and waits for none of them long.
 CHUNK = 2000

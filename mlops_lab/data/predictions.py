@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, func, or_, select
 from sqlalchemy.orm import Session, aliased, sessionmaker
 
-from mlops_lab.data.tables import Feedback, Prediction, ShadowPrediction
+from mlops_lab.data.log_tables import Feedback, Prediction, ShadowPrediction
 
 # Ground truths of one prediction that are shown.
 FEEDBACK = 10

@@ -6,23 +6,21 @@ The tables of a use case are made from its declaration. A write for a batch repl
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Table, delete, func, select, update
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy import delete, func, select, update
 
 from mlops_lab import features
 from mlops_lab.data import use_case_tables
-from mlops_lab.data.by_day import split_by_day
 from mlops_lab.data.database import CHUNK, connect, insert_many
 from mlops_lab.data.migrate import migrate
 from mlops_lab.data.payload import RawBatch, as_json
 from mlops_lab.data.rows import rows
-from mlops_lab.data.split import SEALED
 from mlops_lab.data.tables import RAW, Batch, Check, LiveScore, Model, Notice, Promotion
 from mlops_lab.data.validate import Broken, Problem, read_texts
 from mlops_lab.use_case import UseCase
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow
 
 
 class Store:
@@ -155,72 +153,29 @@ class Store:
             )
             insert_many(db, table, entries)
 
-    def read_clean(
-        self,
-        use_case: UseCase,
-        *,
-        split: str | None = None,
-        after: int = 0,
-        until: int | None = None,
-        only: Collection[int] | None = None,
-        without: Collection[int] = (),
-    ) -> "pd.DataFrame":
-        """The clean rows of the batches with after < id <= until, oldest first; split: only that split's rows.
+    def batches_with_rows(self, use_case: UseCase, batches: Collection[int]) -> set[int]:
+        """Those of the batches that have clean rows."""
+        table = use_case_tables.clean_table(use_case)
+        found = select(table.c.batch_id).where(table.c.batch_id.in_(batches)).distinct()
+        with self.clean.connect() as db:
+            return set(db.scalars(found))
 
-        only: of these batches alone. without: of these batches none.
-        The sealed rows come only with `split="sealed"`, and then without those of a group of which an earlier release
-        stored test rows: promotions have read them.
-        Columns: features, target, split, batch_id, row_hash, group_hash.
-        """
-        import pandas as pd
+    def clean_rows(self, use_case: UseCase, batch_id: int) -> "pyarrow.Table":
+        """The clean rows of a batch with the columns of `clean_rows.schema`, by their position in the payload."""
+        from mlops_lab.data import clean_rows
 
         table = use_case_tables.clean_table(use_case)
-        names = [*(feature.name for feature in use_case.features), use_case.target.name]
-        found = self._split(use_case, table, until, only)
-        own = [found.label("split"), table.c.batch_id, table.c.row_hash, table.c.group_hash]
-        query = select(*(table.c[name] for name in names), *own).where(table.c.batch_id > after)
-        if until is not None:
-            query = query.where(table.c.batch_id <= until)
-        query = query.where(found == split if split else found != SEALED)
-        if split == SEALED:
-            other = table.alias()
-            read = select(other.c.group_hash).where(other.c.split == "test")
-            query = query.where(table.c.group_hash.not_in(read))
-        if only is not None:
-            query = query.where(table.c.batch_id.in_(only))
-        if without:
-            query = query.where(table.c.batch_id.not_in(without))
+        names = clean_rows.schema(use_case).names
+        query = select(*(table.c[name] for name in names)).where(table.c.batch_id == batch_id)
         with self.clean.connect() as db:
-            frame = pd.read_sql(query.order_by(table.c.batch_id, table.c.row_index), db)
-        for feature in (*use_case.features, use_case.target):
-            # pandas gives a column without any value the type object.
-            if isinstance(feature, features.Number):
-                frame[feature.name] = frame[feature.name].astype("float64")
-        return frame
+            found = db.execution_options(stream_results=True).execute(query.order_by(table.c.row_index))
+            return clean_rows.from_rows(use_case, names, found.partitions(CHUNK))
 
     def count_clean(self, use_case: UseCase) -> int:
         """The number of clean rows of all batches."""
         table = use_case_tables.clean_table(use_case)
         with self.clean.connect() as db:
             return db.scalar(select(func.count()).select_from(table)) or 0
-
-    def targets_by_split(self, use_case: UseCase, until: int) -> dict[str, tuple[int, int]]:
-        """By split: the numbers of clean rows and of distinct values of the target, in the batches with id <= until."""
-        table = use_case_tables.clean_table(use_case)
-        values = func.count(table.c[use_case.target.name].distinct())
-        # Not "split": MySQL would group by the column of that name.
-        part = self._split(use_case, table, until, None).label("part")
-        found = select(part, func.count(), values).where(table.c.batch_id <= until).group_by(part)
-        with self.clean.connect() as db:
-            return {name: (rows, distinct) for name, rows, distinct in db.execute(found)}
-
-    def _split(
-        self, use_case: UseCase, table: Table, until: int | None, only: Collection[int] | None
-    ) -> ColumnElement[str]:
-        """The split of a row of the clean table: stored with it, or by its day among the rows of these batches."""
-        if use_case.split_day is None:
-            return table.c.split
-        return split_by_day(table, use_case.split_day, self.clean, until, only)
 
     # All of a use case
 

@@ -1,41 +1,26 @@
-"""The lab's own tables in RawData: ledger, models, promotions, prediction log, checks, live scores, notices, notes.
-
-Each class is a table, the type of its rows and their constructor at once. All times are UTC without an offset.
-"""
+"""The loop's tables in RawData: ledger, models, promotions, checks, live scores, notices."""
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Float, Index, Integer, String, Text, UniqueConstraint
-from sqlalchemy.dialects.mysql import DATETIME, DOUBLE
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+from sqlalchemy import JSON, BigInteger, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
+from mlops_lab.data import log_tables  # noqa: F401 (its tables are in RAW, too)
 from mlops_lab.data.database import StoreError, now
+from mlops_lab.data.raw_table import ID, RawTable
 
-# SQLite counts up only a column that is declared INTEGER.
-_ID = BigInteger().with_variant(Integer, "sqlite")
-
-
-class _Table(MappedAsDataclass, DeclarativeBase, kw_only=True):
-    """A table in RawData."""
-
-    # MySQL's FLOAT has seven digits, and its DATETIME whole seconds; `now` has milliseconds.
-    type_annotation_map: ClassVar = {
-        float: Float().with_variant(DOUBLE(), "mysql"),
-        datetime: DateTime().with_variant(DATETIME(fsp=3), "mysql"),
-    }
+# All tables of the lab's own: those of this file, and those of the log.
+RAW = RawTable.metadata
 
 
-RAW = _Table.metadata
-
-
-class Batch(_Table):
+class Batch(RawTable):
     """One payload of the Data API. The table is the batch ledger."""
 
     __tablename__ = "batches"
     __table_args__ = (UniqueConstraint("use_case", "digest"),)
 
-    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True, init=False)
+    id: Mapped[int] = mapped_column(ID, primary_key=True, autoincrement=True, init=False)
     use_case: Mapped[str] = mapped_column(String(40))
     batch_number: Mapped[int | None] = mapped_column(
         default=None, comment="the payload's own number; null when it can't be read"
@@ -62,6 +47,14 @@ class Batch(_Table):
         default=None, comment="clean rows that were already stored"
     )
     clean: Mapped[int | None] = mapped_column(default=None, comment="new rows in <use_case>_clean")
+    snapshot: Mapped[str | None] = mapped_column(
+        String(255),
+        default=None,
+        comment="path in the bucket of these rows as Parquet; null until it is made",
+    )
+    snapshot_digest: Mapped[str | None] = mapped_column(
+        String(64), default=None, comment="sha256 of the snapshot's bytes"
+    )
     decision: Mapped[str | None] = mapped_column(String(10), default=None, comment="train or skip")
     reason: Mapped[str | None] = mapped_column(Text, default=None)
     mlflow_run: Mapped[str | None] = mapped_column(String(32), default=None)
@@ -87,7 +80,7 @@ class Batch(_Table):
         return self.mlflow_run
 
 
-class Model(_Table):
+class Model(RawTable):
     """The lab's own record of a registered version, beside the registry's."""
 
     __tablename__ = "models"
@@ -100,7 +93,7 @@ class Model(_Table):
     registered_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 
-class Promotion(_Table):
+class Promotion(RawTable):
     """One decision on a challenger: promoted, refused, rolled back, or waiting for a person, who makes one more."""
 
     __tablename__ = "promotions"
@@ -156,85 +149,12 @@ class Promotion(_Table):
         return f"a person decides until {limit}, then {then}: {commands}; {self.reason}"
 
 
-class Prediction(_Table):
-    """One predicted row. The table is the prediction log; the service writes it."""
-
-    __tablename__ = "predictions"
-    # Each index costs the log time, so there is one for all reads.
-    __table_args__ = (Index("ix_predictions_use_case_predicted_at", "use_case", "predicted_at"),)
-
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    use_case: Mapped[str] = mapped_column(String(40))
-    version: Mapped[int] = mapped_column()
-    run_id: Mapped[str] = mapped_column(String(32))
-    request_id: Mapped[str] = mapped_column(String(64))
-    predicted_at: Mapped[datetime] = mapped_column()
-    row: Mapped[dict[str, Any]] = mapped_column(JSON, comment="the typed row as it was sent")
-    prediction: Mapped[float | str | bool] = mapped_column(JSON, comment="a number, or a class")
-    probabilities: Mapped[dict[str, float] | None] = mapped_column(JSON, default=None)
-
-
-class ShadowPrediction(_Table):
-    """What a shadow predicted for a logged prediction's row. The service writes it.
-
-    It is a table of its own, so that whatever reads `predictions` reads what callers were answered.
-    """
-
-    __tablename__ = "shadow_predictions"
-    __table_args__ = (Index("ix_shadow_predictions_use_case_predicted_at", "use_case", "predicted_at"),)
-
-    prediction_id: Mapped[str] = mapped_column(
-        String(32), primary_key=True, comment="the champion's prediction"
-    )
-    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="the shadow's")
-    use_case: Mapped[str] = mapped_column(String(40))
-    run_id: Mapped[str] = mapped_column(String(32), comment="the shadow's")
-    predicted_at: Mapped[datetime] = mapped_column(comment="as the champion's prediction")
-    prediction: Mapped[float | str | bool] = mapped_column(JSON, comment="a number, or a class")
-    probabilities: Mapped[dict[str, float] | None] = mapped_column(JSON, default=None)
-
-
-class Feedback(_Table):
-    """One ground truth that a caller sent for a prediction."""
-
-    __tablename__ = "feedback"
-
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    prediction_id: Mapped[str] = mapped_column(String(32), index=True)
-    use_case: Mapped[str] = mapped_column(String(40))
-    actual: Mapped[float | str | bool] = mapped_column(JSON, comment="the ground truth of the target")
-    group_key: Mapped[Any | None] = mapped_column(
-        JSON, default=None, comment="without it the row never becomes training data"
-    )
-    received_at: Mapped[datetime] = mapped_column()
-
-
-class Request(_Table):
-    """One request to a model, also a refused or failed one. The service writes it."""
-
-    __tablename__ = "requests"
-    __table_args__ = (Index("ix_requests_use_case_received_at", "use_case", "received_at"),)
-
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    request_id: Mapped[str] = mapped_column(
-        String(64), index=True, comment="X-Request-ID; its predictions have it, too"
-    )
-    use_case: Mapped[str] = mapped_column(String(40))
-    version: Mapped[int | None] = mapped_column(comment="that was served; null when there was none")
-    kind: Mapped[str] = mapped_column(String(16), comment="predict, infer, invocations, explain or feedback")
-    status: Mapped[int] = mapped_column(comment="of the reply")
-    error: Mapped[str | None] = mapped_column(String(40), comment="the kind of error, as in the metrics")
-    rows: Mapped[int] = mapped_column(comment="rows that were predicted")
-    milliseconds: Mapped[float] = mapped_column(comment="from the request's headers read to its reply made")
-    received_at: Mapped[datetime] = mapped_column()
-
-
-class Check(_Table):
+class Check(RawTable):
     """The result of one run of monitoring. Two columns keep the names that they had in earlier releases."""
 
     __tablename__ = "checks"
 
-    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True, init=False)
+    id: Mapped[int] = mapped_column(ID, primary_key=True, autoincrement=True, init=False)
     use_case: Mapped[str] = mapped_column(String(40), index=True)
     checked_at: Mapped[datetime] = mapped_column(default_factory=now)
     version: Mapped[int] = mapped_column(comment="the champion that was checked")
@@ -287,7 +207,7 @@ class Check(_Table):
         )
 
 
-class LiveScore(_Table):
+class LiveScore(RawTable):
     """The score of one version on its labelled predictions, at the newest check. Each check replaces those before."""
 
     __tablename__ = "live_scores"
@@ -308,7 +228,7 @@ class LiveScore(_Table):
         return f"version {self.version} ({self.arm}): {score} on {self.labelled:,} labelled predictions"
 
 
-class Notice(_Table):
+class Notice(RawTable):
     """A decision that people are told by `LAB_NOTIFY_URL`, so that each is told once."""
 
     __tablename__ = "notices"
@@ -316,24 +236,9 @@ class Notice(_Table):
     use_case: Mapped[str] = mapped_column(String(40), primary_key=True)
     kind: Mapped[str] = mapped_column(String(12), primary_key=True, comment="promotion, batch or check")
     key: Mapped[int] = mapped_column(
-        _ID, primary_key=True, autoincrement=False, comment="its sequence or id in that table"
+        ID, primary_key=True, autoincrement=False, comment="its sequence or id in that table"
     )
     claimed_at: Mapped[datetime] = mapped_column(
         default_factory=now, comment="when a process began to send it"
     )
     told_at: Mapped[datetime | None] = mapped_column(default=None, comment="null: under way, or it failed")
-
-
-class AlertNote(_Table):
-    """What a person did about an alert. Rows are only added; the inference service writes them for the System page."""
-
-    __tablename__ = "alert_notes"
-
-    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True, init=False)
-    alert: Mapped[str] = mapped_column(String(80), comment="its rule's name, which is also its runbook's")
-    fingerprint: Mapped[str] = mapped_column(String(16), comment="Alertmanager's id of its labels")
-    summary: Mapped[str] = mapped_column(Text)
-    action: Mapped[str] = mapped_column(String(12), comment="acknowledged or concluded")
-    who: Mapped[str] = mapped_column(String(80))
-    why: Mapped[str] = mapped_column(Text)
-    at: Mapped[datetime] = mapped_column(default_factory=now)

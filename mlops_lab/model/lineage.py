@@ -36,7 +36,7 @@ class Provenance:
 
 
 def provenance(frame: pd.DataFrame) -> Provenance:
-    """frame: rows of CleanData, as `read_clean` gives them."""
+    """frame: rows as `Snapshots.read` gives them."""
     return Provenance(
         batches=sorted(int(number) for number in frame["batch_id"].unique()),
         rows=frame["split"].value_counts().to_dict(),

@@ -18,5 +18,5 @@ class TrainingRows:
 
 
 def training_rows(use_case: UseCase, frame: pd.DataFrame) -> TrainingRows:
-    """frame: rows of CleanData, as `read_clean` gives them. Raises `ModelError` as `encode_rows` does."""
+    """frame: rows as `Snapshots.read` gives them. Raises `ModelError` as `encode_rows` does."""
     return TrainingRows(encode_rows(use_case, frame), provenance(frame))

@@ -67,7 +67,7 @@ def challenge(
     again: the challenger may have been decided on before. None: another decision was recorded first.
     """
     predictor = lab.predictor(challenger)
-    holdout = lab.store.read_clean(use_case, split="test", until=until)
+    holdout = lab.snapshots.read(use_case, split="test", until=until)
     lab.registry.set_alias(use_case.name, CHALLENGER, challenger.version)
     champion = champion_by(lab, use_case.name, history)
     opponent, fault = lab.predictor_or_fault(champion) if champion else (None, "")

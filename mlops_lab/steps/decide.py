@@ -88,7 +88,7 @@ def _by_policy(
     learnt, policy = contract.lineage.batches, use_case.retrain
 
     new, groups = lab.store.new_groups(use_case, batch.id, learnt)
-    fresh = lab.store.read_clean(use_case, without=learnt)
+    fresh = lab.snapshots.read(use_case, without=learnt)
     new_share = new / groups if groups else 0.0
     metrics |= {"new_share": new_share, "new_rows": len(fresh)}
     metrics |= _covered(use_case, served, fresh[fresh["batch_id"] == batch.id])
@@ -112,7 +112,7 @@ def _by_policy(
 
 def _lacking(lab: Lab, use_case: UseCase, batch: Batch) -> str | None:
     """What the stored rows lack for a first champion, in words; None when they suffice."""
-    found = lab.store.targets_by_split(use_case, batch.id)
+    found = lab.snapshots.targets_by_split(use_case, batch.id)
     empty = [split for split in SPLITS if split not in found]
     if empty:
         return f"there are no {' and no '.join(empty)} rows yet; it takes more data"
@@ -159,7 +159,7 @@ def _batch_error(
     contract = champion.contract
     if contract.lineage is None or len(new) < contract.retrain.min_drift_rows:
         return []
-    test = lab.store.read_clean(use_case, split="test", only=contract.lineage.batches)
+    test = lab.snapshots.read(use_case, split="test", only=contract.lineage.batches)
     if len(test) < use_case.retrain.min_holdout:
         return []
     found = error_on_new(champion, new, test, use_case.retrain.batch_error)

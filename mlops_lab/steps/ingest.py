@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+from mlops_lab.data import clean_rows
 from mlops_lab.data.artifacts import ArtifactError
 from mlops_lab.data.incoming import Slot
 from mlops_lab.data.payload import BatchShapeError, batch_number, parse
@@ -163,7 +164,8 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
 
 @timed
 def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
-    """Writes the batch's rows of RawData to CleanData: cleaned, each distinct row once, with its split.
+    """Writes the batch's rows of RawData to CleanData: cleaned, each distinct row once, with its split; and the same
+    rows as a snapshot into the bucket.
 
     A batch that is done stays as it is. Raises `HeldBatchError`, with nothing written, when a check of the batch fails.
     """
@@ -177,9 +179,12 @@ def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     known = lab.store.known_rows(use_case, batch_id, distinct["row_hash"].tolist())
     check_content(lab, use_case, batch, typed, prepared.frame, len(known))
     new = distinct[~distinct["row_hash"].isin(known)]
+    # First into the bucket: when it is full, CleanData stays as it is, and the next run prepares the batch again.
+    record = lab.snapshots.write(use_case, batch_id, clean_rows.from_frame(use_case, new))
     lab.store.put_clean(use_case, batch_id, new)
     counts = {"clean": len(new), "dropped": prepared.dropped, "duplicates": len(prepared.frame) - len(new)}
-    lab.ledger.note(batch_id, state="prepared", **counts)
+    lab.ledger.note(batch_id, state="prepared", **counts, **record)
+    lab.snapshots.keep(use_case, lab.ledger.batch(batch_id))
     lab.tracking.log(batch.run, metrics=counts)
     lab.progress("{clean:,} new clean rows, {duplicates:,} duplicates, {dropped:,} dropped".format(**counts))
 
@@ -209,15 +214,16 @@ def fruitless(lab: Lab, use_case: UseCase) -> str | None:
 
 
 def reset(lab: Lab, use_case: UseCase) -> None:
-    """Removes all rows, models, runs and payloads of a use case, and restarts its data. Logged predictions stay.
+    """Removes all rows, models, runs, payloads and snapshots of a use case, and restarts its data.
 
-    Raises `BusyError` when another process works on the use case.
+    Logged predictions stay. Raises `BusyError` when another process works on the use case.
     """
     with lab.turns.hold(use_case.name):
         lab.store.create_tables()
         lab.store.reset(use_case)
         lab.tracking.delete_runs(use_case.name)
         lab.artifacts.delete(f"payloads/{use_case.name}")
+        lab.snapshots.reset(use_case)
         with lab.incoming.slot(use_case.name) as slot:
             slot.clear()
         lab.source.restart(use_case.dataset)

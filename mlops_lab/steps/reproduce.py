@@ -66,7 +66,7 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
         raise ModelError(f"{use_case.name} has no candidate {lineage.candidate!r} any more")
     # A batch that was held then may have been accepted since, and the rows may be split otherwise now.
     as_then = replace(use_case, split_day=lineage.split_day)
-    rows = training_rows(use_case, lab.store.read_clean(as_then, only=lineage.batches))
+    rows = training_rows(use_case, lab.snapshots.read(as_then, only=lineage.batches))
     journal = None
     if candidate.tuning:
         # A search that was bounded by seconds doesn't come out again; its points are on record.

@@ -39,7 +39,7 @@ def score_once(lab: Lab, use_case: UseCase, champion: Version) -> None:
 
 def _scored(lab: Lab, use_case: UseCase, champion: Version) -> VersionTags | None:
     """The score with its 95 % bootstrap interval over groups; None when there is none."""
-    frame = lab.store.read_clean(use_case, split=SEALED)
+    frame = lab.snapshots.read(use_case, split=SEALED)
     if frame.empty:
         return None
     predictor, _ = lab.predictor_or_fault(champion)

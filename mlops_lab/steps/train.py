@@ -35,7 +35,7 @@ def rows_of(lab: Lab, use_case: UseCase, batch_id: int) -> Callable[[], "Trainin
 
     def read() -> "TrainingRows":
         return training_rows(
-            use_case, lab.store.read_clean(use_case, until=lab.ledger.newest_read(use_case.name, batch_id))
+            use_case, lab.snapshots.read(use_case, until=lab.ledger.newest_read(use_case.name, batch_id))
         )
 
     return cache(read)

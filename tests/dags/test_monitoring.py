@@ -14,7 +14,7 @@ from airflow.models import DagRun
 from airflow.utils.session import create_session
 from sqlalchemy import insert, select
 from mlops_lab.data.database import now
-from mlops_lab.data.tables import Prediction
+from mlops_lab.data.log_tables import Prediction
 from mlops_lab.lab import Lab
 from mlops_lab.settings import Settings
 

@@ -71,12 +71,12 @@ def test_no_model_is_tested_on_rows_that_it_has_learnt_from(lab, course, by_day)
         batch(1, rows), batch(2, sold(300, -100, 0, seed=1)), batch(3, sold(300, 100, 150, 2)), END
     )
     assert run_batch(lab, by_day).outcome.promoted
-    frame = lab.store.read_clean(by_day)
+    frame = lab.snapshots.read(by_day)
     found = parts(frame)
     assert found["train"][1] < found["validation"][0] <= found["validation"][1] < found["test"][0]
     assert frame["split"].value_counts(normalize=True)["train"] == pytest.approx(0.6 / 0.95, abs=0.05)
     assert set(frame.loc[frame["built"].isna(), "split"]) == {"train"}
-    sealed = lab.store.read_clean(by_day, split=SEALED)
+    sealed = lab.snapshots.read(by_day, split=SEALED)
     assert 10 < len(sealed) < 60
     assert parts(sealed)[SEALED][0] >= found["test"][0] - timedelta(days=3)
     assert not set(sealed["group_hash"]) & set(frame.loc[frame["split"] == "test", "group_hash"])
@@ -84,14 +84,14 @@ def test_no_model_is_tested_on_rows_that_it_has_learnt_from(lab, course, by_day)
     learnt = set(frame.loc[frame["split"] != "test", "row_hash"])
     for _ in range(2):
         run_batch(lab, by_day)
-        test = lab.store.read_clean(by_day, split="test")
+        test = lab.snapshots.read(by_day, split="test")
         assert len(test) >= 80
         assert not learnt & set(test["row_hash"])
-        counts = lab.store.targets_by_split(by_day, until=3)
+        counts = lab.snapshots.targets_by_split(by_day, until=3)
         assert counts["test"][0] == len(test)
-        assert set(counts) == {"train", "validation", "test", SEALED}
+        assert set(counts) == {"train", "validation", "test"}
     # The first version's rows are told again by its batches alone.
-    assert lab.store.read_clean(by_day, until=1).equals(frame)
+    assert lab.snapshots.read(by_day, until=1).equals(frame)
     assert reproduce(lab, by_day, 1).causes == []
     contract = lab.predictor(lab.registry.version("flats", 1)).contract
     assert "The newest rows by `built` test, those before them validate." in card(contract)

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from mlops_lab.data.database import connect, create
+from mlops_lab.data.log_tables import Prediction
 from mlops_lab.data.predictions import PredictionReader
-from mlops_lab.data.tables import RAW, Prediction
+from mlops_lab.data.tables import RAW
 
 MOMENT = datetime(2026, 5, 1, tzinfo=UTC).replace(tzinfo=None)
 

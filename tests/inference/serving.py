@@ -21,7 +21,8 @@ from inference.app import create_app
 from inference.settings import InferenceSettings
 from mlops_lab.api_keys import line_of
 from mlops_lab.data.database import connect, create
-from mlops_lab.data.tables import RAW, Feedback, Model, Prediction, Request, ShadowPrediction
+from mlops_lab.data.log_tables import Feedback, Prediction, Request, ShadowPrediction
+from mlops_lab.data.tables import RAW, Model
 from mlops_lab.local.processes import Process, Supervisor, free_ports
 from mlops_lab.model.registry import CHAMPION, Registry, Version
 from mlops_lab.model.signing import public_key

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import select
 
-from mlops_lab.data.tables import AlertNote
+from mlops_lab.data.log_tables import AlertNote
 
 PATH = "/alerts/11c31be9433e12b7/notes"
 NOTE = {

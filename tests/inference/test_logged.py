@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import event, insert
 
 from mlops_lab.data.database import now
+from mlops_lab.data.log_tables import Feedback, Prediction
 from mlops_lab.data.predictions import PredictionReader
-from mlops_lab.data.tables import Feedback, Prediction
 from tests.inference.serving import EXAMPLE, Served, ServingLab, bearer, keys_list
 from tests.support import models
 

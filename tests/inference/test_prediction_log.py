@@ -13,7 +13,8 @@ from inference.log_entries import Entry, PredictionEntry, insert_statement, pars
 from inference.prediction_log import PredictionLog
 from inference.spool import SpoolError, lines
 from mlops_lab.data.database import connect
-from mlops_lab.data.tables import RAW, Prediction
+from mlops_lab.data.log_tables import Prediction
+from mlops_lab.data.tables import RAW
 from tests.inference.serving import EXAMPLE, LOG_TABLES, SLACK
 from tests.support import models
 

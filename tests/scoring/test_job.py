@@ -80,7 +80,7 @@ def test_another_version_and_name_can_be_chosen(lab, use_case):
 
 
 def test_a_query_is_read_by_an_account_that_may_only_read(lab, use_case):
-    clean = lab.store.read_clean(use_case)
+    clean = lab.snapshots.read(use_case)
     query = "SELECT * FROM CleanData.flats_clean WHERE split <> 'sealed' ORDER BY batch_id, row_index"
     found = run_job(lab, use_case, "1", query, None, None)
     assert (found["rows"], found["refused"]) == (len(clean), 0)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 
 from mlops_lab.data.database import connect
-from mlops_lab.data.tables import Feedback
+from mlops_lab.data.log_tables import Feedback
 from mlops_lab.settings import REPOSITORY
 from tests.support import contracts
 from tests.support.processes import KEY, PATIENCE

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from mlops_lab import client
 from mlops_lab.data.database import connect
-from mlops_lab.data.tables import AlertNote, Promotion
+from mlops_lab.data.log_tables import AlertNote
+from mlops_lab.data.tables import Promotion
 from mlops_lab.model.registry import Registry
 from mlops_lab.model.tags import BatchTags, CandidateTags, ModelTags, VersionTags
 from mlops_lab.model.tracking import Tracking

@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import select
 
 from mlops_lab.data.database import connect
-from mlops_lab.data.tables import AlertNote
+from mlops_lab.data.log_tables import AlertNote
 from tests.support import contracts
 from tests.support.alertmanager import WATCHDOG, alert
 from tests.support.streamlit_page import choose, fill, no_traceback, open_page, paragraph

@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlalchemy import text
+
 from mlops_lab.lab import Lab
 from mlops_lab.local.backup import relocate
 from mlops_lab.loop import run_batch
@@ -64,3 +66,11 @@ def copy_home(source: Path, target: Path) -> None:
     """Copies a lab's home that no process has open; the paths in its MLflow store then point into the copy."""
     shutil.copytree(source, target, dirs_exist_ok=True)
     relocate(target / "mlflow.db", str(source.resolve()), str(target.resolve()))
+
+
+def change_clean(lab: Lab, statement: str) -> int:
+    """Changes CleanData by hand; returns the number of rows. The snapshots are made again from it."""
+    with lab.store.clean.begin() as db:
+        changed = db.execute(text(statement)).rowcount
+    lab.artifacts.delete("snapshots")
+    return changed
