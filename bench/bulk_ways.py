@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pymysql
+from memory_peak import memory, reset_peak
 from sqlalchemy import BigInteger, Column, Date, Double, Engine, MetaData, Table, Text, insert, select
 
 from mlops_lab.data.bulk import load
@@ -109,7 +110,7 @@ def way(name: str, engine: Engine, target: Table, frame: pd.DataFrame, folder: P
 
     def by_executemany() -> None:
         with engine.begin() as db:
-            db.execute(insert(target), _records(frame))
+            db.execute(insert(target), records(frame))
 
     def by_to_sql() -> None:
         frame.to_sql(target.name, engine, if_exists="append", index=False)
@@ -117,7 +118,7 @@ def way(name: str, engine: Engine, target: Table, frame: pd.DataFrame, folder: P
     def by_multi() -> None:
         with engine.begin() as db:
             for start in range(0, len(frame), 500):
-                db.execute(insert(target).values(_records(frame[start : start + 500])))
+                db.execute(insert(target).values(records(frame[start : start + 500])))
 
     return {
         "lab": by_lab,
@@ -129,7 +130,8 @@ def way(name: str, engine: Engine, target: Table, frame: pd.DataFrame, folder: P
     }[name]
 
 
-def _records(frame: pd.DataFrame) -> list[dict]:
+def records(frame: pd.DataFrame) -> list[dict]:
+    """The rows as dictionaries of plain values."""
     nothing: object = None
     return frame.astype(object).where(frame.notna(), nothing).to_dict("records")
 
@@ -161,28 +163,17 @@ def main() -> None:
     target.drop(engine, checkfirst=True)
     target.create(engine)
     run = way(name, engine, target, frame, Path(folder))
-    before = _reset_peak()
+    before = reset_peak()
     started, cpu = time.perf_counter(), time.process_time()
     run()
     found: dict[str, object] = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
-    found["mebibytes"] = _memory("VmHWM") - before
+    found["mebibytes"] = memory("VmHWM") - before
     if compare == "compare":
         with engine.connect() as db:
             stored = [tuple(row) for row in db.execute(select(target).order_by(target.c.key))]
-        wanted = [tuple(record.values()) for record in _records(frame)]
+        wanted = [tuple(record.values()) for record in records(frame)]
         found |= {"stored": contents(stored), "wanted": contents(wanted)}
     print(json.dumps(found))
-
-
-def _reset_peak() -> float:
-    """The memory that the process has now, in MiB. Linux forgets the peak until now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _memory("VmRSS")
-
-
-def _memory(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 if __name__ == "__main__":
