@@ -46,13 +46,14 @@ USER 50000:0
 WORKDIR /opt/airflow
 EXPOSE 8080
 
-# MLflow's tracking server and registry.
+# MLflow's tracking server and registry, and the one-shot that creates the buckets.
 FROM packages AS mlflow-packages
 RUN --mount=type=cache,target=/var/cache/uv packages mlflow
 FROM base AS mlflow
 COPY --from=mlflow-packages /opt/venv /opt/venv
 COPY --chmod=0555 mlflow/start /usr/local/bin/lab-mlflow
 COPY --chmod=0555 mlflow/logins.py /usr/local/bin/lab-mlflow-logins.py
+COPY stack/buckets buckets
 ENV GIT_PYTHON_REFRESH=quiet
 USER 10001:10001
 EXPOSE 5000

@@ -67,15 +67,18 @@ class Lab:
 
     @cached_property
     def artifacts(self) -> "Artifacts":
-        from mlops_lab.data.artifacts import Artifacts
+        from mlops_lab.data.artifacts import S3, Artifacts
 
         settings = self.settings
-        return Artifacts(
-            settings.artifacts,
-            settings.s3_endpoint,
-            _value(settings.s3_access_key),
-            _value(settings.s3_secret_key),
+        s3 = S3(
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+            access_key=_value(settings.s3_access_key),
+            secret_key=_value(settings.s3_secret_key),
+            virtual_host=settings.s3_addressing == "virtual",
+            ca=settings.s3_ca,
         )
+        return Artifacts(settings.artifacts, s3)
 
     @cached_property
     def snapshots(self) -> "Snapshots":

@@ -6,9 +6,10 @@ and the other services. A step is the same in both.
 """
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -128,9 +129,18 @@ class Settings(LabSettings):
         None, description="`s3://api-artifacts` or a folder; payloads and reports"
     )
     s3_endpoint: str | None = Field(
-        None, description="`http://minio:9000`; empty: the S3 service of the environment"
+        None, description="`http://minio:9000`, any server of the S3 API; empty: Amazon's in the region"
     )
-    s3_access_key: SecretStr | None = None
+    s3_region: str = Field("us-east-1", min_length=1, description="region of the bucket; MinIO takes any")
+    s3_addressing: Literal["path", "virtual"] = Field(
+        "path", description="where the bucket's name stands: in the address's path, or before its host"
+    )
+    s3_ca: Path | None = Field(
+        None, description="file of the CA certificates (PEM) that check the server's; default: the system's"
+    )
+    s3_access_key: SecretStr | None = Field(
+        None, description="empty: what the environment has, such as a role"
+    )
     s3_secret_key: SecretStr | None = None
 
     mlflow_url: str | None = Field(None, description="MLflow tracking URI; default: SQLite under LAB_HOME")
@@ -172,6 +182,26 @@ class Settings(LabSettings):
     inference_port: Port = Field(INFERENCE_PORT, description="port to listen on")
     streamlit_port: Port = STREAMLIT_PORT
     gradio_port: Port = GRADIO_PORT
+
+    @field_validator("s3_endpoint", "s3_ca", "s3_access_key", "s3_secret_key", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        # A file of the secrets folder and a variable of compose are there and empty when nobody sets them.
+        return None if value == "" else value
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _whole_address(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"https?://[^/@\s]+/?", value):
+            raise ValueError("must be http://host:port or https://host:port")
+        return value and value.rstrip("/")
+
+    @field_validator("s3_ca")
+    @classmethod
+    def _is_there(cls, value: Path | None) -> Path | None:
+        if value and not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
 
     @field_validator("notify_url")
     @classmethod

@@ -1,6 +1,7 @@
 """Fixtures for several folders: a lab in an empty folder, a small use case, a scripted Data API."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,7 @@ from mlops_lab.steps.promote import roll_back
 from tests.support.data_api import END, CourseServer
 from tests.support.flats import FLATS
 from tests.support.labs import Templates
+from tests.support.s3 import Store, make_buckets, seaweedfs, until_it_stores
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # On a busy machine an example may take longer than the default deadline of 200 ms.
@@ -58,6 +60,17 @@ def templates(tmp_path_factory, flats_folder) -> Templates:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "templates"
     folder.mkdir(exist_ok=True)
     return Templates(folder, flats_folder)
+
+
+@pytest.fixture(scope="session")
+def s3_store(tmp_path_factory) -> Iterator[Store]:
+    """A store of the S3 API, not MinIO, with the buckets that the stack's one-shot makes. Its tests are one group."""
+    folder = tmp_path_factory.mktemp("s3")
+    with seaweedfs(folder) as store:
+        made = make_buckets(store, folder / "secrets", store.keys("root"))
+        assert made.returncode == 0, made.stderr
+        until_it_stores(store)
+        yield store
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ from pydantic import SecretStr
 from werkzeug.security import check_password_hash
 
 from mlops_lab.lab import Lab
-from mlops_lab.local.processes import Process, Supervisor, free_ports
+from mlops_lab.local.processes import Supervisor
 from mlops_lab.loop import run_batch
 from mlops_lab.model.registry import Registry
 from mlops_lab.settings import REPOSITORY
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
+from tests.support.processes import stack_mlflow, started
 
 pytestmark = pytest.mark.process
 
@@ -26,40 +27,25 @@ PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeli
 
 
 @pytest.fixture(scope="module")
-def secrets(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("mlflow") / "secrets"
-    folder.mkdir()
-    return folder
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("mlflow")
 
 
 @pytest.fixture(scope="module")
-def server(secrets, templates) -> Iterator[str]:
-    folder = secrets.parent
-    templates.copy_empty(folder / "store")
-    (secrets / "backend-url").write_text(f"sqlite:///{folder}/store/mlflow.db")
+def secrets(folder) -> Path:
+    return folder / "secrets"
+
+
+@pytest.fixture(scope="module")
+def server(folder, secrets, templates) -> Iterator[str]:
+    process, variables = stack_mlflow(folder, templates)
     (secrets / "session-key").write_text("of this test alone")
     for name, password in PASSWORDS.items():
         (secrets / f"{name}-password").write_text(password)
-    [port] = free_ports(1)
-    process = Process(
-        "mlflow",
-        ["sh", str(REPOSITORY / "mlflow" / "start"), "--host", "127.0.0.1", "--port", str(port)],
-        url=f"http://127.0.0.1:{port}",
-        cwd=folder,
-    )
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "LAB_SECRETS_DIR": str(secrets),
-        "LAB_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
-        "LAB_MLFLOW_LOGINS": str(REPOSITORY / "mlflow" / "logins.py"),
-        "GIT_PYTHON_REFRESH": "quiet",
-    }
-    with Supervisor(folder / "logs", environment) as supervisor:
-        supervisor.start(process)
-        supervisor.wait(process)
-        yield process.url
+    variables |= {"LAB_ARTIFACTS_DESTINATION": str(folder / "artifacts")}
+    variables |= {"LAB_MLFLOW_LOGINS": str(REPOSITORY / "mlflow" / "logins.py")}
+    with Supervisor(folder / "logs", variables) as supervisor:
+        yield started(supervisor, process).url
 
 
 def ask(server: str, login: str | None, method: str, path: str, **options) -> httpx.Response:

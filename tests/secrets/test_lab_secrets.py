@@ -44,7 +44,7 @@ def test_readers_and_servers_hold_the_same_passwords(volumes):
     assert (
         f"//reader:{files['mysql-init/reader-password']}@mysql" in files["airflow-worker/lab_reader_db_url"]
     )
-    assert files["minio/root-password"] == files["minio-init/root-password"]
+    assert files["minio/root-password"] == files["buckets-init/secret-key"]
     assert files["inference/lab_reload_token"] == files["airflow-worker/lab_reload_token"]
     assert len(base64.urlsafe_b64decode(files["airflow-worker/fernet-key"])) == 32
     assert len(files["airflow-worker/jwt-secret"]) >= 64
@@ -165,6 +165,32 @@ def test_a_reader_that_lost_its_volume_gets_the_same_again(volumes):
     assert contents(volumes) == before
 
 
+def test_the_keys_of_a_store_that_a_person_has_are_handed_out_and_not_stored(volumes):
+    before = contents(volumes)
+    given = {"LAB_S3_ACCESS_KEY": "their-key", "LAB_S3_SECRET_KEY": "their+secret/key="}
+    run(volumes, "init", **given)
+    files = contents(volumes)
+    assert {files[f"airflow-{name}/lab_s3_access_key"] for name in ("init", "worker")} == {"their-key"}
+    assert (
+        files["airflow-worker/lab_s3_secret_key"] == files["buckets-init/secret-key"] == "their+secret/key="
+    )
+    assert files["mlflow/aws-credentials"].endswith("= their-key\naws_secret_access_key = their+secret/key=")
+    # No account is made there.
+    assert files["buckets-init/mlflow-secret-key"] == files["buckets-init/pipeline-secret-key"] == ""
+    assert not any("their" in value for name, value in files.items() if name.startswith("store/"))
+
+    run(volumes, "init", **given, LAB_MLFLOW_S3_ACCESS_KEY="other-key", LAB_MLFLOW_S3_SECRET_KEY="other")
+    assert "other-key" in contents(volumes)["mlflow/aws-credentials"]
+    assert contents(volumes)["airflow-worker/lab_s3_access_key"] == "their-key"
+    run(volumes, "init")
+    assert contents(volumes) == before
+    with pytest.raises(subprocess.CalledProcessError) as fault:
+        run(volumes, "init", LAB_S3_ACCESS_KEY="their-key")
+    assert fault.value.stderr.splitlines() == [
+        "lab-secrets: LAB_S3_ACCESS_KEY has no LAB_S3_SECRET_KEY; docs/scale.md (Object stores) names both"
+    ]
+
+
 def test_rotation_changes_all_and_keeps_the_passwords_that_servers_still_have(volumes):
     roots, fernet = [contents(volumes)["mysql/root-password"]], contents(volumes)["airflow-init/fernet-key"]
     before = contents(volumes)
@@ -174,7 +200,7 @@ def test_rotation_changes_all_and_keeps_the_passwords_that_servers_still_have(vo
     after = contents(volumes)
     fixed = {
         "minio/root-user",
-        "minio-init/root-user",
+        "buckets-init/access-key",
         "airflow-worker/lab_sign_recorded_until",
         "airflow-init/lab_s3_access_key",
         "airflow-worker/lab_s3_access_key",

@@ -13,7 +13,7 @@ from tests.stack.stack import PATIENCE
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(4 * PATIENCE)]
 
-ONE_SHOTS = {"secrets-init", "postgres-init", "mysql-init", "minio-init", "airflow-init"}
+ONE_SHOTS = {"secrets-init", "postgres-init", "mysql-init", "buckets-init", "airflow-init"}
 GIB = 1024
 
 

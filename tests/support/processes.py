@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlops_lab.local.processes import Process, Supervisor, free_ports
+from mlops_lab.settings import REPOSITORY
+from tests.support.labs import Templates
 
 # The command `lab`.
 LAB = str(Path(sys.executable).parent / "lab")
@@ -40,6 +42,23 @@ def inference(name: str, home: Path, health: str = "/ready", **more: str) -> Pro
     """The inference service of the lab in `home`; it checks for a new champion every second. more: variables."""
     command = ["-m", "inference", "--host", "127.0.0.1", "--port", "{port}"]
     return server(name, command, home, health, LAB_HOME=str(home), LAB_INFERENCE_POLL="1", **more)
+
+
+def stack_mlflow(folder: Path, templates: Templates) -> tuple[Process, dict[str, str]]:
+    """MLflow by its program of the stack, on SQLite below the folder, and its variables; `folder/secrets` is made."""
+    (folder / "secrets").mkdir(parents=True)
+    templates.copy_empty(folder / "store")
+    (folder / "secrets" / "backend-url").write_text(f"sqlite:///{folder}/store/mlflow.db")
+    [port] = free_ports(1)
+    command = ["sh", str(REPOSITORY / "mlflow" / "start"), "--host", "127.0.0.1", "--port", str(port)]
+    variables = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "LAB_SECRETS_DIR": str(folder / "secrets"),
+        "GIT_PYTHON_REFRESH": "quiet",
+    }
+    return Process("mlflow", command, url=f"http://127.0.0.1:{port}", cwd=folder), variables
 
 
 def started(supervisor: Supervisor, process: Process) -> Process:
