@@ -158,7 +158,8 @@ def test_a_failed_check_holds_a_batch_back_until_a_person_accepts_it(trained, us
     assert trained.ledger.batch(held.id).state == "held"
 
     assert "flats has no held batch 3" in person("accept", "flats", "3").stderr
-    assert person("accept", "flats", "2", "--reason", "the floor is not asked any more").exit_code == 0
+    opened = person("accept", "flats", "2", "--reason", "the floor is not asked any more", "--json")
+    assert json.loads(opened.stdout) == {"accepted": 1}
     result = run_batch(trained, use_case)
     accepted = trained.ledger.batch(held.id)
     assert (accepted.state, accepted.clean, accepted.decision, accepted.fault) == ("done", 300, "train", None)

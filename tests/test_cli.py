@@ -116,7 +116,7 @@ def test_a_batch_without_rows_or_without_a_shape_costs_that_batch_alone(run, cou
     assert entries["champion"] is not None
 
     assert "flats has no broken or held batch 7" in run("retry", "flats", "--batch", "7", status=1).stderr
-    assert "1 batch opened again" in run("retry", "flats").stdout
+    assert json.loads(run("retry", "flats", "--json").stdout) == {"opened": 1}
     assert "broken: the payload isn't JSON" in run("run", "flats").stdout
     # Nobody else on this machine may read the rows.
     home = tmp_path / "lab"
@@ -205,6 +205,26 @@ def test_faults_of_mlflow_and_of_the_disk_are_one_line_and_the_traceback_is_ther
     for command in ("status", "run", "predict", "demo"):
         [line] = run(command, "flats", status=1).stderr.splitlines()
         assert line.startswith(f"error: {tmp_path / 'file'}")
+
+
+def test_what_keeps_the_lab_prints_json_and_its_lines_go_beside_it(run, templates, tmp_path, monkeypatch):
+    templates.copy_trained(tmp_path / "trained")
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "trained"))
+    found = json.loads(run("migrate", "--json").stdout)
+    assert found == {"from_revision": None, "done": ["RawData: nothing to change"], "faults": {}}
+    signed = run("sign", "--json")
+    assert json.loads(signed.stdout) == {"flats": {"signed": 0, "left_out": 0}}
+    assert "flats: 0 versions signed" in signed.stderr
+    made = run("backup", str(tmp_path / "copy"), "--json")
+    kept = json.loads(made.stdout)
+    assert kept["folder"] == str(tmp_path / "copy")
+    assert kept["files"] > 0 < kept["bytes"]
+    assert "copied to" in made.stderr
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "restored"))
+    again = json.loads(run("restore", str(tmp_path / "copy"), "--json").stdout)
+    assert (again["files"], again["made_at"]) == (kept["files"], kept["made_at"])
+    key = json.loads(run("keys", "new", "ann", "--json").stdout)
+    assert key["key"] not in key["line"]
 
 
 def test_the_status_says_what_it_does_not_know(run, templates, tmp_path, monkeypatch):

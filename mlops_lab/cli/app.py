@@ -174,6 +174,11 @@ def print_line(text: str) -> None:
     wrapped(out, coloured(said), " " * (len(text) - len(said)))
 
 
+def lines_beside(as_json: bool) -> Callable[[str], None]:
+    """Where lines of progress go: beside JSON, not into it."""
+    return err.print if as_json else print_line
+
+
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str, int, int], None]]:
     """In the block a terminal's last line says what is going on; what is given back tells it the next step."""

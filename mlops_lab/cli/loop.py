@@ -12,6 +12,7 @@ from mlops_lab.cli.app import (
     UseCaseName,
     app,
     coloured,
+    lines_beside,
     open_lab,
     print_json,
     print_line,
@@ -25,7 +26,7 @@ from mlops_lab.cli.app import (
 )
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
-from mlops_lab.local.command import err, out
+from mlops_lab.local.command import out
 
 
 @app.command()
@@ -76,7 +77,7 @@ def train(
     from mlops_lab.loop import train_now
 
     with working("starting") as step:
-        lab = open_lab(read_settings(), err.print if as_json else print_line, step=step)
+        lab = open_lab(read_settings(), lines_beside(as_json), step=step)
         result = train_now(lab, lab.use_case(use_case), force)
     if as_json:
         print_json(asdict(result))
@@ -108,6 +109,7 @@ def accept(
     use_case: UseCaseName,
     batch: Annotated[int, typer.Argument(help="its number in `lab status`")],
     reason: Annotated[str, typer.Option(help="why; it is recorded")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Lets a batch go on that its checks held back; the next run of the loop takes it up.
 
@@ -117,13 +119,17 @@ def accept(
 
     lab = open_lab(read_settings())
     opened = accept(lab, lab.use_case(use_case), batch, this_person(), reason)
-    out.print(f"{counted(opened, 'batch', 'batches')} accepted; `lab run {use_case}` takes it up")
+    if as_json:
+        print_json({"accepted": opened})
+    else:
+        out.print(f"{counted(opened, 'batch', 'batches')} accepted; `lab run {use_case}` takes it up")
 
 
 @app.command()
 def retry(
     use_case: UseCaseName,
     batch: Annotated[int | None, typer.Option(help="its number in `lab status`; default: all")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Opens broken and held batches again, after a mend; the next run of the loop takes them up.
 
@@ -133,7 +139,10 @@ def retry(
 
     lab = open_lab(read_settings())
     opened = retry(lab, lab.use_case(use_case), batch)
-    out.print(f"{counted(opened, 'batch', 'batches')} opened again; `lab run {use_case}` takes them up")
+    if as_json:
+        print_json({"opened": opened})
+    else:
+        out.print(f"{counted(opened, 'batch', 'batches')} opened again; `lab run {use_case}` takes them up")
 
 
 @app.command()

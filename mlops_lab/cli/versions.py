@@ -1,6 +1,5 @@
 """The commands about versions: trial, promotion, rollback, a person's approval, training again, model card."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from mlops_lab.cli.app import (
     AsJson,
     UseCaseName,
     app,
+    lines_beside,
     open_lab,
     print_json,
     print_line,
@@ -18,7 +18,6 @@ from mlops_lab.cli.app import (
     this_person,
 )
 from mlops_lab.errors import LabError
-from mlops_lab.local.command import err
 
 
 @app.command()
@@ -75,7 +74,7 @@ def promote(
     why = (reason or "").strip()
     if force != bool(why):
         raise LabError("--force and --reason TEXT belong together: the record says why")
-    lab = open_lab(read_settings(), _progress(as_json))
+    lab = open_lab(read_settings(), lines_beside(as_json))
     force_by = Person(this_person(), why) if force else None
     outcome = promote_by_hand(lab, lab.use_case(use_case), version, force_by)
     if as_json:
@@ -100,7 +99,7 @@ def approve(use_case: UseCaseName, version: WaitingVersion, reason: Why, as_json
     from mlops_lab.steps.challenge import Person
 
     person = Person(this_person(), _given(reason))
-    lab = open_lab(read_settings(), _progress(as_json))
+    lab = open_lab(read_settings(), lines_beside(as_json))
     outcome = approve(lab, lab.use_case(use_case), version, person)
     if as_json:
         print_json(asdict(outcome))
@@ -120,7 +119,7 @@ def reject(use_case: UseCaseName, version: WaitingVersion, reason: Why, as_json:
     from mlops_lab.steps.challenge import Person
 
     person = Person(this_person(), _given(reason))
-    lab = open_lab(read_settings(), _progress(as_json))
+    lab = open_lab(read_settings(), lines_beside(as_json))
     outcome = reject(lab, lab.use_case(use_case), version, person)
     if as_json:
         print_json(asdict(outcome))
@@ -150,11 +149,6 @@ def rollback(
         print_line(f"version {version} is the champion of {use_case}; the service follows within seconds")
 
 
-def _progress(as_json: bool) -> Callable[[str], None]:
-    """Where lines of progress go: with JSON not between it."""
-    return err.print if as_json else print_line
-
-
 def _given(reason: str) -> str:
     if not reason.strip():
         raise LabError("--reason TEXT is missing: the record says why")
@@ -173,7 +167,7 @@ def reproduce(
     """
     from mlops_lab.steps.reproduce import reproduce as again
 
-    lab = open_lab(read_settings(), _progress(as_json))
+    lab = open_lab(read_settings(), lines_beside(as_json))
     found = again(lab, lab.use_case(use_case), version)
     if as_json:
         print_json(found.as_json())

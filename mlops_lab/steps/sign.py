@@ -12,14 +12,16 @@ def sign_earlier(lab: Lab) -> None:
         sign(lab)
 
 
-def sign(lab: Lab) -> None:
+def sign(lab: Lab) -> dict[str, dict[str, int]]:
     """Signs every version whose digest is the one that the lab's own database recorded; reports each use case.
 
-    A version without a record, or with another digest than the recorded one, stays as it is.
+    A version without a record, or with another digest than the recorded one, stays as it is. Returns use case → numbers
+    of versions: signed, left_out.
     """
     lab.store.create_tables()
     key = signing.signing_key(lab.settings)
     own = signing.public_key(key)
+    counts = {}
     for use_case in lab.registry.use_cases():
         recorded = lab.ledger.models(use_case)
         signed = left = 0
@@ -34,3 +36,5 @@ def sign(lab: Lab) -> None:
             signed += 1
         rest = f"; {left:,} left out, because the lab's database has no record of it or of another digest"
         lab.progress(f"{use_case}: {counted(signed, 'version')} signed" + (rest if left else ""))
+        counts[use_case] = {"signed": signed, "left_out": left}
+    return counts

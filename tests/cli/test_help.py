@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from mlops_lab.cli import PANELS, app
 
 GROUPS = ("data", "keys")
+# They show their progress, or write a file to be looked at.
+WITHOUT_JSON = (["run"], ["demo"], ["new"])
 IN_PANELS = [name for names in PANELS.values() for name in names]
 
 
@@ -52,6 +54,7 @@ def test_the_help_of_a_command_has_an_example_and_no_value_for_a_flag(command):
     assert "Example: " in shown
     assert f"lab {' '.join(command)}" in shown.partition("Example: ")[2]
     assert "<bool>" not in shown
+    assert ("--json" in shown) == (command not in WITHOUT_JSON)
     assert "{" not in shown.partition("Usage:")[2].partition("\n")[0]
 
 
