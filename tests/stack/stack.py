@@ -40,9 +40,12 @@ PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 600))
 
 
 class Stack:
-    """The project as a user of the shell sees it. `use_cases` and `data` are the folders that are mounted into it."""
+    """The project as a user of the shell sees it. `use_cases` and `data` are the folders that are mounted into it.
 
-    def __init__(self, use_cases: Path, data: Path):
+    scale: the size of the synthetic data.
+    """
+
+    def __init__(self, use_cases: Path, data: Path, scale: float = 0.03):
         self.project = f"lab-test-{secrets.token_hex(3)}"
         self._known_logins: dict[str, tuple[str, str]] = {}
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
@@ -51,7 +54,7 @@ class Stack:
             {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "COMPOSE_"))}
             | variables
             | {"LAB_USE_CASES_FOLDER": str(use_cases), "LAB_DATA_FOLDER": str(data)}
-            | {"LAB_DATOS_SCALE": "0.03", "COMPOSE_PROGRESS": "plain"}
+            | {"LAB_DATOS_SCALE": str(scale), "COMPOSE_PROGRESS": "plain"}
             | {"LAB_TAG": os.environ.get("LAB_TAG", "1.0.0"), "COMPOSE_DISABLE_ENV_FILE": "1"}
         )
 
