@@ -51,6 +51,7 @@ class BatchProgress:
     """The newest batch. state: running, done, failed, silent (no sign of life for an hour), held or broken."""
 
     run_id: str
+    experiment_id: str
     number: str
     state: str
     started: datetime
@@ -153,6 +154,7 @@ def newest_batch(runs: Sequence[Run], moment: datetime) -> BatchProgress | None:
         state = "done" if run.status == "FINISHED" else "failed"
     return BatchProgress(
         run_id=run.id,
+        experiment_id=run.experiment_id,
         number=run.batch,
         state=state,
         started=run.started,

@@ -96,7 +96,7 @@ def _trace(prediction_id: str, key: str, contract: Contract) -> None:
     except LabError as error:
         ui_frame.say_fault(error)
         return
-    link = settings().mlflow_page(f"experiments/{run.experiment_id}/runs/{run.id}")
+    link = settings().run_page(run.experiment_id, run.id)
     candidate = CandidateTags.from_mlflow(run.tags).candidate or run.name
     with st.container(border=True):
         st.markdown(

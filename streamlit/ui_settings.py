@@ -54,6 +54,10 @@ class PageSettings(LabSettings):
         """The address of a page of MLflow, as the person's browser opens it."""
         return mlflow_page(self.mlflow_public_url or self.mlflow_url, path)
 
+    def run_page(self, experiment: str, run: str) -> str:
+        """The address of a run's page in MLflow."""
+        return self.mlflow_page(f"experiments/{experiment}/runs/{run}")
+
     @property
     def prometheus(self) -> str | None:
         """Where Prometheus is asked which services it hears from; None where there is none."""

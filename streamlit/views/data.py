@@ -168,7 +168,7 @@ def _details(use_case: str, runs: list[Run], titles: Mapping[str, str]) -> None:
     if (covered := run.metrics.get("interval_coverage")) is not None:
         level = run.metrics.get("interval_level", math.nan)
         facts.append(f"the champion's {level:.0%} intervals cover {covered:.0%} of its new rows")
-    link = settings().mlflow_page(f"experiments/{run.experiment_id}/runs/{run.id}")
+    link = settings().run_page(run.experiment_id, run.id)
     facts.append(f"[run in MLflow]({link})")
     st.markdown(" · ".join(facts))
     drift, checks, quarantine = st.tabs(VIEWS, key=f"{use_case} data parts", on_change="rerun")

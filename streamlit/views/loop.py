@@ -59,7 +59,9 @@ def _batch(use_case: str, batch: BatchProgress) -> None:
             took = f" · {duration(step.seconds)}" if step.seconds is not None else ""
             st.badge(f"{MARKS[step.state]} {step.name}{took}", color=COLOURS[step.state])
     done = [f"{step.name}: {step.about}" for step in batch.steps if step.state != "to come" and step.about]
-    st.markdown(f":small[{literal(' · '.join(done))}]")
+    said = [literal(" · ".join(done))] if done else []
+    link = settings().run_page(batch.experiment_id, batch.run_id)
+    st.markdown(f":small[{' · '.join([*said, f'[run in MLflow]({link})'])}]")
     for name, why in ((batch.decision, batch.reason), (batch.outcome, batch.outcome_reason)):
         if name and not (name == "skipped" and why == batch.reason):
             st.markdown(f"**{literal(name.capitalize())}:** {in_words(why) or 'no reason is given'}")

@@ -208,7 +208,7 @@ def _details(use_case: str, versions: list[ModelVersion], metric: str) -> None:
     run = runs[0]
     facts = [] if tags.batch_number is None else [f"Trained after batch {tags.batch_number}"]
     facts += [f"digest `{tags.digest[:12]}`"] if tags.digest else []
-    link = settings().mlflow_page(f"experiments/{run.experiment_id}/runs/{run.id}")
+    link = settings().run_page(run.experiment_id, run.id)
     facts.append(f"[run in MLflow]({link})")
     st.markdown(" · ".join(facts))
     # Only the open part is drawn, and asks for what it shows.

@@ -1,5 +1,6 @@
 """The page Loop in a real browser, and its charts at 300 versions."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,6 +24,8 @@ def test_the_first_page_is_the_loop(tab, pages):
         expect(tab.get_by_text(badge, exact=True)).to_be_visible()
     expect(paragraph(tab, "Skip: 8% of its groups are new, 610 new rows")).to_be_visible()
     expect(tab.get_by_text("lab run housing")).to_be_visible()
+    run = re.compile(r"/#/experiments/\d+/runs/[0-9a-f]{32}")
+    expect(tab.get_by_role("link", name="run in MLflow")).to_have_attribute("href", run)
     expect(tab.get_by_role("heading", name="Champions")).to_be_visible()
     expect(tab.get_by_text("not better: rmse_log 0.335 against").first).to_be_attached()
     no_traceback(tab)
