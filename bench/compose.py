@@ -9,14 +9,15 @@ from pathlib import Path
 from statistics import median
 
 from scale_page import report
-from stack_figures import DAG, USE_CASE, MemoryWatch, Step, steps
 
 from mlops_lab.settings import REPOSITORY
+from tests.stack.figures import DAG, ORDER, USE_CASE, MemoryWatch, Step, between, steps
 from tests.stack.stack import PATIENCE, Stack
 
 SMALL, FULL = 0.02, 1.0
+# A worker takes two tasks at once, so three have room for every candidate.
+WORKERS = (1, 3)
 WORKER = "airflow-worker"
-ORDER = ("land", "validate", "prepare", "decide", "train", "promote", "roll_out", "finish")
 
 
 def main() -> None:
@@ -24,7 +25,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="the course's size, written into docs/scale.md")
     parser.add_argument("--scale", type=float, help="the size of the market: 1 has 895,512 rows")
-    parser.add_argument("--workers", type=int, default=1, help="the replicas of the worker")
     chosen = parser.parse_args()
     scale = chosen.scale or (FULL if chosen.full else SMALL)
     with tempfile.TemporaryDirectory() as folder:
@@ -37,16 +37,16 @@ def main() -> None:
         shutil.copy(REPOSITORY / "use_cases" / f"{USE_CASE}.py", cases)
         stack = Stack(cases, data, scale=scale)
         try:
-            lines = _measured(stack, chosen.workers)
+            lines = [*_loop(stack), "", *_side_by_side(stack)]
         finally:
             stack.down("--volumes")
-    title = f"{USE_CASE} at scale {scale:g}, {chosen.workers} worker{'s' * (chosen.workers > 1)}"
-    report("compose", [f"**{title}**", "", *lines], full=chosen.full)
+    report("compose", [f"**{USE_CASE} at scale {scale:g}**", "", *lines], full=chosen.full)
 
 
-def _measured(stack: Stack, workers: int) -> list[str]:
+def _loop(stack: Stack) -> list[str]:
+    """The whole loop with one worker, until the data ends."""
     stack.compose("build", timeout=3 * PATIENCE)
-    stack.up("--scale", f"{WORKER}={workers}")
+    stack.up()
     watch = MemoryWatch(stack)
     watch.start()
     airflow, known = stack.airflow(), 0
@@ -82,21 +82,27 @@ def _by_step(found: Sequence[Step], watch: MemoryWatch) -> list[str]:
 
 def _by_batch(stack: Stack, found: Sequence[Step]) -> list[str]:
     query = f"SELECT received FROM RawData.batches WHERE use_case = '{USE_CASE}' ORDER BY id"  # noqa: S608
-    rows = [received for (received,) in stack.sql(query)]
-    lines = [
-        "| batch | rows | seconds | trainings, s | the longest | one after another |",
-        "|--:|--:|--:|--:|--:|--:|",
-    ]
-    for number, received in enumerate(rows, 1):
+    lines = ["| batch | rows | seconds |", "|--:|--:|--:|"]
+    for number, (received,) in enumerate(stack.sql(query), 1):
         mine = [step for step in found if step.batch == number]
-        trained = [step for step in mine if step.name == "train"]
         seconds = max(step.end for step in mine) - min(step.start for step in mine)
-        parts = ["–"] * 3
-        if trained:
-            span = max(step.end for step in trained) - min(step.start for step in trained)
-            took = [step.end - step.start for step in trained]
-            parts = [f"{value:,.0f}" for value in (span, max(took), sum(took))]
-        lines.append(f"| {number} | {received:,} | {seconds:,.0f} | {' | '.join(parts)} |")
+        lines.append(f"| {number} | {received:,} | {seconds:,.0f} |")
+    return lines
+
+
+def _side_by_side(stack: Stack) -> list[str]:
+    """A training of all candidates on the stored rows, with one worker and with three."""
+    airflow = stack.airflow()
+    lines = ["| workers | trainings, s | the longest | all, one after another |", "|--:|--:|--:|--:|"]
+    for workers in WORKERS:
+        stack.up("--no-recreate", "--scale", f"{WORKER}={workers}")
+        run = airflow.trigger(DAG, force=True, reason="how candidates train side by side")
+        while airflow.run(DAG, run)["state"] not in ("success", "failed"):
+            time.sleep(2)
+        spans = [between(task) for task in airflow.tasks(DAG, run) if task["task_id"] == "train"]
+        seconds = max(end for _, end in spans) - min(start for start, _ in spans)
+        took = [end - start for start, end in spans]
+        lines.append(f"| {workers} | {seconds:,.0f} | {max(took):,.0f} | {sum(took):,.0f} |")
     return lines
 
 

@@ -16,6 +16,7 @@ from tests.stack.stack import Stack
 
 PAUSE = 0.5  # seconds between two looks at the memory
 USE_CASE, DAG = "housing", "housing_training"
+ORDER = ("land", "validate", "prepare", "decide", "train", "promote", "roll_out", "finish")
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _of_batch(number: int, tasks: Iterable[dict[str, Any]], records: dict[str, f
     found: list[Step] = []
     ends: dict[str, float] = {}
     for task in sorted(tasks, key=lambda task: task["start_date"]):
-        name, start, end = task["task_id"], _seconds(task["start_date"]), _seconds(task["end_date"])
+        name, (start, end) = task["task_id"], between(task)
         # Trainings run side by side, so each follows the decision; a task after them follows the last one.
         before = [moment for other, moment in ends.items() if moment <= start and other != name]
         queued = _seconds(task["queued_when"]) if name == "land" or not before else max(before)
@@ -124,6 +125,11 @@ def _records(stack: Stack) -> list[dict[str, float]]:
         for run in runs
         if run["info"]["run_name"].startswith("batch-")
     ]
+
+
+def between(task: dict[str, Any]) -> tuple[float, float]:
+    """When the task began and when it ended, in seconds since the epoch."""
+    return _seconds(task["start_date"]), _seconds(task["end_date"])
 
 
 def _seconds(moment: str) -> float:

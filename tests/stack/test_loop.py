@@ -8,6 +8,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from mlops_lab.data.split import SHARES
 from mlops_lab.settings import REPOSITORY
+from tests.stack.figures import ORDER, steps
 from tests.stack.stack import PATIENCE, eventually
 from tests.support.pages import chromium
 
@@ -31,6 +32,16 @@ def test_housing_reaches_a_champion_through_airflow_on_celery(stack, record_prop
     tasks = airflow.tasks("housing_training", run)
     workers = {container["Config"]["Hostname"] for container in stack.containers("airflow-worker")}
     assert {task["hostname"] for task in tasks if task["state"] == "success"} <= workers
+
+
+def test_each_step_of_the_first_batch_has_its_seconds_and_nothing_was_killed(stack):
+    first = [step for step in steps(stack) if step.batch == 1]
+    assert {step.name for step in first} >= set(ORDER)
+    recorded = [step for step in first if step.name not in ("land", "train")]
+    # A step's own record is within its task.
+    assert all(0 < step.work <= step.end - step.start for step in recorded if step.name in ORDER)
+    states = [container["State"] for container in stack.containers()]
+    assert not any(state["OOMKilled"] for state in states)
 
 
 def test_rows_are_in_both_databases(stack):
