@@ -207,26 +207,6 @@ def test_faults_of_mlflow_and_of_the_disk_are_one_line_and_the_traceback_is_ther
         assert line.startswith(f"error: {tmp_path / 'file'}")
 
 
-def test_what_keeps_the_lab_prints_json_and_its_lines_go_beside_it(run, templates, tmp_path, monkeypatch):
-    templates.copy_trained(tmp_path / "trained")
-    monkeypatch.setenv("LAB_HOME", str(tmp_path / "trained"))
-    found = json.loads(run("migrate", "--json").stdout)
-    assert found == {"from_revision": None, "done": ["RawData: nothing to change"], "faults": {}}
-    signed = run("sign", "--json")
-    assert json.loads(signed.stdout) == {"flats": {"signed": 0, "left_out": 0}}
-    assert "flats: 0 versions signed" in signed.stderr
-    made = run("backup", str(tmp_path / "copy"), "--json")
-    kept = json.loads(made.stdout)
-    assert kept["folder"] == str(tmp_path / "copy")
-    assert kept["files"] > 0 < kept["bytes"]
-    assert "copied to" in made.stderr
-    monkeypatch.setenv("LAB_HOME", str(tmp_path / "restored"))
-    again = json.loads(run("restore", str(tmp_path / "copy"), "--json").stdout)
-    assert (again["files"], again["made_at"]) == (kept["files"], kept["made_at"])
-    key = json.loads(run("keys", "new", "ann", "--json").stdout)
-    assert key["key"] not in key["line"]
-
-
 def test_the_status_says_what_it_does_not_know(run, templates, tmp_path, monkeypatch):
     templates.copy_trained(tmp_path / "trained")
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "trained"))
