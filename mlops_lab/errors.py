@@ -25,6 +25,10 @@ class UseCaseError(LabError):
     """A file in the use-case folder can't be used, or a use case of that name doesn't exist."""
 
 
+# Problems of a row in one line.
+TOLD = 5
+
+
 class ContractError(LabError):
     """Rows that break the contract.
 
@@ -34,9 +38,11 @@ class ContractError(LabError):
 
     def __init__(self, problems: list[dict[str, Any]], more: bool = False) -> None:
         self.problems, self.more = problems, more
-        first, others = problems[0], len(problems) - 1
+        row = problems[0]["row"]
+        told = [f"{one['field']} {one['message']}" for one in problems[:TOLD] if one["row"] == row]
+        others = len(problems) - len(told)
         text = f" (and {'at least ' if more else ''}{others} more)" if others else ""
-        super().__init__(f"row {first['row']}: {first['field']} {first['message']}{text}")
+        super().__init__(f"row {row}: {'; '.join(told)}{text}")
 
 
 class ModelError(LabError):

@@ -54,6 +54,8 @@ def test_rows_that_cannot_be_predicted_are_one_line(predict, tmp_path):
     (tmp_path / "rows.csv").write_text("area,floor\n50,2\n")
     assert "district is missing" in predict(str(tmp_path / "rows.csv"), status=1).stderr
     (tmp_path / "empty.CSV").write_text("area,floor\n")
+    both = predict('{"area": 1, "floor": 2}', status=1).stderr
+    assert "row 0: area must be at least 5, not 1; district is missing" in " ".join(both.split())
     assert "empty.CSV has no rows" in predict(str(tmp_path / "empty.CSV"), status=1).stderr
     assert "there is no row to predict" in predict("[]", status=1).stderr
     assert "there is no file" in predict(str(tmp_path / "no.csv"), status=1).stderr
