@@ -56,20 +56,33 @@ def test_each_part_writes_its_own_section_of_the_page(bench, tmp_path, monkeypat
 
 
 def test_what_saturates_first_follows_from_the_measured_growth(bench):
-    growth: ModuleType = bench("growth")
-    sizes = [1_000, 10_000, 100_000, 1_000_000]
-    before = 500.0
-    # Memory of training grows with the rows, that of validation with their root. Small sizes are mostly start-up.
+    growth: ModuleType = bench("growth_page")
+    sizes, before = [1_000, 30_000, 100_000, 300_000, 1_000_000], 500.0
+
+    def grown(start: float, factor: float, power: float) -> list[float]:
+        return [start, *(start + factor * n**power for n in sizes[1:])]
+
+    zeros = [0.0] * len(sizes)
+    # Memory of training grows with the rows, that of validation with their root, that of promotion hardly.
     steps = {
-        "validate": growth.Step(
-            [5, *(1e-5 * n for n in sizes[1:])], [0] * 4, [0.1 * n**0.5 for n in sizes], before
-        ),
-        "train": growth.Step([9, *(2e-5 * n for n in sizes[1:])], [0] * 4, [1e-3 * n for n in sizes], before),
+        "validate": growth.Step(grown(5, 1e-5, 1), zeros, grown(30, 0.1, 0.5), before),
+        "train": growth.Step(grown(9, 2e-5, 1), zeros, grown(100, 1e-3, 1), before),
+        "promote": growth.Step([7.0] * 5, zeros, [40.0, 41, 39, 40, 42], before),
     }
     text = "\n".join(growth.lines(sizes, steps))
-    # 3e-5 seconds a row in all.
-    assert re.search(r"\*\*all\*\* .*\| 1\.00 \| \*5\.0 min\* \| \*50 min\* \|", text)
-    assert re.search(r"\| validate .*\| 0\.50 \| \*316 MiB\* \| \*1,000 MiB\* \|", text)
-    limit = growth.worker_limit()
-    assert f"**train**, at about {float(f'{(limit - before) / 1e-3:.1e}'):,.0f} rows" in text
+    # 21 s, and 3e-5 seconds a row.
+    assert re.search(r"\| \*\*all\*\* .*\| 1\.00 \| \*5\.3 min\* \| \*50 min\* \|", text)
+    assert re.search(r"\| validate .*\| 0\.50 \| \*346 MiB\* \| \*1\.0 GiB\* \|", text)
+    assert re.search(r"\| promote .* 42 \| – \| \*42 MiB\* \| \*42 MiB\* \|", text)
+    rows = (growth.worker_limit() - before - 100) / 1e-3
+    assert f"**train**, at about {float(f'{rows:.1e}'):,.0f} rows, with the 500 MiB" in text
     assert "a day at about 2,900,000,000 rows" in text
+
+
+def test_a_small_run_is_not_extrapolated(bench):
+    growth: ModuleType = bench("growth_page")
+    steps = {"train": growth.Step([1.0, 2.0], [1.0, 2.0], [10.0, 20.0], 500.0)}
+    text = "\n".join(growth.lines([5_000, 10_000], steps))
+    assert "| train | 1.0 (1.0) | 2.0 (2.0) |" in text
+    assert "10,000,000" not in text
+    assert "Too few rows" in text
