@@ -10,7 +10,8 @@ from sqlalchemy import select
 from mlops_lab.data.database import connect
 from mlops_lab.settings import REPOSITORY
 
-PARTS = re.search(r"^SCALE_PARTS := (.+)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)[1].split()
+PAGE = (REPOSITORY / "docs" / "scale.md").read_text()
+PARTS = re.findall(r"<!-- written by make bench-scale PART=(\w+) FULL=1 -->", PAGE)
 
 
 @pytest.fixture
@@ -33,6 +34,15 @@ def test_every_way_of_a_bulk_load_stores_the_same(bench, tmp_path, variant):
         with engine.connect() as db:
             found.add(str(ways.contents(list(db.execute(select(target).order_by(target.c.key))))))
     assert found == {str(ways.contents([tuple(record.values()) for record in ways.records(frame)]))}
+
+
+def test_the_parts_of_the_makefile_are_on_the_page_and_each_has_its_program():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    by_default = re.search(r"^SCALE_PARTS := (.+)$", makefile, re.MULTILINE)[1].split()
+    assert set(by_default) <= set(PARTS)
+    for part in PARTS:
+        assert (REPOSITORY / "bench" / f"{part}.py").exists()
+        assert f"`make bench-scale PART={part} FULL=1`" in PAGE
 
 
 @pytest.mark.parametrize("part", PARTS)
