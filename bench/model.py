@@ -15,11 +15,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-from mlops_lab.contract import Contract, Lineage
+from mlops_lab.contract import Contract
 from mlops_lab.data.database import connect, create
 from mlops_lab.data.ledger import Ledger
 from mlops_lab.data.tables import RAW, Model
 from mlops_lab.features import Boolean, Category, Integer
+from mlops_lab.history import Lineage
 from mlops_lab.model.drift import reference
 from mlops_lab.model.export import Fitted, save
 from mlops_lab.model.registry import CHAMPION, Registry

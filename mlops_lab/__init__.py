@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlops_lab.check_policy import Bound, CheckPolicy
     from mlops_lab.contract import Contract, PromotionPolicy, RetrainPolicy
     from mlops_lab.features import Boolean, Category, Date, Integer, Number
+    from mlops_lab.history import HistoryPolicy
     from mlops_lab.metrics import (
         ACCURACY,
         BRIER,
@@ -47,13 +48,22 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCURACY", "BRIER", "F1", "F1_MACRO", "LOG_LOSS", "MAE", "MAPE", "MDAPE", "PRECISION", "R2", "R2_LOG", "RECALL",
     "RMSE", "RMSE_LOG", "ROC_AUC", "Boolean", "Bound", "Candidate", "Category", "CheckPolicy", "Contract", "Date",
-    "Integer", "Metric", "Number", "PromotionPolicy", "RetrainPolicy", "Threshold", "UseCase", "extra_trees",
-    "gradient_boosting", "linear_regression", "logistic_regression", "over_sampled", "random_forest", "ridge",
-    "select_k_best", "tuned",
+    "HistoryPolicy", "Integer", "Metric", "Number", "PromotionPolicy", "RetrainPolicy", "Threshold", "UseCase",
+    "extra_trees", "gradient_boosting", "linear_regression", "logistic_regression", "over_sampled", "random_forest",
+    "ridge", "select_k_best", "tuned",
 ]  # fmt: skip
 
 # Searched in this order for a name.
-_MODULES = ("use_case", "check_policy", "contract", "features", "metrics", "threshold", "candidates")
+_MODULES = (
+    "use_case",
+    "check_policy",
+    "contract",
+    "features",
+    "history",
+    "metrics",
+    "threshold",
+    "candidates",
+)
 
 
 def __getattr__(name: str) -> Any:

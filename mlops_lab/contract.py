@@ -7,7 +7,6 @@ Pure pydantic and numpy. A use case declares features; training completes them i
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mlops_lab.errors import ContractError
 from mlops_lab.evaluation import Evaluation
 from mlops_lab.features import Category, Feature, FieldError
+from mlops_lab.history import Lineage
 from mlops_lab.metrics import Task
 
 # The name of a use case becomes a table, a registered model, a DAG, a path and a label in metrics.
@@ -69,35 +69,6 @@ class Interval(BaseModel):
     groups: int
     coverage: float | None = None
     width: float | None = None
-
-
-class Lineage(BaseModel):
-    """The origin of a model. It leads from a prediction back to the stored payloads."""
-
-    run_id: str
-    candidate: str
-    batches: list[int] = Field(description="ids in the batch ledger of RawData")
-    rows: dict[str, int] = Field(description="number of rows by split: train, validation, test")
-    learnt: list[str] = Field(
-        ["train"], description="the splits that it learnt from; an earlier release learnt from train alone"
-    )
-    split_day: str | None = Field(None, description="the date by which the rows were split; None: by a hash")
-    created_at: datetime
-    commit: str | None = None
-    digest: str | None = Field(None, description="sha256 of the rows; None in a model of an earlier release")
-    libraries: dict[str, str] = Field(
-        default_factory=dict,
-        description="the versions of Python and of the libraries that the model comes from",
-    )
-    cpu_seconds: float | None = Field(None, description="of the training, of all threads")
-    peak_mb: float | None = Field(
-        None, description="the most memory that the training process had until then"
-    )
-
-    @property
-    def learnt_rows(self) -> int:
-        """The number of rows that the model learnt from."""
-        return sum(self.rows.get(split, 0) for split in self.learnt)
 
 
 class RetrainPolicy(BaseModel):

@@ -75,7 +75,7 @@ def champion_status(lab: Lab, champion: Version) -> ChampionStatus:
         test=contract.test_score,
         baseline=contract.baseline_score,
         rows=lineage.learnt_rows,
-        batches=len(lineage.batches),
+        batches=len(lineage.read_batches),
         run_id=champion.run_id,
         reason=facts.reason,
         sealed=facts.sealed,

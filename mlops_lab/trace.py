@@ -66,7 +66,7 @@ def trace_prediction(lab: Lab, prediction_id: str) -> dict[str, Any]:
             "rows": lineage.rows,
             "champion": champion is not None and champion.version == found.version,
         },
-        "batches": [trace_batch(lab, lab.ledger.batch(number)) for number in lineage.batches],
+        "batches": [trace_batch(lab, lab.ledger.batch(number)) for number in lineage.read_batches],
     }
 
 

@@ -17,6 +17,7 @@ from mlops_lab.check_policy import CheckPolicy
 from mlops_lab.contract import LEVEL, USE_CASE_NAME, PromotionPolicy, RetrainPolicy
 from mlops_lab.errors import UseCaseError, first_line
 from mlops_lab.features import Boolean, Category, Date, Feature
+from mlops_lab.history import HistoryPolicy
 from mlops_lab.metrics import OF_TASK, Metric, Task
 from mlops_lab.threshold import Threshold
 
@@ -49,6 +50,7 @@ class UseCase:
     rules:      name → function(typed frame) returning a boolean Series; False quarantines the row.
     missing:    strings read as null, in addition to the empty string.
     checks:     the bounds of a batch's named checks; one that fails holds the batch back.
+    history:    which of the stored rows a training reads: all, the newest, or a sample of the groups.
     threshold:  binary: from which probability on the answer is true; by default the one of the best F1.
     interval:   regression: the share of new rows whose true value is inside of a prediction's interval.
     schedule:   when the DAG runs, as a cron expression.
@@ -74,6 +76,7 @@ class UseCase:
     interval: float = LEVEL
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     checks: CheckPolicy = field(default_factory=CheckPolicy)
+    history: HistoryPolicy = field(default_factory=HistoryPolicy)
     promotion: PromotionPolicy = field(default_factory=PromotionPolicy)
     schedule: str = "*/15 * * * *"
 
@@ -116,6 +119,10 @@ class UseCase:
         ):
             raise UseCaseError(
                 f"use case {self.name}: split_day is {self.split_day!r}, which is no Date of its features"
+            )
+        if not isinstance(self.history, HistoryPolicy):
+            raise UseCaseError(
+                f"use case {self.name}: history is {_shown(self.history)}; write HistoryPolicy(rows=…, batches=…)"
             )
         self._check_models()
         self.check_promotion(self.promotion)

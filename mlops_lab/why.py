@@ -55,6 +55,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     said = _batch_lines(batch) if batch else ["the ledger doesn't know the batch of this version"]
     for version in found["versions"]:
         said.append(_version_line(version))
+        if version["left_out"]:
+            said.append(f"  {version['left_out']}")
         decisions = version["decisions"]
         said += [f"  {_decision_line(version['version'], one, one is decisions[-1])}" for one in decisions]
     return said
@@ -75,6 +77,7 @@ def _version(lab: Lab, use_case: UseCase, number: int, history: Sequence[Promoti
         "outcome": facts.outcome,
         "reason": facts.reason,
         "sealed": facts.sealed_words,
+        "left_out": facts.left_out,
         "decisions": [asdict(row) for row in history if row.challenger == number],
     }
 

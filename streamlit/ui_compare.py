@@ -14,6 +14,7 @@ from mlops_lab.client import ModelVersion
 from mlops_lab.contract import Contract
 from mlops_lab.features import Category, Feature, Number
 from mlops_lab.formatting import bounds, counted, literal, number, score
+from mlops_lab.history import Lineage
 from mlops_lab.metrics import METRICS, OF_TASK
 
 SAME = "–"
@@ -46,7 +47,7 @@ def draw(use_case: str, version: ModelVersion, versions: list[ModelVersion]) -> 
         record, forward = found
         said = compared(record, one.target.unit, names if forward else names[::-1])
         st.markdown(f"**{literal(said)}**")
-    same_rows = one.lineage and other.lineage and one.lineage.batches == other.lineage.batches
+    same_rows = one.lineage and other.lineage and _test_rows(one.lineage) == _test_rows(other.lineage)
     caveat = (
         "Both were scored on the same test rows."
         if same_rows
@@ -164,13 +165,19 @@ def _same(keys: Sequence[str]) -> list[str]:
     ]
 
 
+def _test_rows(lineage: Lineage) -> tuple[Any, ...]:
+    """What is equal of two trainings that scored on the same test rows."""
+    return lineage.batches, lineage.history, lineage.rows.get("test")
+
+
 def _facts(contract: Contract) -> dict[str, str]:
     found = dict[str, str]()
     if lineage := contract.lineage:
         found |= {
             "Candidate": lineage.candidate,
-            "Batches": ", ".join(map(str, lineage.batches)),
+            "Batches": ", ".join(map(str, lineage.read_batches)),
             "Rows learnt from": f"{lineage.learnt_rows:,} ({' and '.join(lineage.learnt)})",
+            "History": str(lineage.history),
             "Test rows": f"{lineage.rows.get('test', 0):,}",
             "Data digest": (lineage.digest or SAME)[:12],
             "Trained": f"{lineage.created_at:%Y-%m-%d %H:%M} UTC",

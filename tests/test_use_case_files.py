@@ -44,6 +44,18 @@ def fault(tmp_path):
             "line 3: use case mine: metric is 'rmse'; for a regression there are RMSE, MAE, ",
         ),
         (
+            {"more": "history=HistoryPolicy(rows=5),"},
+            "line 11: HistoryPolicy.rows: Input should be greater than or equal to 100",
+        ),
+        (
+            {"more": "history=HistoryPolicy(newest=5),"},
+            "line 11: HistoryPolicy.newest: Extra inputs are not permitted",
+        ),
+        (
+            {"more": "history=1000,"},
+            "line 3: use case mine: history is 1000; write HistoryPolicy(rows=…, batches=…)",
+        ),
+        (
             {"metric": "ACCURACY"},
             "line 3: use case mine: metric is accuracy; for a regression there are RMSE, ",
         ),

@@ -79,6 +79,7 @@ class Snapshots:
         only: Collection[int] | None = None,
         without: Collection[int] = (),
         columns: Sequence[str] | None = None,
+        keep: Callable[[pa.Table], pa.Array] | None = None,
     ) -> "pd.DataFrame":
         """The clean rows of the batches with after < id <= until, oldest first; split: only that split's rows.
 
@@ -87,23 +88,50 @@ class Snapshots:
         stored test rows: promotions have read them.
         columns: of the frame, by default features, target, split, batch_id, row_hash, group_hash. A column that a
         snapshot doesn't have, because it was declared later, has no value there.
+        keep: says of a table with the column group_hash, for each row, whether it is read; None: each one is.
         Only these columns are read, one group of rows of one snapshot at a time.
         """
-        batches = self._stored(use_case)
-        counted = [b for b in batches if (until is None or b.id <= until) and (only is None or b.id in only)]
         names = list(columns) if columns is not None else _all_columns(use_case)
-        parts = _Parts(use_case, self._days(use_case, counted), split, names)
-        found = [
-            parts.rows(group, batch.id)
-            for batch in counted
-            if batch.id > after and batch.id not in without
-            for group in self._columns(use_case, batch, parts.needed)
-        ]
-        table = pa.concat_tables([parts.none, *found])
-        del found
+        # The groups of sealed rows are looked at once more.
+        kept = list(dict.fromkeys([*names, "group_hash"])) if split == SEALED else names
+        parts = self.parts(
+            use_case,
+            split=split,
+            after=after,
+            until=until,
+            only=only,
+            without=without,
+            columns=kept,
+            keep=keep,
+        )
+        table = pa.concat_tables([_empty(use_case, kept), *parts])
         if split == SEALED:
-            table = self._unread(use_case, batches, table)
+            table = self._unread(use_case, self._stored(use_case), table)
         return _frame(use_case, table.select(names))
+
+    def parts(
+        self,
+        use_case: UseCase,
+        *,
+        split: str | None = None,
+        after: int = 0,
+        until: int | None = None,
+        only: Collection[int] | None = None,
+        without: Collection[int] = (),
+        columns: Sequence[str],
+        keep: Callable[[pa.Table], pa.Array] | None = None,
+    ) -> Iterator[pa.Table]:
+        """The same rows as tables, one for each group of rows of a snapshot; all rows of sealed groups among them."""
+        counted = [
+            batch
+            for batch in self._stored(use_case)
+            if (until is None or batch.id <= until) and (only is None or batch.id in only)
+        ]
+        parts = _Parts(use_case, self._days(use_case, counted), split, columns, keep)
+        for batch in counted:
+            if batch.id > after and batch.id not in without:
+                for group in self._columns(use_case, batch, parts.needed):
+                    yield parts.rows(group, batch.id)
 
     def targets_by_split(self, use_case: UseCase, until: int) -> dict[str, tuple[int, int]]:
         """By split: the numbers of clean rows and of distinct values of the target, in the batches with id <= until."""
@@ -182,18 +210,24 @@ class Snapshots:
 
 
 class _Parts:
-    """The rows of one split, or of all but the sealed ones (None), with these columns."""
+    """The rows of one split, or of all but the sealed ones (None), with these columns; `keep`: as in `read`."""
 
-    def __init__(self, use_case: UseCase, days: by_day.Days | None, split: str | None, names: Sequence[str]):
-        # The groups of sealed rows are looked at once more.
-        self._kept = list(dict.fromkeys([*names, "group_hash"] if split == SEALED else names))
+    def __init__(
+        self,
+        use_case: UseCase,
+        days: by_day.Days | None,
+        split: str | None,
+        names: Sequence[str],
+        keep: Callable[[pa.Table], pa.Array] | None,
+    ):
+        self._names, self._keep = list(names), keep
         self._day, self._days, self._split = use_case.split_day, days, split
-        own = ["split"] if self._day is None else [self._day, "group_hash"]
+        own = ["split"] if self._day is None else [self._day]
+        if self._day is not None or keep:
+            own.append("group_hash")
         made = {BATCH} if self._day is None else {BATCH, "split"}
         # The columns of a snapshot that this takes.
-        self.needed = [name for name in dict.fromkeys([*self._kept, *own]) if name not in made]
-        schema = clean_rows.schema(use_case).append(pa.field(BATCH, pa.int64()))
-        self.none = pa.schema([schema.field(name) for name in self._kept]).empty_table()
+        self.needed = [name for name in dict.fromkeys([*names, *own]) if name not in made]
 
     def rows(self, table: pa.Table, batch_id: int) -> pa.Table:
         if self._day is not None:
@@ -201,9 +235,14 @@ class _Parts:
             table = table.append_column("split", found)
         part = table["split"]
         wanted = pc.not_equal(part, SEALED) if self._split is None else pc.equal(part, self._split)
-        table = table.filter(wanted)
+        table = table.filter(pc.and_(wanted, self._keep(table)) if self._keep else wanted)
         number = pa.repeat(pa.scalar(batch_id, pa.int64()), table.num_rows)
-        return table.append_column(BATCH, number).select(self._kept)
+        return table.append_column(BATCH, number).select(self._names)
+
+
+def _empty(use_case: UseCase, names: Sequence[str]) -> pa.Table:
+    schema = clean_rows.schema(use_case).append(pa.field(BATCH, pa.int64()))
+    return pa.schema([schema.field(name) for name in names]).empty_table()
 
 
 def _folder(use_case: UseCase) -> str:

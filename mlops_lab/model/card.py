@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mlops_lab.contract import Contract, Lineage
+from mlops_lab.contract import Contract
 from mlops_lab.evaluation import Slice
 from mlops_lab.features import Category, Date, Feature, Integer, Number
 from mlops_lab.formatting import bound, bounds, counted, literal, number
+from mlops_lab.history import Lineage
 from mlops_lab.metrics import METRICS, OF_TASK
 from mlops_lab.model.tags import VersionTags
 
@@ -107,7 +108,7 @@ def _learnt(contract: Contract) -> str:
         return "Its origin isn't known."
     rows = f"{lineage.learnt_rows:,} {' and '.join(lineage.learnt)} rows"
     digest = f", digest `{lineage.digest[:12]}`" if lineage.digest else ""
-    batches = counted(len(lineage.batches), "batch", "batches")
+    batches = counted(len(lineage.read_batches), "batch", "batches")
     return f"{code(lineage.candidate)}, learnt from {rows} of {batches}{digest}."
 
 
@@ -125,8 +126,9 @@ def _data(contract: Contract) -> str:
     groups = "" if evaluation is None else f" The test rows are {evaluation.groups:,} groups."
     lines = [
         _learnt(contract),
-        f"Batches of the ledger: {', '.join(map(str, lineage.batches))}.",
+        f"Batches of the ledger: {', '.join(map(str, lineage.read_batches))}.",
         f"Rows by split: {splits}.{groups} {_split_rule(lineage)}",
+        *filter(None, [lineage.left_out_words]),
         f"Trained at {lineage.created_at:%Y-%m-%d %H:%M} UTC"
         + (f", code at commit `{lineage.commit[:12]}`" if lineage.commit else "")
         + f", MLflow run `{lineage.run_id}`.",

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlops_lab.contract import Lineage
+from mlops_lab.data.history import History
 from mlops_lab.data.split import LEARNT
+from mlops_lab.history import HistoryPolicy, Lineage
+from mlops_lab.use_case import UseCase
 
 # What decides, with the rows and the code, which model comes out.
 LIBRARIES = (
@@ -28,37 +30,40 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """Which rows a training read. batches: ids of the ledger. rows: by split. digest: as `rows_digest` gives it."""
+    """Which rows a training read, and of which: as in `Lineage`. digest: as `rows_digest` gives it."""
 
     batches: list[int]
     rows: dict[str, int]
+    split_day: str | None
+    history: HistoryPolicy
+    left_out: dict[str, int]
+    unread: list[int]
     digest: str
 
 
-def provenance(frame: pd.DataFrame) -> Provenance:
-    """frame: rows as `Snapshots.read` gives them."""
+def provenance(use_case: UseCase, found: History) -> Provenance:
+    """found: read by the use case's policy."""
     return Provenance(
-        batches=sorted(int(number) for number in frame["batch_id"].unique()),
-        rows=frame["split"].value_counts().to_dict(),
-        digest=rows_digest(frame),
+        batches=found.batches,
+        rows=found.frame["split"].value_counts().to_dict(),
+        split_day=use_case.split_day,
+        history=use_case.history,
+        left_out=found.left_out,
+        unread=found.unread,
+        digest=rows_digest(found.frame),
     )
 
 
-def origin(
-    run_id: str, candidate: str, read: Provenance, created_at: datetime, split_day: str | None
-) -> Lineage:
+def origin(run_id: str, candidate: str, read: Provenance, created_at: datetime) -> Lineage:
     """The lineage of a model that learns from the rows that were read, here and now."""
     return Lineage(
         run_id=run_id,
         candidate=candidate,
-        batches=read.batches,
-        rows=read.rows,
         learnt=list(LEARNT),
-        split_day=split_day,
         created_at=created_at,
         commit=commit(),
-        digest=read.digest,
         libraries=libraries(),
+        **vars(read),
     )
 
 

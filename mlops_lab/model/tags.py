@@ -143,6 +143,7 @@ class VersionTags(_Tags):
     metric: the name of the use case's metric; validation, test: the version's scores by it; baseline: the naive
     baseline's on test rows. test and baseline are None when there were no test rows.
     signature: of the digest, by the lab's key.
+    left_out: which stored rows its training read, in words, where it didn't read all of them.
     outcome: promoted, refused, waiting, not chosen or rolled back, with its reason.
     sealed: the metric on the sealed rows, measured once when the version became champion (`steps/sealed.py`);
     sealed_low, sealed_high: its 95 % bootstrap interval; sealed_rows: their number. None before.
@@ -163,6 +164,7 @@ class VersionTags(_Tags):
     batch_number: int | None = None
     digest: str = ""
     signature: str = ""
+    left_out: str = ""
     outcome: str = ""
     reason: str = ""
     sealed: float | None = None

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
-
+from mlops_lab.data.history import History
 from mlops_lab.model.encoded_rows import EncodedRows, encode_rows
 from mlops_lab.model.lineage import Provenance, provenance
 from mlops_lab.use_case import UseCase
@@ -17,6 +16,6 @@ class TrainingRows:
     origin: Provenance
 
 
-def training_rows(use_case: UseCase, frame: pd.DataFrame) -> TrainingRows:
-    """frame: rows as `Snapshots.read` gives them. Raises `ModelError` as `encode_rows` does."""
-    return TrainingRows(encode_rows(use_case, frame), provenance(frame))
+def training_rows(use_case: UseCase, found: History) -> TrainingRows:
+    """found: read by the use case's policy. Raises `ModelError` as `encode_rows` does."""
+    return TrainingRows(encode_rows(use_case, found.frame), provenance(use_case, found))

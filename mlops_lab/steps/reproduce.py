@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from mlops_lab.contract import MODEL_FILE, Contract, Lineage
+from mlops_lab.contract import MODEL_FILE, Contract
 from mlops_lab.data.database import now
+from mlops_lab.data.history import read_history
 from mlops_lab.errors import ModelError
+from mlops_lab.history import Lineage
 from mlops_lab.lab import Lab
 from mlops_lab.model.lineage import origin
 from mlops_lab.model.tags import CandidateTags
@@ -65,8 +67,8 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
     if candidate is None:
         raise ModelError(f"{use_case.name} has no candidate {lineage.candidate!r} any more")
     # A batch that was held then may have been accepted since, and the rows may be split otherwise now.
-    as_then = replace(use_case, split_day=lineage.split_day)
-    rows = training_rows(use_case, lab.snapshots.read(as_then, only=lineage.batches))
+    as_then = replace(use_case, split_day=lineage.split_day, history=lineage.history)
+    rows = training_rows(as_then, read_history(lab.snapshots, as_then, only=lineage.batches))
     journal = None
     if candidate.tuning:
         # A search that was bounded by seconds doesn't come out again; its points are on record.
@@ -74,7 +76,7 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
         runs = SearchRuns(lab.tracking, use_case, candidate, rows.origin.digest, lineage.run_id, tags)
         journal = Known(runs.points())
     trained = learn(use_case, candidate, rows.encoded, progress=lab.progress, journal=journal)
-    found = origin(lineage.run_id, candidate.name, rows.origin, now(), lineage.split_day)
+    found = origin(lineage.run_id, candidate.name, rows.origin, now())
     graph = trained.model.SerializeToString()
     changes = _changed(before, trained.contract)
     if graph != (folder / MODEL_FILE).read_bytes():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_lab.data.database import now
+from mlops_lab.data.history import read_history
 from mlops_lab.data.tables import Batch, Model
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
@@ -34,9 +35,11 @@ def rows_of(lab: Lab, use_case: UseCase, batch_id: int) -> Callable[[], "Trainin
     from mlops_lab.model.training_rows import training_rows
 
     def read() -> "TrainingRows":
-        return training_rows(
-            use_case, lab.snapshots.read(use_case, until=lab.ledger.newest_read(use_case.name, batch_id))
-        )
+        until = lab.ledger.newest_read(use_case.name, batch_id)
+        found = read_history(lab.snapshots, use_case, until=until)
+        if found.words:
+            lab.progress(f"the trainings read {found.words}: {use_case.history}")
+        return training_rows(use_case, found)
 
     return cache(read)
 
@@ -118,7 +121,7 @@ def _register(
     from mlops_lab.model import export
 
     cost = {"cpu_seconds": trained.cpu_seconds, "peak_mb": _peak_mb()}
-    lineage = origin(run, candidate, read, now(), use_case.split_day).model_copy(update=cost)
+    lineage = origin(run, candidate, read, now()).model_copy(update=cost)
     contract = trained.contract.model_copy(update={"lineage": lineage})
     metrics = {
         f"{split}.{name}": value
@@ -133,7 +136,7 @@ def _register(
     chosen = use_case.metric.name
     lab.tracking.log(run, params=trained.params, metrics=metrics | cost)
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
-    for number in lineage.batches:
+    for number in lineage.read_batches:
         source = lab.ledger.batch(number)
         name = f"{use_case.name}-batch-{source.batch_number}"
         url = f"{lab.settings.artifacts}/{source.payload}"
@@ -154,6 +157,7 @@ def _register(
             baseline=contract.baseline_score,
             batch_id=batch.id,
             batch_number=batch.batch_number,
+            left_out=lineage.left_out_words,
         )
         key = signing.signing_key(lab.settings)
         version = lab.registry.register(use_case.name, run, model, tags, key, description(contract))

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from mlops_lab.candidates import gradient_boosting, linear_regression
-from mlops_lab.contract import Lineage
 from mlops_lab.data.rows import rows
 from mlops_lab.data.split import LEARNT
+from mlops_lab.history import Lineage
 from mlops_lab.metrics import F1, score
 from mlops_lab.model.calibration import calibrate
 from mlops_lab.model.interval import fit_interval, groups_of

@@ -4,9 +4,10 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
-from mlops_lab.contract import Contract, Interval, Lineage
+from mlops_lab.contract import Contract, Interval
 from mlops_lab.evaluation import Evaluation, Slice
 from mlops_lab.features import Boolean, Category, Date, Integer, Number
+from mlops_lab.history import Lineage
 
 STATES = ["California", "Texas", "Florida", "New York", "Puerto Rico"]
 # A value that a page must show and not draw.

@@ -14,9 +14,10 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
 from mlflow import MlflowClient
-from mlops_lab.contract import MODEL_FILE, Contract, Lineage
+from mlops_lab.contract import MODEL_FILE, Contract
 from mlops_lab.evaluation import Cell, Evaluation
 from mlops_lab.features import Boolean, Category, Date, Integer, Number
+from mlops_lab.history import Lineage
 from mlops_lab.model import signing
 from mlops_lab.model.drift import reference
 from mlops_lab.model.registry import Registry, Version
