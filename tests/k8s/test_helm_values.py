@@ -18,8 +18,8 @@ def test_settings_image_and_tag_are_the_exports():
     wanted = {}
     for service in PARTS.values():
         for variable in rendered().container(service)["env"]:
-            value = variable.get("value")
-            if value is None:
+            value = variable.get("value", "")
+            if "valueFrom" in variable:
                 reference = variable["valueFrom"]["configMapKeyRef"]
                 value = rendered().all("ConfigMap")[reference["name"]]["data"][reference["key"]]
             wanted[variable["name"]] = value

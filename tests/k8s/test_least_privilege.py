@@ -18,7 +18,7 @@ CLIENTS = {
         "airflow-dag-processor", "airflow-worker", "exporter", "statsd-exporter",
     },
     "mysql": {"mysql-init", "mlflow", "airflow-init", "airflow-worker", "inference", "notebooks", "exporter"},
-    "minio": {"buckets-init", "mlflow", "airflow-worker", "prometheus"},
+    "minio": {"buckets-init", "mlflow", "airflow-worker", "dask-worker", "prometheus"},
     "data-api": {"airflow-worker", "notebooks", "prometheus"},
 }  # fmt: skip
 CLIENTS["redis"] = CLIENTS["postgres"] - {"redis"} | {"postgres"}

@@ -27,7 +27,7 @@ ADDRESSES = {
     "MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow-hosts",
 }
 # In compose a profile starts them, in the cluster a person does.
-OFF = {"locust", "notebooks"}
+OFF = {"dask-scheduler", "dask-worker", "locust", "notebooks"}
 # A person's own files; the cluster may have none.
 OPTIONAL_FOLDERS = {"./data"}
 RUN = "a compose file has changed: run `make k8s-export`"
