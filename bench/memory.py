@@ -51,7 +51,7 @@ def main() -> None:
         candidate, policy = chosen.one
         print(
             json.dumps(
-                _learn(candidate, HistoryPolicy.model_validate_json(policy)) if candidate else _stored()
+                _learn(candidate, HistoryPolicy.model_validate_json(policy)) if candidate else stored()
             )
         )
         return
@@ -60,11 +60,11 @@ def main() -> None:
     found = []
     for rows in SIZES[chosen.full]:
         with tempfile.TemporaryDirectory() as home:
-            stored = _process(home, rows, "", HistoryPolicy())["stored"]
+            there = _one(home, rows, "", HistoryPolicy())["stored"]
             for policy in policies:
                 for candidate in CANDIDATES[chosen.full]:
                     print(f"{rows:,} rows, {policy}, {candidate}", file=sys.stderr, flush=True)
-                    found.append((rows, stored, policy, candidate, _process(home, rows, candidate, policy)))
+                    found.append((rows, there, policy, candidate, _one(home, rows, candidate, policy)))
     report("memory", lines(found), full=chosen.full)
 
 
@@ -83,20 +83,24 @@ def lines(found: list[tuple[int, int, HistoryPolicy, str, dict[str, float]]]) ->
     return said
 
 
-def _process(home: str, rows: int, candidate: str, policy: HistoryPolicy) -> dict[str, Any]:
-    """What a new process with this lab prints."""
+def _one(home: str, rows: int, candidate: str, policy: HistoryPolicy) -> dict[str, Any]:
+    return process(__file__, home, rows, candidate, policy.model_dump_json())
+
+
+def process(file: str, home: str, rows: int, *arguments: str) -> dict[str, Any]:
+    """What `file --one ARGUMENTS` prints as a new process with a lab of so many rows."""
     settings = {
         "LAB_HOME": home,
         "LAB_USE_CASES": str(REPOSITORY / "use_cases"),
         "LAB_DATOS_SCALE": str(rows / sum(FULL_SIZES)),
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
-    command = [sys.executable, __file__, "--one", candidate, policy.model_dump_json()]
+    command = [sys.executable, file, "--one", *arguments]
     done = subprocess.run(command, env=environment | settings, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 
 
-def _stored() -> dict[str, Any]:
+def stored() -> dict[str, Any]:
     """Lands and prepares all batches of the market; the number of rows that can be learnt from."""
     with data_api(Settings(), lambda _: None) as settings:
         lab = Lab(settings, lambda _: None)

@@ -9,7 +9,7 @@ def reset_peak() -> float:
     return memory("VmRSS")
 
 
-def memory(name: str) -> float:
-    """MiB; name: VmRSS, the memory now, or VmHWM, its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+def memory(name: str, pid: int | str = "self") -> float:
+    """MiB of a process, by default of this one; name: VmRSS, the memory now, or VmHWM, its peak."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         gradient_boosting,
         linear_regression,
         logistic_regression,
+        on_dask,
         over_sampled,
         random_forest,
         ridge,
@@ -49,8 +50,8 @@ __all__ = [
     "ACCURACY", "BRIER", "F1", "F1_MACRO", "LOG_LOSS", "MAE", "MAPE", "MDAPE", "PRECISION", "R2", "R2_LOG", "RECALL",
     "RMSE", "RMSE_LOG", "ROC_AUC", "Boolean", "Bound", "Candidate", "Category", "CheckPolicy", "Contract", "Date",
     "HistoryPolicy", "Integer", "Metric", "Number", "PromotionPolicy", "RetrainPolicy", "Threshold", "UseCase",
-    "extra_trees", "gradient_boosting", "linear_regression", "logistic_regression", "over_sampled", "random_forest",
-    "ridge", "select_k_best", "tuned",
+    "extra_trees", "gradient_boosting", "linear_regression", "logistic_regression", "on_dask", "over_sampled",
+    "random_forest", "ridge", "select_k_best", "tuned",
 ]  # fmt: skip
 
 # Searched in this order for a name.

@@ -33,6 +33,8 @@ class Candidate:
                 the class frequencies of the training rows.
     tasks:      what it can learn.
     tuning:     how the search goes on after the grid; None: it ends with the grid.
+    divisible:  whether it can learn from rows that lie on several machines, on none all of them.
+    on_dask:    whether it does so, on the workers of a Dask cluster.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Candidate:
     sampler: Callable[[int], Any] | None = None
     tasks: tuple[Task, ...] = ("regression", "binary", "multiclass")
     tuning: Tuning | None = None
+    divisible: bool = False
+    on_dask: bool = False
 
 
 def linear_regression(*, log_target: bool = False) -> Candidate:
@@ -136,7 +140,8 @@ def gradient_boosting(*grid: Params, log_target: bool = False, encoding: str = "
         numbers = [("numbers", "passthrough", contract.numbers())]
         return _trees(contract, kind(**values), numbers, encoding, seed)
 
-    return Candidate("gradient_boosting", build, grid or ({},), log_target)
+    # An encoder learns from all rows.
+    return Candidate("gradient_boosting", build, grid or ({},), log_target, divisible=encoding == "ordinal")
 
 
 def over_sampled(candidate: Candidate, sampler: Callable[[int], Any] | None = None) -> Candidate:
@@ -151,8 +156,23 @@ def over_sampled(candidate: Candidate, sampler: Callable[[int], Any] | None = No
 
         return RandomOverSampler(random_state=seed)
 
+    if candidate.on_dask:
+        raise UseCaseError(f"{candidate.name} can't be sampled: no machine has all of its rows")
     tasks = tuple(task for task in candidate.tasks if task in CLASSIFICATION)
     return replace(candidate, name=f"over_sampled_{candidate.name}", sampler=sampler or random, tasks=tasks)
+
+
+def on_dask(candidate: Candidate) -> Candidate:
+    """The candidate, learnt by the workers of a Dask cluster together: each reads a part of the training rows.
+
+    The cluster is the one of `LAB_DASK_SCHEDULER`, or two processes on this machine for the time of the training.
+    Raises `UseCaseError` for a candidate that can't learn so: only `gradient_boosting` with the encoding "ordinal" can.
+    """
+    if not candidate.divisible or candidate.sampler:
+        raise UseCaseError(
+            f"{candidate.name} can't learn on Dask: only gradient_boosting with encoding='ordinal' can"
+        )
+    return replace(candidate, name=f"on_dask_{candidate.name}", on_dask=True)
 
 
 def tuned(

@@ -171,6 +171,16 @@ class Settings(LabSettings):
         60.0, description="seconds until every replica must serve the promoted version"
     )
 
+    dask_scheduler: str | None = Field(
+        None,
+        description="scheduler of a Dask cluster for candidates that learn on one; default: processes on this machine",
+    )
+    dask_key: SecretStr | None = Field(
+        None, description="certificate and private key (PEM) that the cluster, its workers and the lab share"
+    )
+    dask_timeout: float = Field(60.0, gt=0, description="seconds until a Dask worker must have joined")
+    dask_processes: int = Field(2, ge=1, description="worker processes of a Dask cluster on this machine")
+
     notify_url: SecretStr | None = Field(
         None, description="where decisions are told: webhook, Slack-like webhook, mail; default: nowhere"
     )
@@ -212,6 +222,14 @@ class Settings(LabSettings):
         # Its error is a `LabError`, which pydantic lets through: a wrong URL is said at start, without the URL.
         notify.check(text)
         return SecretStr(text)
+
+    @field_validator("dask_scheduler")
+    @classmethod
+    def _encrypted(cls, address: str | None) -> str | None:
+        # Whoever stands between could run code on both sides.
+        if address and not address.startswith("tls://"):
+            raise ValueError("it must begin with tls://")
+        return address or None
 
     @property
     def has_lab(self) -> bool:

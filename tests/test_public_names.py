@@ -21,6 +21,8 @@ HEAVY = {
     "sqlalchemy",
     "matplotlib",
     "optuna",
+    "dask",
+    "distributed",
 }
 
 

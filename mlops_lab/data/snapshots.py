@@ -7,6 +7,7 @@ release prepared, when it is first read.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ class Snapshots:
         table = pa.concat_tables([_empty(use_case, kept), *parts])
         if split == SEALED:
             table = self._unread(use_case, self._stored(use_case), table)
-        return _frame(use_case, table.select(names))
+        return _frame(_numbers(use_case), table.select(names))
 
     def parts(
         self,
@@ -132,6 +133,36 @@ class Snapshots:
             if batch.id > after and batch.id not in without:
                 for group in self._columns(use_case, batch, parts.needed):
                     yield parts.rows(group, batch.id)
+
+    def frames(
+        self, use_case: UseCase, *, until: int | None = None, only: Collection[int] | None = None
+    ) -> Iterator["pd.DataFrame"]:
+        """The rows of `read`, with its columns, in its order, some at a time."""
+        for part in self.parts(use_case, until=until, only=only, columns=_all_columns(use_case)):
+            yield _frame(_numbers(use_case), part)
+
+    def pieces(
+        self, use_case: UseCase, *, until: int | None = None, only: Collection[int] | None = None
+    ) -> list["Piece"]:
+        """The same rows, features, target and split, for processes that read them from the bucket themselves.
+
+        Each snapshot is there and whole when this returns.
+        """
+        batches = [
+            batch
+            for batch in self._stored(use_case)
+            if (until is None or batch.id <= until) and (only is None or batch.id in only)
+        ]
+        names = [*(column.name for column in (*use_case.features, use_case.target)), "split"]
+        chosen = _Parts(use_case, self._days(use_case, batches), None, names, None)
+        found: list[Piece] = []
+        for batch in batches:
+            file = parquet.ParquetFile(pa.BufferReader(self._content(use_case, batch)))
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                place = (str(batch.snapshot), str(batch.snapshot_digest), batch.id, group, rows)
+                found.append(Piece(*place, chosen, clean_rows.schema(use_case), _numbers(use_case)))
+        return found
 
     def targets_by_split(self, use_case: UseCase, until: int) -> dict[str, tuple[int, int]]:
         """By split: the numbers of clean rows and of distinct values of the target, in the batches with id <= until."""
@@ -169,13 +200,9 @@ class Snapshots:
     def _columns(self, use_case: UseCase, batch: Batch, names: Sequence[str]) -> Iterator[pa.Table]:
         """These columns of the batch's snapshot with the declared types, a group of rows at a time."""
         file = parquet.ParquetFile(pa.BufferReader(self._content(use_case, batch)))
-        there = set(file.schema_arrow.names)
         schema = clean_rows.schema(use_case)
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=[name for name in names if name in there])
-            missing = pa.nulls(table.num_rows)
-            found = {name: table[name] if name in there else missing for name in names}
-            yield pa.table({name: column.cast(schema.field(name).type) for name, column in found.items()})
+            yield _group(file, group, schema, names)
 
     def _content(self, use_case: UseCase, batch: Batch) -> bytes:
         """The bytes of the batch's snapshot, as they were written."""
@@ -245,6 +272,39 @@ def _empty(use_case: UseCase, names: Sequence[str]) -> pa.Table:
     return pa.schema([schema.field(name) for name in names]).empty_table()
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One group of rows of a snapshot. path, digest: of its object. rows: those of all splits, the sealed ones too."""
+
+    path: str
+    digest: str
+    batch: int
+    group: int
+    rows: int
+    chosen: _Parts = field(repr=False)
+    schema: pa.Schema = field(repr=False)
+    numbers: set[str] = field(repr=False)
+
+    def frame(self, content: bytes) -> "pd.DataFrame":
+        """The rows, of the object's bytes."""
+        file = parquet.ParquetFile(pa.BufferReader(content))
+        table = _group(file, self.group, self.schema, self.chosen.needed)
+        return _frame(self.numbers, self.chosen.rows(table, self.batch))
+
+
+def _group(file: parquet.ParquetFile, group: int, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
+    """These columns of a group of rows, with the types of the schema; of one that the file hasn't, no value."""
+    there = set(file.schema_arrow.names)
+    table = file.read_row_group(group, columns=[name for name in names if name in there])
+    missing = pa.nulls(table.num_rows)
+    found = {name: table[name] if name in there else missing for name in names}
+    return pa.table({name: column.cast(schema.field(name).type) for name, column in found.items()})
+
+
+def _numbers(use_case: UseCase) -> set[str]:
+    return {c.name for c in (*use_case.features, use_case.target) if isinstance(c, features.Number)}
+
+
 def _folder(use_case: UseCase) -> str:
     return f"snapshots/{use_case.name}"
 
@@ -254,13 +314,10 @@ def _all_columns(use_case: UseCase) -> list[str]:
     return [*declared, "split", BATCH, "row_hash", "group_hash"]
 
 
-def _frame(use_case: UseCase, table: pa.Table) -> "pd.DataFrame":
+def _frame(numbers: set[str], table: pa.Table) -> "pd.DataFrame":
     """The table as a frame; of a number float64, of a text `str`, and of days and of true or false the plain values."""
     import pandas as pd
 
-    numbers = {
-        column.name for column in (*use_case.features, use_case.target) if isinstance(column, features.Number)
-    }
     for at, name in enumerate(table.column_names):
         if name in numbers:
             table = table.set_column(at, name, table[name].cast(pa.float64(), safe=False))

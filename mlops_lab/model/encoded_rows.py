@@ -38,6 +38,11 @@ class EncodedRows:
     seed: int = 0
 
     @property
+    def engine(self) -> dict[str, str]:
+        """What decides, beside the libraries, which model comes out: nothing for a training in this process."""
+        return {}
+
+    @property
     def learnt(self) -> tuple[np.ndarray, np.ndarray]:
         """x and y of the rows that a registered model learns from, which are the first ones. No copies."""
         end = sum(self.sizes[split] for split in LEARNT)
@@ -62,29 +67,41 @@ def encode_rows(use_case: UseCase, frame: pd.DataFrame, seed: int = 0) -> Encode
     Raises `ModelError` when a split has too few rows, or when there is nothing to learn.
     """
     at = {split: np.flatnonzero(frame["split"] == split) for split in SPLITS}
-    for split in LEARNT:
-        if not len(at[split]):
-            raise ModelError(f"{use_case.name}: there are no {split} rows yet; it takes more data")
+    refuse_too_few(use_case, {split: len(found) for split, found in at.items()})
     target = use_case.target.name
     names = [*(feature.name for feature in use_case.features), target]
     contract = fit_contract(use_case, pd.DataFrame(frame[names].iloc[at["train"]]))
     order = np.concatenate([at[split] for split in SPLITS])
     x, y = encode_frame(contract, frame, order), contract.encode_target(frame[target])[order]
     train = len(at["train"])
-    if len(np.unique(y[:train])) < 2:
-        raise ModelError(f"{use_case.name}: all training rows have the same {target}; nothing to learn")
+    refuse_one_value(use_case, y[:train])
     return EncodedRows(
         contract=describe(contract, x[:train], y[:train], seed),
         x=x,
         y=y,
         sizes={split: len(found) for split, found in at.items()},
-        groups={split: _groups(frame, at[split]) for split in ("validation", "test")},
+        groups={split: group_numbers(frame, at[split]) for split in ("validation", "test")},
         slices={name: texts(frame[name].iloc[at["test"]]) for name in use_case.promotion.slices},
         seed=seed,
     )
 
 
-def _groups(frame: pd.DataFrame, at: np.ndarray) -> np.ndarray:
+def refuse_too_few(use_case: UseCase, sizes: dict[str, int]) -> None:
+    """Raises `ModelError` when a split that is learnt from has no rows; sizes: rows by split."""
+    for split in LEARNT:
+        if not sizes[split]:
+            raise ModelError(f"{use_case.name}: there are no {split} rows yet; it takes more data")
+
+
+def refuse_one_value(use_case: UseCase, truth: np.ndarray) -> None:
+    """Raises `ModelError` when the training rows' target (n,) is always the same."""
+    if len(np.unique(truth)) < 2:
+        raise ModelError(
+            f"{use_case.name}: all training rows have the same {use_case.target.name}; nothing to learn"
+        )
+
+
+def group_numbers(frame: pd.DataFrame, at: np.ndarray) -> np.ndarray:
     """The groups of the rows at these positions as numbers; without the column, each row is a group."""
     if "group_hash" not in frame:
         return np.arange(len(at))

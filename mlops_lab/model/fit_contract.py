@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,23 @@ from mlops_lab.features import Boolean, Category, Date, Feature, Integer
 from mlops_lab.model.drift import reference
 from mlops_lab.use_case import UseCase
 
+if TYPE_CHECKING:
+    from mlops_lab.model.dask_rows import DaskRows
+
 BACKGROUND_ROWS = 50
 # The example is built from at least this many rows, or 1 % of them, so that it never reproduces one real row.
 EXAMPLE_MIN_ROWS = 20
 
 
-def fit_contract(use_case: UseCase, training: pd.DataFrame) -> Contract:
+class Columns(Protocol):
+    """The columns of some rows by name: a frame, or what reads them one at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, name: str, /) -> pd.Series: ...
+
+
+def fit_contract(use_case: UseCase, training: Columns) -> Contract:
     """The use case's contract with the vocabularies of its categories and an example, both from the training rows.
 
     training: typed rows, with features and target. Raises `ModelError` when the example breaks the contract.
@@ -47,7 +58,7 @@ def fit_contract(use_case: UseCase, training: pd.DataFrame) -> Contract:
     return contract
 
 
-def describe(contract: Contract, matrix: np.ndarray, truth: np.ndarray, seed: int) -> Contract:
+def describe(contract: Contract, matrix: "np.ndarray | DaskRows", truth: np.ndarray, seed: int) -> Contract:
     """Adds the reference histograms for drift, and the background rows for explanations.
 
     matrix: encoded training rows, float32 (n, features). truth: their encoded target, (n,).
@@ -72,7 +83,7 @@ def describe(contract: Contract, matrix: np.ndarray, truth: np.ndarray, seed: in
     )
 
 
-def _fit_features(features: Sequence[Feature], training: pd.DataFrame) -> list[Feature]:
+def _fit_features(features: Sequence[Feature], training: Columns) -> list[Feature]:
     """The features with vocabulary and example.
 
     Each value of the example is the most typical one of the rows that have the values before it, as long as there are

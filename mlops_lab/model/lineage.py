@@ -1,12 +1,15 @@
 """The origin of a model: its rows with their digest, the code's commit, the libraries that learned it."""
 
 import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -54,24 +57,55 @@ def provenance(use_case: UseCase, found: History) -> Provenance:
     )
 
 
-def origin(run_id: str, candidate: str, read: Provenance, created_at: datetime) -> Lineage:
-    """The lineage of a model that learns from the rows that were read, here and now."""
+def provenance_of_all(use_case: UseCase, frames: Iterable[pd.DataFrame]) -> Provenance:
+    """Of all stored rows, which are read some at a time; frames: in their order, with equal columns."""
+    batches: set[int] = set()
+    rows = Counter[str]()
+    checksum: Any = None
+    for frame in frames:
+        batches |= {int(number) for number in frame["batch_id"].unique()}
+        rows.update(frame["split"].value_counts().to_dict())
+        checksum = checksum or _checksum(frame)
+        checksum.update(_hashes(frame))
+    return Provenance(
+        batches=sorted(batches),
+        rows=dict(rows),
+        split_day=use_case.split_day,
+        history=use_case.history,
+        left_out={},
+        unread=[],
+        digest=checksum.hexdigest() if checksum else "",
+    )
+
+
+def origin(
+    run_id: str, candidate: str, read: Provenance, created_at: datetime, engine: Mapping[str, str]
+) -> Lineage:
+    """The lineage of a model that learns from the rows that were read, here and now; engine: as `Trained` has it."""
     return Lineage(
         run_id=run_id,
         candidate=candidate,
         learnt=list(LEARNT),
         created_at=created_at,
         commit=commit(),
-        libraries=libraries(),
+        libraries=libraries() | dict(engine),
         **vars(read),
     )
 
 
 def rows_digest(frame: pd.DataFrame) -> str:
     """sha256 over the rows' values, splits, batches and order."""
-    checksum = sha256("\0".join(frame.columns).encode())
-    checksum.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    checksum = _checksum(frame)
+    checksum.update(_hashes(frame))
     return checksum.hexdigest()
+
+
+def _checksum(frame: pd.DataFrame) -> Any:
+    return sha256("\0".join(frame.columns).encode())
+
+
+def _hashes(frame: pd.DataFrame) -> bytes:
+    return pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
 
 
 @lru_cache(maxsize=1)

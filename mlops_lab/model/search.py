@@ -12,6 +12,7 @@ from mlops_lab.errors import LabError, ModelError, first_line
 from mlops_lab.features import Number
 from mlops_lab.metrics import Metric
 from mlops_lab.model import export
+from mlops_lab.model.dask_rows import Remote
 from mlops_lab.model.encoded_rows import Parts
 from mlops_lab.model.memory import Memory
 
@@ -68,13 +69,14 @@ def fit(
     candidate: Candidate,
     contract: Contract,
     params: dict[str, Any],
-    x: np.ndarray,
+    x: np.ndarray | Remote,
     y: np.ndarray,
     seed: int,
     memory: Memory | None = None,
 ) -> export.Fitted:
     """The candidate at one point, fitted on encoded rows `x` (n, features) and their ground truth `y` (n,).
 
+    x:      an array, or such rows on other machines.
     memory: has the steps that were fitted on the same rows for other points.
     Raises `ModelError` when its library refuses the parameters or the rows.
     """
@@ -91,7 +93,7 @@ def _fitted(
     candidate: Candidate,
     contract: Contract,
     params: dict[str, Any],
-    x: np.ndarray,
+    x: np.ndarray | Remote,
     y: np.ndarray,
     seed: int,
     memory: Memory | None,
@@ -109,7 +111,7 @@ def _fitted(
             y = np.log1p(y)
             # Clip to the training range: after `expm1`, a small extrapolation error becomes huge.
             bounds = (float(y.min()), float(y.max()))
-        return export.Fitted(export.single(pipeline.fit(x, y)), bounds, candidate.log_target)
+        return export.Fitted(_learnt(pipeline, x, y, candidate.log_target), bounds, candidate.log_target)
     classes = len(contract.classes)
     prior = np.bincount(y.astype(int), minlength=classes) / len(y)
     weights = (prior > 0).astype(float)
@@ -117,9 +119,16 @@ def _fitted(
         x, y = candidate.sampler(seed).fit_resample(x, y.astype(int))
         sampled = np.bincount(y.astype(int), minlength=classes) / len(y)
         weights = np.divide(prior, sampled, out=np.zeros(classes), where=sampled > 0)
-    export.single(pipeline.fit(x, y.astype(int)))
+    pipeline = _learnt(pipeline, x, y.astype(int))
     # A rare class may be absent from the first batches.
     seen = np.asarray(pipeline.classes_, dtype=int)
     class_weights = np.zeros((len(seen), classes))
     class_weights[np.arange(len(seen)), seen] = weights[seen]
     return export.Fitted(pipeline, class_weights=class_weights)
+
+
+def _learnt(pipeline: Any, x: np.ndarray | Remote, y: np.ndarray, log: bool = False) -> Any:
+    """The fitted pipeline; y is the target as the pipeline learns it."""
+    if isinstance(x, Remote):
+        return x.learn(pipeline, log)
+    return export.single(pipeline.fit(x, y))

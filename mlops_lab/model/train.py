@@ -22,6 +22,9 @@ from mlops_lab.errors import ModelError
 from mlops_lab.metrics import Metric, score
 from mlops_lab.model import export
 from mlops_lab.model.calibration import Calibration, calibrate
+from mlops_lab.model.dask_cluster import Cluster
+from mlops_lab.model.dask_rows import DaskRows
+from mlops_lab.model.dask_training import FrameSource, spread_rows
 from mlops_lab.model.encoded_rows import EncodedRows, Parts, encode_rows
 from mlops_lab.model.evaluate import evaluate
 from mlops_lab.model.interval import coverage, fit_interval
@@ -37,7 +40,8 @@ class Trained:
     trials:  one for each point that was fitted on all training rows: its parameters, seconds, and the use case's
              metric on validation rows.
     holdout: encoded test rows, their ground truth and the graph's output.
-    cpu_seconds: of all threads.
+    cpu_seconds: of all threads of this process.
+    engine:  what decides, beside the libraries, which model comes out.
     """
 
     contract: Contract
@@ -48,6 +52,7 @@ class Trained:
     seconds: float
     cpu_seconds: float
     holdout: tuple[np.ndarray, np.ndarray, np.ndarray] = field(repr=False)
+    engine: dict[str, str] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -69,11 +74,17 @@ def train(
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
     journal: Journal | None = None,
+    cluster: Cluster | None = None,
 ) -> Trained:
     """`learn` from rows of CleanData. Raises `ModelError` as it does and as `encode_rows` does.
 
-    frame: as `encode_rows` takes it.
+    frame:   as `encode_rows` takes it.
+    cluster: where a candidate on Dask learns; None: in processes on this machine.
     """
+    if candidate.on_dask:
+        source = FrameSource(frame)
+        with spread_rows(use_case, source, cluster or Cluster(), progress, seed) as spread:
+            return learn(use_case, candidate, spread, progress=progress, journal=journal)
     rows = encode_rows(use_case, frame, seed)
     return learn(use_case, candidate, rows, progress=progress, journal=journal)
 
@@ -112,7 +123,7 @@ def learn(
         calibration = None
         model, tested = _graph(rows, final, metric)
     fitted = replace(fitted, calibration=calibration)
-    outputs = {split: fitted.output(matrices[split]) for split in LEARNT} | {"test": tested}
+    outputs = {split: _output(fitted, matrices[split]) for split in LEARNT} | {"test": tested}
     if contract.task != "regression":
         params = {"calibration": str(calibration or "none"), **params}
     threshold = None
@@ -157,7 +168,12 @@ def learn(
         seconds=seconds,
         cpu_seconds=time.process_time() - used,
         holdout=(matrices["test"], truths["test"], outputs["test"]),
+        engine=rows.engine,
     )
+
+
+def _output(fitted: export.Fitted, matrix: np.ndarray | DaskRows) -> np.ndarray:
+    return matrix.output(fitted) if isinstance(matrix, DaskRows) else fitted.output(matrix)
 
 
 def _calibration(rows: EncodedRows, fitted: export.Fitted, final: export.Fitted) -> Calibration | None:

@@ -18,6 +18,7 @@ from mlops_lab.contract import Contract
 from mlops_lab.errors import ModelError
 from mlops_lab.metrics import Metric
 from mlops_lab.model import export
+from mlops_lab.model.dask_rows import Remote
 from mlops_lab.model.encoded_rows import Parts
 from mlops_lab.model.memory import Memory
 from mlops_lab.model.search import fit, validated
@@ -94,7 +95,8 @@ def tune(
         return fitted, validated(metric, contract, fitted, matrices, truths)
 
     whole = matrices["train"], truths["train"]
-    shares = [*_shares(*whole, seed), whole]
+    # Rows on other machines are learnt from whole: a share would have to be read there again.
+    shares = [whole] if isinstance(whole[0], Remote) else [*_shares(*whole, seed), whole]
     study = _study(metric)
     points = list(journal.points())
     for point in points:

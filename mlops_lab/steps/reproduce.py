@@ -5,6 +5,7 @@ result lists what differs: rows, code, libraries, and then what became of the mo
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -57,6 +58,7 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
     from mlops_lab.model.train import learn
     from mlops_lab.model.training_rows import training_rows
     from mlops_lab.model.tuner import Known
+    from mlops_lab.steps.on_dask import rows_on_dask
 
     version = lab.registry.version(use_case.name, number)
     folder = lab.model_folder(version)
@@ -68,15 +70,20 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
         raise ModelError(f"{use_case.name} has no candidate {lineage.candidate!r} any more")
     # A batch that was held then may have been accepted since, and the rows may be split otherwise now.
     as_then = replace(use_case, split_day=lineage.split_day, history=lineage.history)
-    rows = training_rows(as_then, read_history(lab.snapshots, as_then, only=lineage.batches))
-    journal = None
-    if candidate.tuning:
-        # A search that was bounded by seconds doesn't come out again; its points are on record.
-        tags = CandidateTags(candidate=candidate.name)
-        runs = SearchRuns(lab.tracking, use_case, candidate, rows.origin.digest, lineage.run_id, tags)
-        journal = Known(runs.points())
-    trained = learn(use_case, candidate, rows.encoded, progress=lab.progress, journal=journal)
-    found = origin(lineage.run_id, candidate.name, rows.origin, now())
+    with ExitStack() as held:
+        if candidate.on_dask:
+            spread = rows_on_dask(lab, as_then, lab.progress, only=lineage.batches)
+            rows = held.enter_context(spread)
+        else:
+            rows = training_rows(as_then, read_history(lab.snapshots, as_then, only=lineage.batches))
+        journal = None
+        if candidate.tuning:
+            # A search that was bounded by seconds doesn't come out again; its points are on record.
+            tags = CandidateTags(candidate=candidate.name)
+            runs = SearchRuns(lab.tracking, use_case, candidate, rows.origin.digest, lineage.run_id, tags)
+            journal = Known(runs.points())
+        trained = learn(use_case, candidate, rows.encoded, progress=lab.progress, journal=journal)
+    found = origin(lineage.run_id, candidate.name, rows.origin, now(), trained.engine)
     graph = trained.model.SerializeToString()
     changes = _changed(before, trained.contract)
     if graph != (folder / MODEL_FILE).read_bytes():

@@ -4,6 +4,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -59,6 +60,7 @@ def train(
     """
     from mlops_lab.model.search_runs import SearchRuns
     from mlops_lab.model.train import learn
+    from mlops_lab.steps.on_dask import rows_on_dask
 
     batch = lab.ledger.batch(batch_id)
     chosen = next((c for c in use_case.candidates if c.name == candidate), None)
@@ -70,19 +72,23 @@ def train(
     rows = rows or rows_of(lab, use_case, batch_id)
     tags = CandidateTags(candidate=candidate, batch_id=batch_id, batch_number=batch.batch_number)
     run = lab.tracking.start(use_case.name, f"{candidate}-{batch.batch_number}", tags, batch.mlflow_run)
+
+    def progress(text: str) -> None:
+        lab.progress(f"{candidate}: {text}")
+
     try:
-        found, journal = rows(), None
-        if chosen.tuning:
-            journal = SearchRuns(lab.tracking, use_case, chosen, found.origin.digest, run, tags)
-            if batch.mlflow_run:
-                journal.adopt(batch.mlflow_run)
-        trained = learn(
-            use_case,
-            chosen,
-            found.encoded,
-            progress=lambda text: lab.progress(f"{candidate}: {text}"),
-            journal=journal,
-        )
+        with ExitStack() as held:
+            if chosen.on_dask:
+                until = lab.ledger.newest_read(use_case.name, batch_id)
+                found = held.enter_context(rows_on_dask(lab, use_case, progress, until=until))
+            else:
+                found = rows()
+            journal = None
+            if chosen.tuning:
+                journal = SearchRuns(lab.tracking, use_case, chosen, found.origin.digest, run, tags)
+                if batch.mlflow_run:
+                    journal.adopt(batch.mlflow_run)
+            trained = learn(use_case, chosen, found.encoded, progress=progress, journal=journal)
         version = _register(lab, use_case, batch, run, candidate, trained, found.origin)
     except ModelError as error:
         lab.tracking.log(run, tags=replace(tags, outcome="refused", outcome_reason=str(error)))
@@ -121,7 +127,7 @@ def _register(
     from mlops_lab.model import export
 
     cost = {"cpu_seconds": trained.cpu_seconds, "peak_mb": _peak_mb()}
-    lineage = origin(run, candidate, read, now()).model_copy(update=cost)
+    lineage = origin(run, candidate, read, now(), trained.engine).model_copy(update=cost)
     contract = trained.contract.model_copy(update={"lineage": lineage})
     metrics = {
         f"{split}.{name}": value
