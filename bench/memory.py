@@ -18,7 +18,6 @@ from scale_page import report
 
 from datos.synthetic.market import FULL_SIZES
 from mlops_lab import HistoryPolicy
-from mlops_lab.data.history import read_history
 from mlops_lab.lab import Lab
 from mlops_lab.local.embedded import data_api
 from mlops_lab.model.train import learn
@@ -121,7 +120,7 @@ def _learn(name: str, policy: HistoryPolicy) -> dict[str, float]:
     use_case = replace(lab.use_case("housing"), history=policy)
     candidate = next(one for one in use_case.candidates if one.name == name)
     before, cpu = reset_peak(), sum(os.times()[:2])
-    rows = training_rows(use_case, read_history(lab.snapshots, use_case))
+    rows = training_rows(lab.snapshots, use_case)
     reading = memory("VmHWM")
     reset_peak()
     learn(use_case, candidate, rows.encoded)

@@ -20,7 +20,6 @@ from memory_peak import memory, reset_peak
 from scale_page import report
 
 from mlops_lab import gradient_boosting, on_dask
-from mlops_lab.data.history import read_history
 from mlops_lab.lab import Lab
 from mlops_lab.model.train import learn
 from mlops_lab.model.training_rows import training_rows
@@ -84,7 +83,7 @@ def _learn(workers: int, trees: int) -> dict[str, float]:
             rows = held.enter_context(rows_on_dask(lab, use_case, lambda _: None))
             candidate = on_dask(candidate)
         else:
-            rows = training_rows(use_case, read_history(lab.snapshots, use_case))
+            rows = training_rows(lab.snapshots, use_case)
         started = time.perf_counter()
         trained = learn(use_case, candidate, rows.encoded)
         ended = time.perf_counter()

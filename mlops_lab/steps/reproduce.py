@@ -12,7 +12,6 @@ from typing import Any
 
 from mlops_lab.contract import MODEL_FILE, Contract
 from mlops_lab.data.database import now
-from mlops_lab.data.history import read_history
 from mlops_lab.errors import ModelError
 from mlops_lab.history import Lineage
 from mlops_lab.lab import Lab
@@ -75,7 +74,7 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
             spread = rows_on_dask(lab, as_then, lab.progress, only=lineage.batches)
             rows = held.enter_context(spread)
         else:
-            rows = training_rows(as_then, read_history(lab.snapshots, as_then, only=lineage.batches))
+            rows = training_rows(lab.snapshots, as_then, only=lineage.batches)
         journal = None
         if candidate.tuning:
             # A search that was bounded by seconds doesn't come out again; its points are on record.

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_lab.data.database import now
-from mlops_lab.data.history import read_history
 from mlops_lab.data.tables import Batch, Model
 from mlops_lab.errors import LabError, ModelError
 from mlops_lab.lab import Lab
@@ -37,10 +36,10 @@ def rows_of(lab: Lab, use_case: UseCase, batch_id: int) -> Callable[[], "Trainin
 
     def read() -> "TrainingRows":
         until = lab.ledger.newest_read(use_case.name, batch_id)
-        found = read_history(lab.snapshots, use_case, until=until)
+        found = training_rows(lab.snapshots, use_case, until=until)
         if found.words:
             lab.progress(f"the trainings read {found.words}: {use_case.history}")
-        return training_rows(use_case, found)
+        return found
 
     return cache(read)
 

@@ -13,6 +13,7 @@ from mlops_lab.errors import ModelError
 from mlops_lab.lab import Lab
 from mlops_lab.loop import run_batch
 from mlops_lab.model.card import card
+from mlops_lab.model.lineage import rows_digest
 from mlops_lab.steps.ingest import land, prepare, validate
 from mlops_lab.steps.reproduce import reproduce
 from mlops_lab.why import lines, why_version
@@ -51,7 +52,10 @@ NEWEST = [
 ]
 
 
-def test_the_newest_rows_are_read_as_they_are_in_the_whole_history(four, use_case):
+def test_the_newest_rows_are_read_as_they_are_in_the_whole_history(four, use_case, monkeypatch):
+    digest = rows_digest(four.snapshots.read(use_case))
+    monkeypatch.setattr("mlops_lab.model.lineage.DIGEST_ROWS", 50)
+    assert rows_digest(four.snapshots.read(use_case)) == digest
     for split_day, (policy, batches, rows) in itertools.product((None, "built"), NEWEST):
         declared = replace(use_case, split_day=split_day, history=policy)
         whole = four.snapshots.read(declared)

@@ -70,7 +70,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(values=st.lists(ROW, min_size=1, max_size=30), order=st.randoms(use_true_random=False))
 def test_a_frame_of_any_types_is_encoded_as_its_rows_are(form, values, order):
     plain = typed(values)
