@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from mlops_lab.data.artifacts import ArtifactError, Artifacts
+from mlops_lab.data.artifacts import S3, ArtifactError, Artifacts
 from mlops_lab.data.states import CLOSED
 from mlops_lab.errors import LabError
 from mlops_lab.lab import Lab
@@ -15,6 +15,7 @@ from mlops_lab.settings import REPOSITORY, Settings, SettingsError
 from mlops_lab.steps.ingest import land
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
+from tests.support.http_server import Handler, Server
 from tests.support.processes import stack_mlflow, started
 from tests.support.s3 import BUCKETS, Store, full, make_buckets
 
@@ -39,6 +40,30 @@ def test_a_store_with_its_own_certificate_and_one_with_the_bucket_in_its_host(s3
         there = Artifacts(BUCKET, s3_store.s3(**other))
         there.put("ways/one", str(other).encode())
         assert whole.get("ways/one") == str(other).encode()
+
+
+@pytest.mark.parametrize(
+    ("virtual_host", "host", "path"),
+    [(False, "localhost", "/api-artifacts/one"), (True, "api-artifacts.localhost", "/one")],
+)
+def test_where_the_name_of_the_bucket_stands(virtual_host, host, path):
+    asked = []
+
+    class Absent(Handler):
+        def do_HEAD(self):
+            asked.append((self.headers["Host"].partition(":")[0], self.path))
+            self.send_error(404)
+
+    with Server(Absent) as server:
+        s3 = S3(
+            f"http://localhost:{server.server_port}",
+            access_key="a",
+            secret_key="b",
+            virtual_host=virtual_host,
+        )
+        with pytest.raises(ArtifactError, match="can't read one"):
+            Artifacts(BUCKET, s3).get("one")
+    assert asked[0] == (host, path)
 
 
 @marked
