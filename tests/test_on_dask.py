@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 
 def test_the_workers_read_the_snapshots_and_another_number_of_them_is_named(
-    lab, use_case, course, without_pictures
+    lab, use_case, course, without_pictures, capfd
 ):
     """Each of the two workers has the snapshot of one batch."""
     course.will_answer(batch(1, flats(300)), batch(2, flats(240, seed=1)), END)
@@ -35,6 +35,8 @@ def test_the_workers_read_the_snapshots_and_another_number_of_them_is_named(
         for version in (train(lab, use_case, 2, candidate.name) for candidate in use_case.candidates)
     )
     assert [line for line in lines if "2 Dask workers have" in line]
+    # LightGBM's workers print their connections; a program may read this output as JSON.
+    assert not capfd.readouterr().out
     assert spread.lineage.libraries == here.lineage.libraries | {"Dask workers": "2"}
     # The rows are the same ones, in the same order, although this process never had them all.
     same = {"batches", "rows", "digest"}

@@ -4,11 +4,13 @@ The workers learn together by LightGBM's own protocol (https://lightgbm.readthed
 tree_learner=data): each grows the same trees and sends the others the histograms of its rows, never a row.
 """
 
-import logging
+import os
 import re
 import socket
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,9 +42,6 @@ NETWORK = ("machines", "local_listen_port", "num_machines", "time_out", "tree_le
 
 
 _learning = threading.Event()
-# What LightGBM prints of its connections is for nobody: its errors are raised.
-_quiet = logging.getLogger("mlops_lab.dask")
-_quiet.setLevel(logging.CRITICAL)
 
 
 class RestartedError(Exception):
@@ -158,7 +157,6 @@ def learn(
     from distributed import get_worker
 
     _check(worker)
-    lightgbm.register_logger(_quiet)
     x, y = held.rows(whole)
     y = np.log1p(y) if log else y
     weights = None
@@ -170,7 +168,8 @@ def learn(
     estimator.set_params(n_jobs=get_worker().state.nthreads, **network.params())
     _learning.set()
     try:
-        estimator.fit(x, y, sample_weight=weights)
+        with _silenced():
+            estimator.fit(x, y, sample_weight=weights)
     except Exception as error:
         if network.params() and re.search("socket|connect", str(error), re.IGNORECASE):
             raise AloneError(first_line(error)) from None
@@ -191,3 +190,20 @@ def _check(worker: str) -> None:
 
     if get_worker().id != worker:
         raise RestartedError
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Nothing reaches this process's standard output, which is that of the training process on the same machine.
+
+    LightGBM's threads print their connections there; what goes wrong with them is raised.
+    """
+    sys.stdout.flush()
+    before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        os.close(nowhere)
