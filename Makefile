@@ -86,7 +86,7 @@ bench: setup ## measures the cost of a prediction beside other servers; writes d
 	@$(BIN)/python bench/serving.py
 
 # Each part is bench/PART.py, and writes its own section of docs/scale.md.
-SCALE_PARTS := bulk memory workers growth
+SCALE_PARTS := bulk ingest memory workers growth
 
 .PHONY: bench-scale
 bench-scale: setup ## how the lab grows; PART=bulk chooses, FULL=1 takes the size of docs/scale.md and writes its tables

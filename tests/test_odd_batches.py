@@ -65,7 +65,7 @@ def test_odd_values_go_to_quarantine_and_odd_payloads_are_broken(trained, use_ca
     found = [(b.batch_number, b.state, b.quarantined) for b in trained.ledger.batches("flats")[1:]]
     assert found == [
         (2, "done", 7),
-        (None, "broken", None),
+        (3, "broken", None),
         (4, "done", 1),
         (None, "broken", None),
         (5, "done", 0),
@@ -183,7 +183,7 @@ def test_a_batch_whose_candidates_are_all_refused_ends_with_the_reasons(
     before = trained.registry.aliases("flats")[CHAMPION]
     course.will_answer(batch(2, flats(300, seed=4)), batch(3, flats(300, seed=5)), END)
     with monkeypatch.context() as patch:
-        patch.setattr("mlops_lab.model.train.train", refused)
+        patch.setattr("mlops_lab.model.train.learn", refused)
         outcome = run_batch(trained, use_case).outcome
     reason = "no candidate can be served: refused: ONNX differs from the pipeline"
     assert (outcome.promoted, outcome.version, outcome.reason) == (False, None, reason)

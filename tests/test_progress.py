@@ -54,7 +54,7 @@ def test_a_batch_is_seen_step_by_step_while_it_runs(lab, use_case, course, monke
 def test_a_step_that_fails_says_why_until_it_runs_again(lab, use_case, course, monkeypatch):
     course.will_answer(batch(1, flats(300)))
     with monkeypatch.context() as broken:
-        broken.setattr(lab.store, "read_raw", lambda *_: 1 / 0)
+        broken.setattr(lab.store, "known_rows", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_batch(lab, use_case)
     found = newest_batch(lab.tracking.newest_runs("flats", NEWEST), datetime.now(UTC))

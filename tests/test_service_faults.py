@@ -53,7 +53,7 @@ def without(lab: Lab, what: str) -> Iterator[Lab]:
         ("RawData", STEPS),
         ("CleanData", ("land", "prepare", "decide")),
         ("MLflow", STEPS),
-        ("bucket", ("land", "validate", "prepare", "decide", "train", "promote")),
+        ("bucket", ("land", "validate", "prepare", "decide", "promote")),
         ("Data API", ("land",)),
         ("disk", STEPS),
     ],

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from mlops_lab import features
@@ -18,7 +19,7 @@ OWN = {"split": pa.string(), "row_hash": pa.string(), "group_hash": pa.string(),
 
 def schema(use_case: UseCase) -> pa.Schema:
     """The columns of clean rows: features, target, split, row_hash, group_hash, row_index."""
-    declared = [(column.name, _type(column)) for column in (*use_case.features, use_case.target)]
+    declared = [(column.name, type_of(column)) for column in (*use_case.features, use_case.target)]
     return pa.schema([*declared, *OWN.items()])
 
 
@@ -33,7 +34,7 @@ def from_frame(use_case: UseCase, frame: "pd.DataFrame") -> pa.Table:
     arrays = []
     for field in target:
         try:
-            arrays.append(_array(found[field.name], field.type))
+            arrays.append(array(found[field.name], field.type))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise LabError(
                 f"the clean function of {use_case.name} makes values of {field.name} that are no {field.type}: "
@@ -57,7 +58,8 @@ def from_rows(use_case: UseCase, names: Sequence[str], parts: Iterable[Sequence[
     return pa.Table.from_batches(batches, schema=target).combine_chunks()
 
 
-def _type(feature: features.Feature) -> pa.DataType:
+def type_of(feature: features.Feature) -> pa.DataType:
+    """The type in which values of the feature are stored."""
     if isinstance(feature, features.Integer):
         return pa.int64()
     if isinstance(feature, features.Number):
@@ -67,7 +69,8 @@ def _type(feature: features.Feature) -> pa.DataType:
     return pa.date32() if isinstance(feature, features.Date) else pa.string()
 
 
-def _array(column: "pd.Series", type_: pa.DataType) -> pa.Array:
+def array(column: "pd.Series", type_: pa.DataType) -> pa.Array:
+    """A column with this type. Raises an error of Arrow, ValueError or TypeError when its values don't convert."""
     if pa.types.is_string(type_) and column.dtype != "str":
         texts = [
             None if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)
@@ -77,4 +80,7 @@ def _array(column: "pd.Series", type_: pa.DataType) -> pa.Array:
     if isinstance(found, pa.ChunkedArray):
         found = found.combine_chunks()
     # A whole number must stay one; a moment becomes its day, and a whole number the nearest 64-bit float.
-    return found.cast(type_, safe=pa.types.is_integer(type_))
+    found = found.cast(type_, safe=pa.types.is_integer(type_))
+    if pa.types.is_floating(type_) and not np.isfinite(found.drop_null().to_numpy()).all():
+        raise ValueError("a number isn't finite")
+    return found

@@ -1,10 +1,9 @@
-"""Access to a database: the engine, the clock, creating tables, inserting many rows."""
+"""Access to a database: the engine, the clock, creating tables."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event, insert
+from sqlalchemy import Engine, MetaData, create_engine, event
 from sqlalchemy.exc import OperationalError
 
 from mlops_lab.errors import ServiceError, first_line
@@ -81,18 +80,6 @@ def create(metadata: MetaData, engine: Engine) -> None:
             place = engine.url.render_as_string(hide_password=True)
             raise StoreError(f"the database {place} can't be used: {first_line(error)}") from error
         metadata.create_all(engine)
-
-
-def insert_many(db: Connection, table: Table, entries: Iterable[dict[str, Any]]) -> None:
-    """Inserts rows in chunks, so that neither memory nor a statement grows with their number."""
-    chunk: list[dict[str, Any]] = []
-    for entry in entries:
-        chunk.append(entry)
-        if len(chunk) == CHUNK:
-            db.execute(insert(table), chunk)
-            chunk = []
-    if chunk:
-        db.execute(insert(table), chunk)
 
 
 def _use_wal(connection: Any, _record: Any) -> None:

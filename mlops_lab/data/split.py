@@ -1,11 +1,10 @@
 """The split of a row: computed from a stable hash of its group, so the batches' order has no effect."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mlops_lab.data.rows import rows
+from mlops_lab.data.rows import as_json
 from mlops_lab.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -22,16 +21,13 @@ LEARNT = ("train", "validation")
 
 
 def hashes(frame: "pd.DataFrame", columns: Sequence[str]) -> list[str]:
-    """A digest of the named columns for each row: 32 hexadecimal characters, unsalted, the same on every machine."""
-    names = list(columns)
-    known: dict[str, str] = {}
-    found: list[str] = []
-    for row in rows(frame[names]):
-        text = json.dumps(list(row.values()), ensure_ascii=False, default=str)
-        if text not in known:
-            known[text] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        found.append(known[text])
-    return found
+    """A digest of the named columns for each row: 32 hexadecimal characters, unsalted, the same on every machine.
+
+    It is BLAKE2b of the row's values as a JSON list: the splits of every lab depend on the text of `as_json`.
+    """
+    texts = zip(*(as_json(frame[name]) for name in columns), strict=True)
+    digest = hashlib.blake2b
+    return [digest(f"[{', '.join(row)}]".encode(), digest_size=16).hexdigest() for row in texts]
 
 
 def with_split(use_case: UseCase, typed: "pd.DataFrame") -> "pd.DataFrame":

@@ -3,17 +3,16 @@
 The tables of a use case are made from its declaration. A write for a batch replaces the earlier rows of that batch.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select, update
 
 from mlops_lab import features
 from mlops_lab.data import use_case_tables
-from mlops_lab.data.database import CHUNK, connect, insert_many
+from mlops_lab.data.database import CHUNK, connect
 from mlops_lab.data.migrate import migrate
 from mlops_lab.data.payload import RawBatch, as_json
-from mlops_lab.data.rows import rows
 from mlops_lab.data.tables import RAW, Batch, Check, LiveScore, Model, Notice, Promotion
 from mlops_lab.data.validate import Broken, Problem, read_texts
 from mlops_lab.use_case import UseCase
@@ -40,45 +39,27 @@ class Store:
         self,
         use_case: UseCase,
         batch_id: int,
-        payload: RawBatch,
-        kept: "pd.DataFrame",
-        problems: list[Problem],
+        parts: "Iterable[tuple[RawBatch, pd.DataFrame, list[Problem]]]",
     ) -> dict[str, int]:
         """Writes good rows as they arrived, bad rows with the rule that they broke, and the counts, in one transaction.
 
-        kept: one row per good row, with columns group_hash and split; index: position in the payload.
+        parts: of the payload: its rows; of the good ones group_hash and split, index: position in the payload; the
+        problems of the others. An error of the iterator takes back everything.
         Returns the numbers of rows: received, stored, quarantined.
         """
+        from mlops_lab.data.bulk import load
+
         raw, quarantine = use_case_tables.raw_tables(use_case)
-        names = [column.name for column in use_case.columns]
-        rows_of = payload.by_position
-        groups = zip(kept.index.tolist(), kept["group_hash"], kept["split"], strict=True)
-        good = (
-            {"batch_id": batch_id, "row_index": index, "group_hash": group, "split": split}
-            | {name: features.as_text(rows_of[index][name]) for name in names}
-            for index, group, split in groups
-        )
-        bad = (
-            {
-                "batch_id": batch_id,
-                "row_index": problem.row,
-                "column_name": problem.column,
-                "rule": problem.rule,
-                "message": problem.message,
-                "row_json": as_json(rows_of[problem.row]),
-            }
-            for problem in problems
-        )
-        counts = {
-            "received": len(rows_of),
-            "stored": len(kept),
-            "quarantined": len({problem.row for problem in problems}),
-        }
+        counts = {"received": 0, "stored": 0, "quarantined": 0}
         with self.raw.begin() as db:
             db.execute(delete(raw).where(raw.c.batch_id == batch_id))
             db.execute(delete(quarantine).where(quarantine.c.batch_id == batch_id))
-            insert_many(db, raw, good)
-            insert_many(db, quarantine, bad)
+            for payload, kept, problems in parts:
+                load(db, raw, _good(use_case, batch_id, payload, kept))
+                load(db, quarantine, _bad(batch_id, payload, problems))
+                counts["received"] += len(payload.rows) + len(payload.misshapen)
+                counts["stored"] += len(kept)
+                counts["quarantined"] += len({problem.row for problem in problems})
             db.execute(update(Batch).where(Batch.id == batch_id).values(state="stored", **counts))
         return counts
 
@@ -138,20 +119,16 @@ class Store:
                 known.update(db.scalars(found))
         return known
 
-    def put_clean(self, use_case: UseCase, batch_id: int, frame: "pd.DataFrame") -> None:
-        """Writes the batch's rows, which no other batch has brought.
+    def put_clean(self, use_case: UseCase, batch_id: int, rows: "pyarrow.Table") -> None:
+        """Writes the batch's rows, which no other batch has brought: columns of `clean_rows`, each row_hash once."""
+        import pyarrow as pa
 
-        frame: columns features, target, group_hash, split and row_hash, each row_hash once; index: position in the
-        payload.
-        """
+        from mlops_lab.data.bulk import load
+
         table = use_case_tables.clean_table(use_case)
         with self.clean.begin() as db:
             db.execute(delete(table).where(table.c.batch_id == batch_id))
-            entries = (
-                {"batch_id": batch_id, "row_index": index, **row}
-                for index, row in zip(frame.index.tolist(), rows(frame), strict=True)
-            )
-            insert_many(db, table, entries)
+            load(db, table, rows.append_column("batch_id", pa.repeat(batch_id, rows.num_rows)))
 
     def batches_with_rows(self, use_case: UseCase, batches: Collection[int]) -> set[int]:
         """Those of the batches that have clean rows."""
@@ -202,3 +179,43 @@ class Store:
             for table, names in found.items()
             for name in names
         ]
+
+
+def _good(use_case: UseCase, batch_id: int, payload: RawBatch, kept: "pd.DataFrame") -> "pyarrow.Table":
+    """The good rows as they arrived, with the columns of the table."""
+    import pyarrow as pa
+
+    rows = payload.by_position
+    good = [rows[position] for position in kept.index.tolist()]
+    columns = {
+        "batch_id": pa.repeat(batch_id, len(good)),
+        "row_index": pa.array(kept.index.to_numpy()),
+        "group_hash": pa.array(kept["group_hash"], pa.string()),
+        "split": pa.array(kept["split"], pa.string()),
+    }
+    for column in use_case.columns:
+        values = (row[column.name] for row in good)
+        # Most values are texts, and a call for each one costs more than all else here.
+        texts = [value if type(value) is str else features.as_text(value) for value in values]
+        columns[column.name] = pa.array(texts, pa.string())
+    return pa.table(columns)
+
+
+def _bad(batch_id: int, payload: RawBatch, problems: Sequence[Problem]) -> "pyarrow.Table":
+    """The quarantined rows with the columns of the table, a row for each problem."""
+    import pyarrow as pa
+
+    rows = payload.by_position if problems else {}
+    texts = {
+        "column_name": [problem.column for problem in problems],
+        "rule": [problem.rule for problem in problems],
+        "message": [problem.message for problem in problems],
+        "row_json": [as_json(rows[problem.row]) for problem in problems],
+    }
+    return pa.table(
+        {
+            "batch_id": pa.repeat(batch_id, len(problems)),
+            "row_index": pa.array([problem.row for problem in problems], pa.int64()),
+            **{name: pa.array(values, pa.string()) for name, values in texts.items()},
+        }
+    )

@@ -55,7 +55,7 @@ def validate(batch: RawBatch, use_case: UseCase) -> Validated:
     columns = {}
     for feature in use_case.columns:
         values, faults = _read(feature, [row[feature.name] for row in batch.rows], missing)
-        columns[feature.name] = pd.Series(values, index=batch.positions, dtype=_dtype(feature))
+        columns[feature.name] = pd.Series(values, index=batch.positions, dtype=dtype(feature))
         problems += [
             Problem(batch.positions[index], feature.name, fault.rule, str(fault), _text(raw))
             for index, fault, raw in faults
@@ -86,7 +86,7 @@ def read_texts(use_case: UseCase, texts: "pd.DataFrame") -> "pd.DataFrame":
                 f"row {texts.index[index]} of RawData no longer fits {use_case.name}: {feature.name} {fault}; "
                 "the next run of the loop validates the batch again"
             )
-        columns[feature.name] = pd.Series(values, index=texts.index, dtype=_dtype(feature))
+        columns[feature.name] = pd.Series(values, index=texts.index, dtype=dtype(feature))
     return pd.DataFrame(columns, index=texts.index)
 
 
@@ -108,6 +108,25 @@ def _read(
     feature: Feature, raw_values: list[Any], missing: frozenset[str]
 ) -> tuple[list[Any], list[tuple[int, FieldError, Any]]]:
     """Each distinct raw value is read once; returns typed values and (index, fault, raw value)."""
+    kinds = set(map(type, raw_values)) - {type(None)}
+    if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
+        return _read_mixed(feature, raw_values, missing)
+    # Of one type, equal values are the same value: 1 and true are not, nor is a list a key.
+    known = {raw: _value(feature, raw, missing) for raw in set(raw_values)}
+    values = [known[raw] for raw in raw_values]
+    if not any(isinstance(value, FieldError) for value in known.values()):
+        return values, []
+    faults = [
+        (index, value, raw_values[index])
+        for index, value in enumerate(values)
+        if isinstance(value, FieldError)
+    ]
+    return [None if isinstance(value, FieldError) else value for value in values], faults
+
+
+def _read_mixed(
+    feature: Feature, raw_values: list[Any], missing: frozenset[str]
+) -> tuple[list[Any], list[tuple[int, FieldError, Any]]]:
     known: dict[tuple[type, Any], Any] = {}
     values: list[Any] = []
     faults: list[tuple[int, FieldError, Any]] = []
@@ -115,10 +134,7 @@ def _read(
         try:
             key = (type(raw), raw)
             if key not in known:
-                try:
-                    known[key] = feature.read(raw, missing)
-                except FieldError as fault:
-                    known[key] = fault
+                known[key] = _value(feature, raw, missing)
             value = known[key]
         except TypeError:
             # A list or an object can't be a key of `known`.
@@ -130,7 +146,16 @@ def _read(
     return values, faults
 
 
-def _dtype(feature: Feature) -> str:
+def _value(feature: Feature, raw: Any, missing: frozenset[str]) -> Any:
+    """The value as the feature reads it, or the error."""
+    try:
+        return feature.read(raw, missing)
+    except FieldError as fault:
+        return fault
+
+
+def dtype(feature: Feature) -> str:
+    """The type of a column of typed values in a frame."""
     if isinstance(feature, Integer):
         return "Int64"
     if isinstance(feature, Number):

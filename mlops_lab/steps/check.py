@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from mlops_lab.data.payload import HeldBatchError, RawBatch
+from mlops_lab.data.payload import HeldBatchError
 from mlops_lab.data.tables import Batch
 from mlops_lab.data.validate import Problem
 from mlops_lab.lab import Lab
@@ -25,15 +25,20 @@ def misshapen(fault: str) -> list[dict[str, Any]]:
 
 
 def check_arrival(
-    lab: Lab, use_case: UseCase, batch: Batch, payload: RawBatch, problems: Sequence[Problem]
+    lab: Lab,
+    use_case: UseCase,
+    batch: Batch,
+    present: Sequence[str],
+    received: int,
+    problems: Sequence[Problem],
 ) -> list[dict[str, Any]]:
-    """The record of the checks that need the payload: its columns, and the rows in quarantine."""
+    """The record of the checks of the payload: the columns that are present, and the rows in quarantine."""
     before = [
         columns for other in lab.ledger.batches(use_case.name) if (columns := _columns(other, batch.id))
     ]
     found = [
-        schema(payload.columns, use_case, before[-1] if before and payload.columns else None),
-        ranges(len(payload.by_position), problems, use_case.checks),
+        schema(present, use_case, before[-1] if before and present else None),
+        ranges(received, problems, use_case.checks),
     ]
     return [asdict(check) for check in found]
 

@@ -1,17 +1,22 @@
 """The steps before the decision: a batch arrives, its rows are checked, stored and cleaned, and the batch is closed."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from mlops_lab.data import clean_rows
+from mlops_lab.data import checked_rows, clean_rows
 from mlops_lab.data.artifacts import ArtifactError
 from mlops_lab.data.incoming import Slot
-from mlops_lab.data.payload import BatchShapeError, batch_number, parse
+from mlops_lab.data.json_rows import AgainError
+from mlops_lab.data.payload import CHUNK, BatchShapeError, Payload, RawBatch, batch_number
 from mlops_lab.data.prepare import prepare as prepare_rows
 from mlops_lab.data.source import MEGABYTE
 from mlops_lab.data.split import with_split
 from mlops_lab.data.states import CLOSED
 from mlops_lab.data.tables import Batch
-from mlops_lab.data.validate import by_rule, records
+from mlops_lab.data.validate import Problem, by_rule, records
 from mlops_lab.data.validate import validate as validate_rows
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
@@ -22,6 +27,9 @@ from mlops_lab.steps.check import check_arrival, check_content, misshapen
 from mlops_lab.steps.reconcile import reconcile
 from mlops_lab.steps.stopwatch import timed
 from mlops_lab.use_case import UseCase
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Broken rules that a run tells, the most frequent first.
 RULES_SHOWN = 3
@@ -129,13 +137,10 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
         lab.progress(f"batch {batch.batch_number} is stored already")
         return
     try:
-        payload = parse(lab.artifacts.get(batch.payload), use_case)
+        payload, problems, counts = _check_rows(lab, use_case, batch)
     except BatchShapeError as error:
         lab.ledger.note(batch_id, state="broken", fault=str(error), checks=misshapen(str(error)))
         raise BatchShapeError(f"{error}; the payload is kept as {batch.payload}") from None
-    checked = validate_rows(payload, use_case)
-    kept = with_split(use_case, checked.typed)
-    counts = lab.store.put_raw(use_case, batch_id, payload, kept, checked.problems)
 
     lab.tracking.describe(use_case)
     run = batch.mlflow_run or lab.tracking.start(
@@ -145,21 +150,64 @@ def validate(lab: Lab, use_case: UseCase, batch_id: int) -> None:
             batch_id=batch.id, batch_number=batch.batch_number, payload=batch.payload, digest=batch.digest
         ),
     )
-    checks = check_arrival(lab, use_case, batch, payload, checked.problems)
+    checks = check_arrival(lab, use_case, batch, payload.columns, counts["received"], problems)
     lab.ledger.note(batch_id, mlflow_run=run, checks=checks)
     tags = BatchTags(ignored_columns=", ".join(payload.ignored))
     lab.tracking.log(run, metrics=counts | {"gap": batch.gap}, tags=tags)
-    lab.tracking.log_json(run, "quarantine.json", records(checked.problems, QUARANTINE_SHOWN))
+    lab.tracking.log_json(run, "quarantine.json", records(problems, QUARANTINE_SHOWN))
     lab.progress(
         "{received:,} rows received, {stored:,} stored, {quarantined:,} quarantined".format(**counts)
     )
-    broken = by_rule(checked.problems)
+    broken = by_rule(problems)
     for one in broken[:RULES_SHOWN]:
         lab.progress(f"quarantined: {one.column} {one.message} ({counted(one.rows, 'row')})")
     if len(broken) > RULES_SHOWN:
         lab.progress(
             f"quarantined: {len(broken) - RULES_SHOWN} more; `lab quarantine {use_case.name}` lists them"
         )
+
+
+def _check_rows(lab: Lab, use_case: UseCase, batch: Batch) -> tuple[RawBatch, list[Problem], dict[str, int]]:
+    """Reads, checks and stores the batch's rows, some at a time, and hands the good ones to `prepare`.
+
+    Returns the last part of the payload, which knows all columns; the problems; and the counts of `Store.put_raw`.
+    """
+    payload = Payload(lab.artifacts.get(batch.payload), use_case)
+    # A rule of the use case sees all rows of the batch at once.
+    size = sys.maxsize if use_case.rules else CHUNK
+    last = RawBatch(None, [], [], [], [])
+    problems: list[Problem] = []
+    handover = checked_rows.Handover(use_case, batch)
+
+    def parts() -> Iterator["tuple[RawBatch, pd.DataFrame, list[Problem]]"]:
+        nonlocal last, handover
+        problems.clear()
+        handover = checked_rows.Handover(use_case, batch)
+        for last in payload.chunks(size):
+            checked = validate_rows(last, use_case)
+            kept = with_split(use_case, checked.typed)
+            problems.extend(checked.problems)
+            handover.add(kept)
+            yield last, kept, checked.problems
+
+    while True:
+        with suppress(AgainError):
+            counts = lab.store.put_raw(use_case, batch.id, parts())
+            break
+    checked_rows.clear(lab.artifacts, use_case)
+    handover.store(lab.artifacts, use_case, batch)
+    return last, problems, counts
+
+
+def _checked(lab: Lab, use_case: UseCase, batch: Batch) -> "pd.DataFrame":
+    """The batch's good rows, typed, with group_hash and split."""
+    try:
+        return checked_rows.take(lab.artifacts, use_case, batch)
+    except checked_rows.DamagedError as fault:
+        lab.progress(
+            f"the checked rows of batch {batch.batch_number} {fault}; they are read from RawData again"
+        )
+        return lab.store.read_raw(use_case, batch.id)
 
 
 @timed
@@ -173,18 +221,20 @@ def prepare(lab: Lab, use_case: UseCase, batch_id: int) -> None:
     if batch.state == "done":
         lab.progress(f"batch {batch.batch_number} is prepared already")
         return
-    typed = lab.store.read_raw(use_case, batch_id)
+    typed = _checked(lab, use_case, batch)
     prepared = prepare_rows(use_case, typed)
     distinct = prepared.frame[~prepared.frame["row_hash"].duplicated()]
     known = lab.store.known_rows(use_case, batch_id, distinct["row_hash"].tolist())
     check_content(lab, use_case, batch, typed, prepared.frame, len(known))
     new = distinct[~distinct["row_hash"].isin(known)]
     # First into the bucket: when it is full, CleanData stays as it is, and the next run prepares the batch again.
-    record = lab.snapshots.write(use_case, batch_id, clean_rows.from_frame(use_case, new))
-    lab.store.put_clean(use_case, batch_id, new)
+    rows = clean_rows.from_frame(use_case, new)
+    record = lab.snapshots.write(use_case, batch_id, rows)
+    lab.store.put_clean(use_case, batch_id, rows)
     counts = {"clean": len(new), "dropped": prepared.dropped, "duplicates": len(prepared.frame) - len(new)}
     lab.ledger.note(batch_id, state="prepared", **counts, **record)
     lab.snapshots.keep(use_case, lab.ledger.batch(batch_id))
+    checked_rows.clear(lab.artifacts, use_case)
     lab.tracking.log(batch.run, metrics=counts)
     lab.progress("{clean:,} new clean rows, {duplicates:,} duplicates, {dropped:,} dropped".format(**counts))
 
@@ -224,6 +274,7 @@ def reset(lab: Lab, use_case: UseCase) -> None:
         lab.tracking.delete_runs(use_case.name)
         lab.artifacts.delete(f"payloads/{use_case.name}")
         lab.snapshots.reset(use_case)
+        checked_rows.clear(lab.artifacts, use_case)
         with lab.incoming.slot(use_case.name) as slot:
             slot.clear()
         lab.source.restart(use_case.dataset)

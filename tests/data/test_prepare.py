@@ -80,7 +80,7 @@ def test_rows_of_raw_data_are_typed_as_the_payload_was(tmp_path):
     store = Store(f"sqlite:///{tmp_path / 'Raw.db'}", f"sqlite:///{tmp_path / 'Clean.db'}")
     store.prepare_tables(use_case)
     kept = with_split(use_case, checked.typed)
-    counts = store.put_raw(use_case, 1, payload, kept, checked.problems)
+    counts = store.put_raw(use_case, 1, [(payload, kept, checked.problems)])
     assert counts == {"received": 202, "stored": 200, "quarantined": 2}
     pd.testing.assert_frame_equal(store.read_raw(use_case, 1), kept)
     assert store.read_raw(use_case, 2).empty
@@ -93,7 +93,8 @@ def test_a_stored_row_that_no_longer_fits_is_named(tmp_path):
     rows = small_rows(20)
     rows[0]["area"] = "50"
     payload = RawBatch(1, rows, list(range(20)), [], [])
-    store.put_raw(use_case, 1, payload, with_split(use_case, validate(payload, use_case).typed), [])
+    kept = with_split(use_case, validate(payload, use_case).typed)
+    store.put_raw(use_case, 1, [(payload, kept, [])])
     stricter = [Number("area", minimum=60), *use_case.features[1:]]
     with pytest.raises(
         LabError, match=r"row 0 of RawData no longer fits small_regression: area must be at least 60"

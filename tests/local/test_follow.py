@@ -77,7 +77,7 @@ def test_a_batch_without_a_candidate_is_said_with_the_reasons(demo, course, monk
     def refused(*_, **__):
         raise ModelError("the graph differs")
 
-    monkeypatch.setattr("mlops_lab.model.train.train", refused)
+    monkeypatch.setattr("mlops_lab.model.train.learn", refused)
     course.will_answer(batch(1, flats(60)), END)
     assert "batch 1: no candidate can be served: the graph differs" in demo(runs=1)
 
