@@ -7,6 +7,7 @@ here answers one, with the rows that it was given, from memory. It opens no file
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -24,7 +25,7 @@ from mlops_lab.data.database import CHUNK, StoreError
 log = logging.getLogger(__name__)
 
 # Bytes of Arrow data in one statement. So memory is bounded, and a statement ends long before its time limit.
-STATEMENT = 8 * 2**20
+STATEMENT = 2 * 2**20
 # Bytes in one packet of MySQL's protocol, far below the limit of any server.
 PACKET = 2**18
 # The name of the file that the statement asks for. There is none.
@@ -38,6 +39,8 @@ TYPES: list[tuple[type, pa.DataType]] = [
     (DateTime, pa.timestamp("us")),
     (String, pa.string()),
 ]
+# A connection's note that its server takes no LOAD DATA.
+REFUSED = "lab_no_load"
 DOUBLED = ReplaceSubstringOptions("\\", "\\\\")
 # What servers answer where loading is off: MySQL 5.7 and earlier, MySQL 8 and later, MariaDB.
 OFF = (ER.NOT_ALLOWED_COMMAND, 3948, 4166)
@@ -56,12 +59,17 @@ def load(db: Connection, table: Table, rows: pa.Table) -> None:
     """
     if not db.in_transaction():
         db.begin()  # As the first statement of a connection does.
-    for chunk in _chunks(table, rows):
-        if db.dialect.name == "sqlite":
+    chunks = _chunks(table, rows)
+    if db.dialect.name == "sqlite":
+        for chunk in chunks:
             _insert_tuples(db, table, chunk)
-        elif db.dialect.driver != "pymysql" or not _load_data(db, table, chunk):
-            for start in range(0, chunk.num_rows, CHUNK):
-                db.execute(insert(table), chunk.slice(start, CHUNK).to_pylist())
+    elif db.dialect.driver != "pymysql" or db.info.get(REFUSED):
+        for chunk in chunks:
+            _insert(db, table, chunk)
+    else:
+        for chunk, body in _with_csv(chunks):
+            if db.info.get(REFUSED) or not _load_data(db, table, chunk, body):
+                _insert(db, table, chunk)
 
 
 def _chunks(table: Table, rows: pa.Table) -> Iterator[pa.Table]:
@@ -117,7 +125,25 @@ def _insert_tuples(db: Connection, table: Table, rows: pa.Table) -> None:
     db.exec_driver_sql(statement, list(zip(*values, strict=True)))
 
 
+def _insert(db: Connection, table: Table, rows: pa.Table) -> None:
+    for start in range(0, rows.num_rows, CHUNK):
+        db.execute(insert(table), rows.slice(start, CHUNK).to_pylist())
+
+
 # MySQL
+
+
+def _with_csv(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, memoryview]]:
+    """Each chunk with its CSV, which is made while the server still works on the chunk before."""
+    with ThreadPoolExecutor(1) as pool:
+        ready: tuple[pa.Table, Future[memoryview]] | None = None
+        for chunk in chunks:
+            coming = chunk, pool.submit(_csv, chunk)
+            if ready:
+                yield ready[0], ready[1].result()
+            ready = coming
+        if ready:
+            yield ready[0], ready[1].result()
 
 
 def _csv(rows: pa.Table) -> memoryview:
@@ -138,10 +164,8 @@ def _csv(rows: pa.Table) -> memoryview:
     return memoryview(sink.getvalue())
 
 
-def _load_data(db: Connection, table: Table, rows: pa.Table) -> bool:
+def _load_data(db: Connection, table: Table, rows: pa.Table, body: memoryview) -> bool:
     """Whether the server took the rows by LOAD DATA. False: it takes none at all, and nothing was written."""
-    if db.info.get("lab_no_load"):
-        return False
     names = ", ".join(_quoted(name) for name in rows.column_names)
     # Hexadecimal, because a backslash means itself in a server's mode NO_BACKSLASH_ESCAPES.
     statement = (
@@ -150,10 +174,10 @@ def _load_data(db: Connection, table: Table, rows: pa.Table) -> bool:
     )
     connection: Any = db.connection.driver_connection
     try:
-        done = _send(connection, statement, _csv(rows))
+        done = _send(connection, statement, body)
     except MySQLError as error:
         if error.args[0] in OFF:
-            db.info["lab_no_load"] = True
+            db.info[REFUSED] = True
             _tell_once(db.engine.url.render_as_string(hide_password=True))
             return False
         if not connection.open:

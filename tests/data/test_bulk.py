@@ -117,7 +117,8 @@ def test_a_server_that_asks_for_a_file_at_another_statement_gets_nothing(secret)
         db.invalidate()
 
 
-def test_a_server_without_load_data_gets_inserts_and_says_so_once(caplog):
+def test_a_server_without_load_data_gets_inserts_and_says_so_once(caplog, monkeypatch):
+    monkeypatch.setattr(bulk, "STATEMENT", 16)  # One row in each.
     off = b"\xff" + (3948).to_bytes(2, "little") + b"#42000Loading local data is disabled"
     caplog.set_level(logging.WARNING)
     with server(off) as mysql:
@@ -129,8 +130,9 @@ def test_a_server_without_load_data_gets_inserts_and_says_so_once(caplog):
             said = [statement[1:] for statement in mysql.told]
             assert sum(statement.startswith(b"LOAD DATA") for statement in said) == 1
             inserts = [statement for statement in said if statement.startswith(b"INSERT")]
-            assert len(inserts) == 2
-            assert inserts[0].endswith(b"(1, 4),(2, NULL),(3, 6)")
+            values = [statement.rpartition(b"VALUES ")[2] for statement in inserts[:3]]
+            assert values == [b"(1, 4)", b"(2, NULL)", b"(3, 6)"]
+            assert inserts[3:] == inserts[:3]
             engine.dispose()
     assert [r.getMessage() for r in caplog.records if "LOAD DATA LOCAL" in r.getMessage()] == [
         f"{engine.url} takes no LOAD DATA LOCAL (its setting local_infile is off), so rows are written by INSERT, "
@@ -149,10 +151,12 @@ def test_a_row_that_a_server_leaves_out_with_a_warning_is_an_error():
     assert mysql.told[-1] == b"\x03ROLLBACK"
 
 
-def test_the_first_load_of_a_connection_begins_its_transaction():
+def test_chunks_arrive_in_their_order_in_a_transaction_that_the_first_load_begins(monkeypatch):
+    monkeypatch.setattr(bulk, "STATEMENT", 16)  # One row in each.
     with server(b"\xfbrows") as mysql, connect(mysql.url).connect() as db:
-        bulk.load(db, PAIRS, ROWS.slice(0, 1))
+        bulk.load(db, PAIRS, ROWS)
         db.commit()
+        assert [said for said in mysql.told if said.endswith(b"\n")] == [b"1,4\n", b'2,"\\N"\n', b"3,6\n"]
         assert mysql.told[-1] == b"\x03COMMIT"
 
 
