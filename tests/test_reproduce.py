@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from mlops_lab.cli import app
 from mlops_lab.contract import Contract
+from mlops_lab.data.migrate import VERSION_TABLE
 from mlops_lab.errors import ModelError
 from mlops_lab.model import lineage
 from mlops_lab.steps.reproduce import reproduce
@@ -19,6 +21,15 @@ def test_every_version_comes_out_again(trained, use_case):
         assert (found.same, found.causes, found.changes) == (True, [], [])
     # Nothing is registered, and no run is left.
     assert len(trained.registry.versions("flats")) == 2
+
+
+def test_a_version_of_an_earlier_release_comes_out_again_before_anything_else_ran(trained, use_case):
+    with trained.store.raw.begin() as db:
+        for column in ("snapshot", "snapshot_digest"):
+            db.execute(text(f"ALTER TABLE batches DROP COLUMN {column}"))
+        db.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0013'"))
+    found = reproduce(trained, use_case, 1)
+    assert (found.same, found.causes) == (True, [])
 
 
 def test_other_code_that_gives_the_same_model_is_named(trained, use_case, monkeypatch):

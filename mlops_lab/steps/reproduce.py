@@ -59,6 +59,8 @@ def reproduce(lab: Lab, use_case: UseCase, number: int) -> Reproduced:
     from mlops_lab.model.tuner import Known
     from mlops_lab.steps.on_dask import rows_on_dask
 
+    # After an update of the lab, it may be the first command that reads the ledger.
+    lab.store.prepare_tables(use_case)
     version = lab.registry.version(use_case.name, number)
     folder = lab.model_folder(version)
     before = Contract.load(folder)
