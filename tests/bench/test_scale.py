@@ -65,6 +65,16 @@ def test_each_part_writes_its_own_section_of_the_page(bench, tmp_path, monkeypat
         page.report("another", [], full=True)
 
 
+@pytest.mark.slow
+def test_the_bench_of_ingest_takes_a_batch_of_the_market_through_the_steps(bench, tmp_path, capfd):
+    ingest: ModuleType = bench("ingest")
+    ingest._write(tmp_path / "some.json", 300)
+    found = ingest._one(tmp_path / "some.json")
+    assert all(found[step] > 0 for step in ingest.STEPS)
+    assert "300 rows received" in capfd.readouterr().err
+    assert len(list(ingest._table({300: [found]}))) == 5
+
+
 def test_what_saturates_first_follows_from_the_measured_growth(bench):
     growth: ModuleType = bench("growth_page")
     sizes, before = [1_000, 30_000, 100_000, 300_000, 1_000_000], 500.0
