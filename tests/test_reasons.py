@@ -72,3 +72,16 @@ def test_new_categories_and_a_greater_error_on_new_rows_lead_to_a_training(
             before, now = (np.maximum(found[rows], MIN_FRACTION) for rows in ("training", "new"))
             index = np.sum((now - before) * np.log(now / before))
             assert metrics[f"psi.{name}"] == pytest.approx(index, rel=0.01, abs=1e-4)
+
+
+def test_a_champion_with_a_column_that_is_declared_no_more_leads_to_a_training(trained, use_case, course):
+    fewer = tuple(feature for feature in use_case.features if feature.name != "balcony")
+    mine = replace(use_case, features=fewer, retrain=use_case.retrain.model_copy(update=QUIET))
+    rows = [[*row[:3], *row[4:]] for row in flats(600, seed=1)]
+    course.will_answer(batch(2, rows), END)
+    entry = land(trained, mine)
+    for step in (validate, prepare):
+        step(trained, mine, entry.id)
+    decision = decide(trained, mine, entry.id)
+    assert decision.train
+    assert "can't be scored any more: flats doesn't declare its columns balcony" in decision.reason

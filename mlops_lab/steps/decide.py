@@ -12,6 +12,7 @@ from mlops_lab.data.states import UNFINISHED
 from mlops_lab.data.tables import Batch
 from mlops_lab.features import Category
 from mlops_lab.lab import Lab
+from mlops_lab.model.compare import unscorable
 from mlops_lab.model.drift import distributions, feature_drift
 from mlops_lab.model.encoding import encode_frame
 from mlops_lab.model.interval import coverage
@@ -85,6 +86,8 @@ def _by_policy(
     contract = served.contract
     if contract.lineage is None:
         return Decision(True, f"version {champion.version} has no lineage")
+    if gone := unscorable(use_case, contract):
+        return Decision(True, gone)
     learnt, policy = contract.lineage.batches, use_case.retrain
 
     new, groups = lab.store.new_groups(use_case, batch.id, learnt)
