@@ -17,6 +17,7 @@ ALLOWED = {
     "mlops_lab.features",
     "mlops_lab.form",
     "mlops_lab.formatting",
+    "mlops_lab.history",
     "mlops_lab.live_client",
     "mlops_lab.local.airflow_client",
     "mlops_lab.metrics",

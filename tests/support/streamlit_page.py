@@ -53,7 +53,10 @@ def choose(tab: Page, label: str, option: str) -> None:
 def predict(tab: Page) -> str:
     """Presses Predict, waits until the prediction is logged, and returns the large text of the answer."""
     no_run(tab)
-    tab.get_by_role("button", name="Predict", exact=True).click()
+    button = tab.get_by_role("button", name="Predict", exact=True)
+    # While the page is drawn again with another layout, the earlier button is still there.
+    expect(button).to_have_count(1)
+    button.click()
     expect(tab.get_by_text("Its id:")).to_be_visible()
     no_run(tab)
     expect(tab.get_by_text("Explanation (SHAP values)")).to_be_visible()
