@@ -20,13 +20,11 @@ from pathlib import Path
 import orjson
 from scale_page import report
 
-from datos.synthetic.market import Market
+from datos.synthetic.market import FULL_SIZES, Market
 
 SMALL, FULL = (10_000, 50_000), (100_000, 1_000_000)
 ROUNDS = 3
 STEPS = ("land", "validate", "prepare")
-# Rows of the market at scale 1, less than the full size takes.
-MARKET = 895_512
 FIRST = 200
 
 
@@ -74,7 +72,7 @@ def _table(costs: dict[int, list[dict[str, float]]]):
 
 def _write(path: Path, rows: int) -> None:
     """A payload as the lab's Data API sends it."""
-    market = Market(scale=max(0.01, 1.05 * rows / MARKET))
+    market = Market(scale=max(0.01, 1.05 * rows / sum(FULL_SIZES)))
     every = chain.from_iterable(map(market.read, range(1, len(market.sizes) + 1)))
     reply = {"group_number": 1, "columns": list(market.columns)}
     data = list(islice(every, rows))

@@ -123,11 +123,7 @@ class Snapshots:
         keep: Callable[[pa.Table], pa.Array] | None = None,
     ) -> Iterator[pa.Table]:
         """The same rows as tables, one for each group of rows of a snapshot; all rows of sealed groups among them."""
-        counted = [
-            batch
-            for batch in self._stored(use_case)
-            if (until is None or batch.id <= until) and (only is None or batch.id in only)
-        ]
+        counted = self._stored(use_case, until, only)
         parts = _Parts(use_case, self._days(use_case, counted), split, columns, keep)
         for batch in counted:
             if batch.id > after and batch.id not in without:
@@ -148,11 +144,7 @@ class Snapshots:
 
         Each snapshot is there and whole when this returns.
         """
-        batches = [
-            batch
-            for batch in self._stored(use_case)
-            if (until is None or batch.id <= until) and (only is None or batch.id in only)
-        ]
+        batches = self._stored(use_case, until, only)
         names = [*(column.name for column in (*use_case.features, use_case.target)), "split"]
         chosen = _Parts(use_case, self._days(use_case, batches), None, names, None)
         found: list[Piece] = []
@@ -170,12 +162,20 @@ class Snapshots:
         found = self.read(use_case, until=until, columns=[target, "split"]).groupby("split")[target]
         return {str(split): (len(values), values.nunique()) for split, values in found}
 
-    def _stored(self, use_case: UseCase) -> list[Batch]:
-        """The batches with clean rows, oldest first."""
+    def _stored(
+        self, use_case: UseCase, until: int | None = None, only: Collection[int] | None = None
+    ) -> list[Batch]:
+        """The batches with clean rows, oldest first; until, only: as in `read`."""
         batches = self._ledger.batches(use_case.name)
         unknown = [batch.id for batch in batches if batch.snapshot is None]
         earlier = self._store.batches_with_rows(use_case, unknown) if unknown else set()
-        return [batch for batch in batches if batch.snapshot is not None or batch.id in earlier]
+        return [
+            batch
+            for batch in batches
+            if (batch.snapshot is not None or batch.id in earlier)
+            and (until is None or batch.id <= until)
+            and (only is None or batch.id in only)
+        ]
 
     def _days(self, use_case: UseCase, batches: Sequence[Batch]) -> by_day.Days | None:
         """Where the parts of a split by day begin, among the rows of these batches. None: the stored split counts."""
