@@ -13,7 +13,7 @@ from mlops_lab.steps.train import train
 from tests.support.data_api import END
 from tests.support.flats import batch, flats
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.process, pytest.mark.slow]
 
 
 def test_the_workers_read_the_snapshots_and_another_number_of_them_is_named(

@@ -16,7 +16,7 @@ from mlops_lab.metrics import METRICS
 from mlops_lab.settings import Settings
 from tests.support.processes import environment, server, started
 
-pytestmark = [pytest.mark.real, pytest.mark.process, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.journey, pytest.mark.real, pytest.mark.process, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The course does what its text says: a quick half in each test run, all of it by `make course`."""
+"""The course does what its text says: a quick half in `make test-journeys`, all of it by `make course`."""
 
 import os
 
@@ -16,6 +16,7 @@ def workspace(tmp_path_factory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("course"))
 
 
+@pytest.mark.journey
 @pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How tests are grouped for the workers, and a check of the mark `process`: a test without it starts no process."""
+"""How tests are grouped, which are journeys, and a check of the mark `process`: without it a test starts no process."""
 
 import os
 import sys
@@ -29,6 +29,10 @@ LONGEST = (
 )
 # Each of these marks implies `process`.
 BOOT = ("alerts", "browser", "chaos", "cluster", "demo", "stack")
+# Each of these marks and groups implies `journey`. A group is whole in one of `make test` and `make test-journeys`,
+# so its services start once.
+JOURNEYS = ("browser", "demo")
+JOURNEY_GROUPS = ("pages", "dags", "notebooks")
 # Small programs: MLflow calls git for the commit, kubectl renders manifests, joblib counts the cores by cat.
 QUICK = (
     "cat",
@@ -58,6 +62,10 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
         if any(item.get_closest_marker(name) for name in BOOT):
             item.add_marker(pytest.mark.process)
+        if item.get_closest_marker("xdist_group").args[0] in JOURNEY_GROUPS or any(
+            item.get_closest_marker(name) for name in JOURNEYS
+        ):
+            item.add_marker(pytest.mark.journey)
     items.sort(key=rank)
 
 
