@@ -4,6 +4,7 @@ A pipe, a file and `NO_COLOR` get the same words without colour; only a terminal
 """
 
 import re
+import time
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,9 @@ from rich.highlighter import Highlighter
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -21,6 +24,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from mlops_lab.formatting import WORD_COLOURS
+from mlops_lab.progress import duration
 
 # The words as the loop's lines have them: a decision where it is said, not in a reason that repeats the word.
 _WORDS = {
@@ -66,8 +70,34 @@ def wrapped(console: Console, text: str | Text, lead: str | Text = "") -> None:
         console.print(Text.assemble(lead, text), soft_wrap=True)
 
 
+class TimeLeft(ProgressColumn):
+    """How long this step and the later ones take, if they take as long as in the batch before; empty in the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The newest seconds of each step, by its number.
+        self._took: dict[int, float] = {}
+        self._step, self._since = -1, 0.0
+
+    def begins(self, step: int) -> None:
+        """The step that begins now, which ends the one before."""
+        now = time.monotonic()
+        if self._step >= 0:
+            self._took[self._step] = now - self._since
+        self._step, self._since = step, now
+
+    def render(self, task: Task) -> Text:
+        """The time left as text."""
+        if self._step not in self._took:
+            return Text("")
+        # A step that takes longer than before has nothing left.
+        rest = max(0.0, self._took[self._step] - (time.monotonic() - self._since))
+        rest += sum(seconds for step, seconds in self._took.items() if step > self._step)
+        return Text(f"~{duration(rest)} left", "dim")
+
+
 class Working(AbstractContextManager["Working"]):
-    """The last line of a terminal, beneath what is printed: what is going on, how far it is, and for how long.
+    """The last line of a terminal, beneath what is printed: what is going on, how far it is, and the time.
 
     It moves all the time, so that a person sees that the command is at work. Elsewhere it prints nothing.
     """
@@ -77,12 +107,14 @@ class Working(AbstractContextManager["Working"]):
         text = TextColumn(
             "{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
         )
+        self._left = TimeLeft()
         self._bar = Progress(
             SpinnerColumn(),
             text,
-            BarColumn(bar_width=max(4, min(20, console.width // 5))),
+            BarColumn(bar_width=max(4, min(20, console.width // 8))),
             TextColumn("{task.fields[place]}"),
             TimeElapsedColumn(),
+            self._left,
             console=console,
             transient=True,
             expand=True,
@@ -101,4 +133,9 @@ class Working(AbstractContextManager["Working"]):
 
     def step(self, what: str, done: int, of: int) -> None:
         """The step that begins now, the number of those before it, and of all."""
+        self._left.begins(done)
         self._bar.update(self._task, description=what, completed=done, total=of, place=f"{done}/{of}")
+
+    def refresh(self) -> None:
+        """Draws it now; else it is drawn ten times a second."""
+        self._bar.refresh()

@@ -96,3 +96,30 @@ def test_a_terminal_says_what_is_going_on_and_a_pipe_does_not():
             working.step("batch 1: training 2 of 3, ridge", 5, 9)
         assert ("training 2 of 3, ridge" in file.getvalue() and "5/9" in file.getvalue()) is terminal
         assert terminal or file.getvalue() == ""
+
+
+def test_from_the_second_batch_on_a_terminal_says_how_long_the_rest_takes(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("mlops_lab.local.terminal.time.monotonic", lambda: clock[0])
+
+    def shown(working: Working, file: io.StringIO) -> str:
+        file.truncate(0)
+        working.refresh()
+        return file.getvalue()
+
+    file = io.StringIO()
+    with Working(Console(file=file, force_terminal=True, width=80), "starting") as working:
+        for step, seconds in enumerate((1, 20, 40)):
+            working.step("first batch", step, 4)
+            assert "left" not in shown(working, file)
+            clock[0] += seconds
+        working.step("second batch: asking", 0, 4)
+        # This step and the two after it; the last one hasn't ended in any batch.
+        assert "~61 s left" in shown(working, file)
+        clock[0] += 2
+        assert "~60 s left" in shown(working, file)
+        working.step("second batch: training 1 of 1, ridge", 1, 4)
+        clock[0] += 5
+        last = shown(working, file)
+        assert "~55 s left" in last
+        assert "training 1 of 1, ridge" in last
