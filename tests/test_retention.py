@@ -21,6 +21,7 @@ from mlops_lab.steps.attempts import retry
 from mlops_lab.steps.ingest import KnownBatchError
 from mlops_lab.steps.trial import begin_trial
 from tests.support.flats import batch, flats
+from tests.support.labs import logged_models
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -189,6 +190,7 @@ def test_old_payloads_runs_and_versions_go_and_the_lab_works_on(aged, use_case, 
     assert versions(aged) == {champion}
     assert aged.tracking._client.get_run(left_run).info.lifecycle_stage == "deleted"
     assert not (files / left_run / "artifacts").exists()
+    assert left_run not in {model.source_run_id for model in logged_models(aged)}
     assert list(payloads.iterdir()) == [other]
     assert clean(aged) == []
 

@@ -26,6 +26,7 @@ from mlops_lab.steps.ingest import KnownBatchError, land, prepare, reset, valida
 from mlops_lab.steps.promote import roll_back
 from tests.support.data_api import END
 from tests.support.flats import batch, flats, read, splits
+from tests.support.labs import logged_models
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -321,6 +322,7 @@ def test_reset_leaves_nothing_of_the_use_case(trained, use_case, course):
     assert trained.ledger.batches("flats") == []
     assert trained.artifacts.list("snapshots/flats") == []
     assert trained.registry.versions("flats") == []
+    assert logged_models(trained) == []
     course.will_answer(batch(1, flats(300)), END)
     assert run_batch(trained, use_case).outcome.promoted
 

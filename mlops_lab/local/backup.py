@@ -37,6 +37,7 @@ MLFLOW_PATHS = (
     ("runs", "artifact_uri"),
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
+    ("logged_models", "artifact_location"),
     ("datasets", "dataset_source"),
 )
 

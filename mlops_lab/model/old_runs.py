@@ -9,6 +9,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from mlops_lab.model.logged_models import LoggedModels
 from mlops_lab.model.registry import Registry
 from mlops_lab.model.tags import KIND, PARENT, CandidateTags, MonitoringTags, PointTags
 
@@ -71,7 +72,7 @@ class OldRuns:
         return size
 
     def delete(self, run: OldRun, versions: Collection[int], cache: Path) -> None:
-        """Deletes its versions, then its artifacts, then the run: a killed call is finished by the next one.
+        """Deletes its versions, then its artifacts, its logged model and the run: the next call finishes a killed one.
 
         cache: the folder of downloaded models.
         """
@@ -84,4 +85,6 @@ class OldRuns:
             shutil.rmtree(cache / f"{self._use_case}-{version}", ignore_errors=True)
         uri = self._registry.tracking_uri
         get_artifact_repository(run.artifact_uri, tracking_uri=uri).delete_artifacts()
-        self._registry.client.delete_run(run.run_id)
+        client = self._registry.client
+        LoggedModels(client).delete(client.get_run(run.run_id).info.experiment_id, run.run_id)
+        client.delete_run(run.run_id)

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from mlops_lab.errors import ServiceError, first_line
 from mlops_lab.model.card import is_ours
+from mlops_lab.model.logged_models import LoggedModels
 from mlops_lab.model.notes import of_experiment, of_run
 from mlops_lab.model.registry import Registry
 from mlops_lab.model.runs import Run
@@ -31,6 +32,7 @@ class Tracking:
     def __init__(self, registry: Registry, artifact_root: str | None = None):
         self._client = registry.client
         self._artifact_root = artifact_root
+        self.models = LoggedModels(registry.client)
 
     def experiment(self, use_case: str) -> str:
         """The id of the use case's experiment, made when it isn't there."""
@@ -198,8 +200,9 @@ class Tracking:
         ]
 
     def delete_runs(self, use_case: str) -> None:
-        """Deletes the experiment's runs and the registered model, for `lab reset`."""
+        """Deletes the experiment's runs and models, and the registered model, for `lab reset`."""
         if found := self._client.get_experiment_by_name(use_case):
+            self.models.delete(found.experiment_id)
             while runs := self._client.search_runs([found.experiment_id], max_results=1000):
                 for run in runs:
                     self._client.delete_run(run.info.run_id)

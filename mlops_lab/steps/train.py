@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_lab.contract import Contract
 from mlops_lab.data.database import now
 from mlops_lab.data.tables import Batch, Model
 from mlops_lab.errors import LabError, ModelError
@@ -128,25 +129,20 @@ def _register(
     cost = {"cpu_seconds": trained.cpu_seconds, "peak_mb": _peak_mb()}
     lineage = origin(run, candidate, read, now(), trained.engine).model_copy(update=cost)
     contract = trained.contract.model_copy(update={"lineage": lineage})
-    metrics = {
-        f"{split}.{name}": value
-        for split, scores in contract.metrics.items()
-        for name, value in scores.items()
-    }
-    metrics |= {
-        f"baseline.{s}.{name}": v for s, scores in contract.baseline.items() for name, v in scores.items()
-    }
-    if contract.interval and contract.interval.coverage is not None:
-        metrics["test.interval_coverage"] = contract.interval.coverage
     chosen = use_case.metric.name
-    lab.tracking.log(run, params=trained.params, metrics=metrics | cost)
+    lab.tracking.log(run, params=trained.params, metrics=cost)
     lab.tracking.log_series(run, [{"trial": trial[chosen]} for trial in trained.trials])
     for number in lineage.read_batches:
         source = lab.ledger.batch(number)
         name = f"{use_case.name}-batch-{source.batch_number}"
         url = f"{lab.settings.artifacts}/{source.payload}"
         lab.tracking.log_dataset(run, name, source.digest, url, "training")
-    with tempfile.TemporaryDirectory() as folder:
+    models = lab.tracking.models
+    with (
+        models.make(run, candidate, use_case.task, trained.params) as logged,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        models.log(run, logged, _figures(contract), read.digest)
         plots, model = Path(folder) / "plots", Path(folder) / "model"
         plots.mkdir()
         trained.plot(plots)
@@ -166,6 +162,7 @@ def _register(
         )
         key = signing.signing_key(lab.settings)
         version = lab.registry.register(use_case.name, run, model, tags, key, description(contract))
+        models.link(logged, use_case.name, version.version)
     lab.ledger.put_model(
         Model(
             use_case=use_case.name,
@@ -176,6 +173,18 @@ def _register(
         )
     )
     return version.version
+
+
+def _figures(contract: Contract) -> dict[str, dict[str, float]]:
+    """The model's scores and those of the baseline, by the name of the rows that they are of."""
+    found: dict[str, dict[str, float]] = {}
+    for lead, by_split in (("", contract.metrics), ("baseline.", contract.baseline)):
+        for split, scores in by_split.items():
+            named = {f"{lead}{split}.{name}": value for name, value in scores.items()}
+            found.setdefault(f"{contract.use_case}-{split}", {}).update(named)
+    if contract.interval and contract.interval.coverage is not None:
+        found[f"{contract.use_case}-test"]["test.interval_coverage"] = contract.interval.coverage
+    return found
 
 
 def _peak_mb() -> float:

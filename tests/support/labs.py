@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from mlflow.entities import LoggedModel
 from sqlalchemy import text
 
 from mlops_lab.lab import Lab
@@ -66,6 +67,14 @@ def copy_home(source: Path, target: Path) -> None:
     """Copies a lab's home that no process has open; the paths in its MLflow store then point into the copy."""
     shutil.copytree(source, target, dirs_exist_ok=True)
     relocate(target / "mlflow.db", str(source.resolve()), str(target.resolve()))
+
+
+def logged_models(lab: Lab) -> list[LoggedModel]:
+    """MLflow's logged models of `flats`, the newest first."""
+    client = lab.registry.client
+    found = client.get_experiment_by_name("flats")
+    assert found is not None
+    return list(client.search_logged_models([found.experiment_id]))
 
 
 def change_clean(lab: Lab, statement: str) -> int:
