@@ -86,10 +86,10 @@ bench: setup ## measures the cost of a prediction beside other servers; writes d
 	@$(BIN)/python bench/serving.py
 
 # Each part is bench/PART.py, and writes its own section of docs/scale.md.
-SCALE_PARTS := bulk ingest memory workers growth
+SCALE_PARTS := bulk ingest memory workers growth pages
 
 .PHONY: bench-scale
-bench-scale: setup ## how the lab grows; PART=bulk chooses, FULL=1 takes the size of docs/scale.md and writes its tables
+bench-scale: setup browser ## how the lab grows; PART=bulk chooses, FULL=1 takes the size of docs/scale.md and writes its tables
 	@$(ENGINE); set -e; for part in $(or $(PART),$(SCALE_PARTS)); do $(BIN)/python bench/$$part.py $(if $(FULL),--full); done
 
 .PHONY: quality

@@ -1,7 +1,7 @@
 """MLflow's logged model of each version: one page with its parameters, and which rows each of its figures is of.
 
-Its files stay with the candidate's run, whose folder is what the lab signs and downloads. So for MLflow it is an external
-model, like one of `mlflow.create_external_model`.
+Its files stay with the candidate's run, whose folder is what the lab signs and downloads. So for MLflow it is an
+external model, like one of `mlflow.create_external_model`.
 """
 
 import json

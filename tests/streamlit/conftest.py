@@ -19,16 +19,9 @@ def start_pages(supervisor, folder):
     numbers = count()
 
     def start(inference_url: str, mlflow_url: str, **more: str) -> Process:
-        app = str(REPOSITORY / "streamlit" / "app.py")
-        command = ["-m", "streamlit", "run", app, "--server.port", "{port}", "--server.address", "127.0.0.1"]
-        variables = {
-            "LAB_INFERENCE_URL": inference_url,
-            "LAB_MLFLOW_URL": mlflow_url,
-            "LAB_PAGE_REFRESH": "2",
-            **more,
-        }
+        variables = {"LAB_PAGE_REFRESH": "2", **more}
         name = f"streamlit-{next(numbers)}"
-        pages = processes.server(name, command, folder, "/_stcore/health", **variables)
+        pages = processes.streamlit(name, folder, inference_url, mlflow_url, **variables)
         return processes.started(supervisor, pages)
 
     return start

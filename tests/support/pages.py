@@ -81,17 +81,15 @@ def unread(supervisor, folder) -> Process:
 @pytest.fixture(scope="session")
 def mlflow(supervisor, past, folder) -> Process:
     """MLflow's server on the same store: Streamlit reads runs over its REST API."""
-    command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
-    command += ["--backend-store-uri", past.registry.tracking_uri]
-    off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # A bucket that is away, for the tests that need one.
-    off |= {"MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
-    off |= {
+    bucket = {
+        "MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_MAX_ATTEMPTS": "1",
         "AWS_ACCESS_KEY_ID": "nobody",
         "AWS_SECRET_ACCESS_KEY": "nothing",
         "AWS_DEFAULT_REGION": "eu-west-1",
     }
-    return processes.started(supervisor, processes.server("mlflow", command, folder, "/health", **off))
+    return processes.started(supervisor, processes.mlflow(folder, past.registry.tracking_uri, **bucket))
 
 
 @pytest.fixture(scope="session")

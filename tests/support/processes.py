@@ -44,6 +44,21 @@ def inference(name: str, home: Path, health: str = "/ready", **more: str) -> Pro
     return server(name, command, home, health, LAB_HOME=str(home), LAB_INFERENCE_POLL="1", **more)
 
 
+def mlflow(folder: Path, store: str, **more: str) -> Process:
+    """MLflow's server on a store. more: variables."""
+    command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
+    command += ["--backend-store-uri", store]
+    return server("mlflow", command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", **more)
+
+
+def streamlit(name: str, folder: Path, inference_url: str, mlflow_url: str, **more: str) -> Process:
+    """The pages against these services, by Streamlit's own command. more: variables."""
+    app = str(REPOSITORY / "streamlit" / "app.py")
+    command = ["-m", "streamlit", "run", app, "--server.port", "{port}", "--server.address", "127.0.0.1"]
+    variables = {"LAB_INFERENCE_URL": inference_url, "LAB_MLFLOW_URL": mlflow_url, **more}
+    return server(name, command, folder, "/_stcore/health", **variables)
+
+
 def stack_mlflow(folder: Path, templates: Templates) -> tuple[Process, dict[str, str]]:
     """MLflow by its program of the stack, on SQLite below the folder, and its variables; `folder/secrets` is made."""
     (folder / "secrets").mkdir(parents=True)

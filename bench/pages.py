@@ -1,0 +1,160 @@
+"""`make bench-scale PART=pages`: how soon a page shows what it knows, by the number of registered versions.
+
+A real browser against the real services, warm: the pages take turns, and each was open once before. The history is that
+of the pages' tests.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from playwright.sync_api import Page, sync_playwright
+from scale_page import report
+
+from mlops_lab.data.database import connect, create
+from mlops_lab.data.ledger import Ledger
+from mlops_lab.data.tables import RAW
+from mlops_lab.local.processes import Process, Supervisor
+from mlops_lab.model.mlflow_store import make_store
+from mlops_lab.model.registry import Registry
+from tests.support import contracts, processes
+from tests.support.history import CANDIDATES, History
+from tests.support.pages import SIZE, chromium
+
+# Batches of housing; each brings a version of every candidate.
+SMALL, FULL = 3, 102
+ROUNDS = 7
+PAGES = ("loop", "predict", "models", "data", "live", "system")
+FORMS = ("housing", "diabetes", "covertype")
+# Milliseconds since a moment, as soon as the page is complete: its heading is there and no script of it runs.
+COMPLETE = """([heading, before, since]) => {
+  const [app, value] = ['stApp', 'stMetricValue'].map(id => document.querySelector(`[data-testid=${id}]`));
+  const headed = [...document.querySelectorAll('h1')].some(one => one.innerText.trim() === heading);
+  const runs = document.querySelector('[data-test-script-state="running"], [data-stale="true"]');
+  return app && headed && !runs && (before === null || value?.innerText !== before) && performance.now() - since;
+}"""
+FIRST_PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
+
+
+def main() -> None:
+    """Measures and reports."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="over 300 versions; writes docs/scale.md")
+    chosen = parser.parse_args()
+    batches = FULL if chosen.full else SMALL
+    with tempfile.TemporaryDirectory() as folder, _pages(Path(folder), batches) as address, _tab() as tab:
+        opened, redrawn = _measure(tab, address)
+    versions = batches * len(CANDIDATES)
+    report("pages", lines(versions, opened, redrawn), full=chosen.full)
+
+
+def lines(
+    versions: int, opened: dict[str, list[tuple[float, float]]], redrawn: dict[str, list[float]]
+) -> list[str]:
+    """The tables, of milliseconds. opened: page → (first paint, complete) of each round; redrawn: use case → times."""
+    said = [
+        f"Milliseconds, median of {ROUNDS} rounds and the longest, with {versions} versions of housing.",
+        "",
+        "| page | first paint | complete | complete, the longest |",
+        "|---|--:|--:|--:|",
+    ]
+    for page, found in opened.items():
+        paints, all_ = zip(*found, strict=True)
+        said.append(
+            f"| {page.capitalize()} | {median(paints):,.0f} | {median(all_):,.0f} | {max(all_):,.0f} |"
+        )
+    said += ["", "| a changed field on Predict | value and explanation | the longest |", "|---|--:|--:|"]
+    said += [f"| {name} | {median(found):,.0f} | {max(found):,.0f} |" for name, found in redrawn.items()]
+    return said
+
+
+def _measure(tab: Page, address: str) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[float]]]:
+    opened: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    redrawn: dict[str, list[float]] = defaultdict(list)
+    for number in range(ROUNDS + 1):
+        for page in PAGES:
+            found = _open(tab, address, page, "housing")
+            if number:
+                opened[page].append(found)
+        for use_case in FORMS:
+            _open(tab, address, "predict", use_case)
+            found_ = _change(tab)
+            if number:
+                redrawn[use_case].append(found_)
+        print(f"round {number} of {ROUNDS}", file=sys.stderr, flush=True)
+    return opened, redrawn
+
+
+def _open(tab: Page, address: str, page: str, use_case: str) -> tuple[float, float]:
+    """(first paint, complete)."""
+    place = "" if page == "loop" else page
+    tab.goto(f"{address}/{place}?use_case={use_case}", wait_until="commit")
+    complete = _complete(tab, page, None, 0)
+    return tab.evaluate(FIRST_PAINT), complete
+
+
+def _change(tab: Page) -> float:
+    """Changes the first number of the form, as a person does."""
+    box = tab.get_by_test_id("stNumberInput").locator("input").first
+    before = tab.get_by_test_id("stMetricValue").inner_text()
+    old = float(box.input_value() or 0)
+    # Far enough for another answer, within most bounds.
+    box.fill(f"{old + 1:g}" if old < 3 else f"{old - 2:g}")
+    since = tab.evaluate("() => performance.now()")
+    box.press("Tab")
+    return _complete(tab, "predict", before, since)
+
+
+def _complete(tab: Page, page: str, before: str | None, since: float) -> float:
+    """before: the answer that must be replaced; None: any."""
+    found = tab.wait_for_function(COMPLETE, arg=[page.capitalize(), before, since], polling="raf")
+    return found.json_value()
+
+
+@contextmanager
+def _pages(folder: Path, batches: int) -> Iterator[str]:
+    """The address of pages that run against the services of a lab with a history."""
+    home = folder / "home"
+    home.mkdir()
+    store, engine = f"sqlite:///{home}/mlflow.db", connect(f"sqlite:///{home}/RawData.db")
+    make_store(store)
+    create(RAW, engine)
+    past = History(Registry(store), Ledger(engine), home)
+    recorded: list[tuple[Callable, int]] = [
+        (contracts.housing, batches),
+        (contracts.diabetes, 1),
+        (contracts.covertype, 1),
+    ]
+    for contract, number in recorded:
+        past.record(contract(), batches=number)
+    with Supervisor(folder / "logs", processes.environment()) as supervisor:
+
+        def started(process: Process) -> str:
+            return processes.started(supervisor, process).url
+
+        api = started(processes.inference("inference", home))
+        mlflow = started(processes.mlflow(folder, store))
+        yield started(processes.streamlit("streamlit", folder, api, mlflow))
+
+
+@contextmanager
+def _tab() -> Iterator[Page]:
+    if (found := chromium()) is None:
+        raise SystemExit("there is no Chromium; `make browser` installs it on Debian")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        tab = browser.new_page(viewport=SIZE)
+        tab.set_default_timeout(processes.PATIENCE * 1000)
+        yield tab
+        browser.close()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    main()
