@@ -32,12 +32,19 @@ SMALL, FULL = 3, 102
 ROUNDS = 7
 PAGES = ("loop", "predict", "models", "data", "live", "system")
 FORMS = ("housing", "diabetes", "covertype")
-# Milliseconds since a moment, as soon as the page is complete: its heading is there and no script of it runs.
-COMPLETE = """([heading, before, since]) => {
-  const [app, value] = ['stApp', 'stMetricValue'].map(id => document.querySelector(`[data-testid=${id}]`));
+# Milliseconds since a moment, as soon as the page is complete: its heading is there, and no script of it runs.
+COMPLETE = """([heading, since]) => {
   const headed = [...document.querySelectorAll('h1')].some(one => one.innerText.trim() === heading);
   const runs = document.querySelector('[data-test-script-state="running"], [data-stale="true"]');
-  return app && headed && !runs && (before === null || value?.innerText !== before) && performance.now() - since;
+  return headed && !runs && window.ran !== false && performance.now() - since;
+}"""
+# The moment before an input; from then on the page notes that a script of it has run.
+BEGIN = """() => {
+  window.ran = false;
+  const look = () => { window.ran ||= !!document.querySelector('[data-test-script-state="running"]'); };
+  const options = {subtree: true, attributes: true, attributeFilter: ['data-test-script-state']};
+  new MutationObserver(look).observe(document.body, options);
+  return performance.now();
 }"""
 FIRST_PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
 
@@ -95,26 +102,23 @@ def _open(tab: Page, address: str, page: str, use_case: str) -> tuple[float, flo
     """(first paint, complete)."""
     place = "" if page == "loop" else page
     tab.goto(f"{address}/{place}?use_case={use_case}", wait_until="commit")
-    complete = _complete(tab, page, None, 0)
+    complete = _complete(tab, page, 0)
     return tab.evaluate(FIRST_PAINT), complete
 
 
 def _change(tab: Page) -> float:
     """Changes the first number of the form, as a person does."""
     box = tab.get_by_test_id("stNumberInput").locator("input").first
-    before = tab.get_by_test_id("stMetricValue").inner_text()
     old = float(box.input_value() or 0)
-    # Far enough for another answer, within most bounds.
+    # Within most bounds.
     box.fill(f"{old + 1:g}" if old < 3 else f"{old - 2:g}")
-    since = tab.evaluate("() => performance.now()")
+    since = tab.evaluate(BEGIN)
     box.press("Tab")
-    return _complete(tab, "predict", before, since)
+    return _complete(tab, "predict", since)
 
 
-def _complete(tab: Page, page: str, before: str | None, since: float) -> float:
-    """before: the answer that must be replaced; None: any."""
-    found = tab.wait_for_function(COMPLETE, arg=[page.capitalize(), before, since], polling="raf")
-    return found.json_value()
+def _complete(tab: Page, page: str, since: float) -> float:
+    return tab.wait_for_function(COMPLETE, arg=[page.capitalize(), since], polling="raf").json_value()
 
 
 @contextmanager
