@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mlops_lab.errors import ServiceError
 from mlops_lab.model.mlflow_store import store_file
 from mlops_lab.model.registered import FileReader, Registered, ServerReader
 from mlops_lab.model.trial import Trial
@@ -56,6 +58,25 @@ def test_without_a_file_there_are_no_models_and_none_is_made(tmp_path):
     )
     assert reader.version("flats", 1) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_change_a_fault_and_another_file_in_its_place_are_seen(trained, templates, tmp_path):
+    file = store_file(trained.settings.tracking_uri)
+    reader = FileReader(file)
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(lambda _: len(reader.versions("flats")), range(20))) == {2}
+    trained.registry.client.delete_model_version("flats", "1")
+    assert [version.version for version in reader.versions("flats")] == [2]
+    whole = file.read_bytes()
+    file.write_bytes(b"no database" * 500)
+    with pytest.raises(ServiceError, match="can't be read"):
+        reader.versions("flats")
+    file.write_bytes(whole)
+    assert [version.version for version in reader.versions("flats")] == [2]
+    # As a restored lab has it.
+    templates.copy_empty(tmp_path / "restored")
+    (tmp_path / "restored" / "mlflow.db").replace(file)
+    assert reader.versions("flats") == []
 
 
 @pytest.mark.process

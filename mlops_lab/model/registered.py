@@ -3,9 +3,10 @@
 The file is read without MLflow, whose import takes over a second: a person waits for `lab status` and `lab predict`.
 """
 
+import os
 import sqlite3
+import threading
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,10 +74,17 @@ class Reader(Protocol):
 
 
 class FileReader:
-    """Of an MLflow without a server. Raises `ServiceError` when its file is half made or can't be read."""
+    """Of an MLflow without a server. Raises `ServiceError` when its file is half made or can't be read.
+
+    The connection is kept: a service asks every few seconds, and a new one first reads MLflow's sixty tables.
+    """
 
     def __init__(self, file: Path):
         self._file = file
+        self._turn = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        # Process, device and inode that the connection belongs to: a restored lab has another file.
+        self._of: tuple[int, int, int] | None = None
 
     def use_cases(self) -> list[str]:
         tags: dict[str, dict[str, str]] = {}
@@ -108,18 +116,34 @@ class FileReader:
 
     def _rows(self, query: str, *values: str | int | None) -> list[Any]:
         try:
-            self._file.stat()
+            found = self._file.stat()
         except FileNotFoundError:
             return []
         except OSError as error:
             raise unreadable(self._file, error) from error
-        check_whole(self._file)
-        address = f"{self._file.resolve().as_uri()}?mode=rw"
-        try:
-            with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as db:
+        with self._turn:
+            try:
+                db = self._connected((os.getpid(), found.st_dev, found.st_ino))
                 return db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise unreadable(self._file, error) from error
+            except sqlite3.Error as error:
+                self._close()
+                raise unreadable(self._file, error) from error
+
+    def _connected(self, of: tuple[int, int, int]) -> sqlite3.Connection:
+        if self._db is None or self._of != of:
+            self._close()
+            check_whole(self._file)
+            address = f"{self._file.resolve().as_uri()}?mode=rw"
+            # One thread at a time has it.
+            self._db = sqlite3.connect(address, uri=True, timeout=PATIENCE, check_same_thread=False)
+            self._of = of
+        return self._db
+
+    def _close(self) -> None:
+        # A forked process leaves its parent's connection alone.
+        if self._db is not None and self._of is not None and self._of[0] == os.getpid():
+            self._db.close()
+        self._db = self._of = None
 
 
 class ServerReader:
