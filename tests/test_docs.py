@@ -21,6 +21,7 @@ def block(name: str) -> str:
     return re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL).group(1)
 
 
+@pytest.mark.journey
 @pytest.mark.process
 def test_the_worked_example_runs_as_written(tmp_path):
     example = block("use case")

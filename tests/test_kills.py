@@ -1,6 +1,6 @@
 """SIGKILL at random moments, of the loop and of the prediction service: nothing is lost, nothing is stored twice.
 
-`make kill-test` does it 200 times, `make test` a few times.
+`make kill-test` does it 200 times, `make test-journeys` a few times.
 """
 
 import csv
@@ -52,7 +52,13 @@ STEPS = {
     r"landed|was left unfinished": "validate",
 }
 
-pytestmark = [pytest.mark.fault, pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(300 + 20 * KILLS)]
+pytestmark = [
+    pytest.mark.journey,
+    pytest.mark.fault,
+    pytest.mark.process,
+    pytest.mark.slow,
+    pytest.mark.timeout(300 + 20 * KILLS),
+]
 
 
 def served_rows(batches: int) -> list[list]:

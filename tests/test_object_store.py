@@ -189,6 +189,7 @@ def served(lab, course, s3_store, tmp_path, templates, monkeypatch) -> Iterator[
 
 
 @marked
+@pytest.mark.journey
 @pytest.mark.fault
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_pictures")

@@ -21,7 +21,7 @@ from tests.support.data_api import END
 from tests.support.flats import batch, flats
 from tests.support.processes import stack_mlflow, started
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.journey, pytest.mark.process]
 
 PASSWORDS = {name: f"{name}-password-of-this-test" for name in ("admin", "pipeline", "notebooks", "reader")}
 

@@ -26,7 +26,7 @@ from tests.support.cases import small_case
 from tests.support.lab_secrets import make_volumes
 from tests.support.processes import PATIENCE, environment, server, started
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.process, pytest.mark.slow]
 
 SMALL = gradient_boosting({"n_estimators": 12})
 # Scores and what depends on them; everything else in a contract comes from the rows.

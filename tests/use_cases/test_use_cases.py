@@ -58,6 +58,7 @@ def compete(use_case, frame):
     return sorted(found, key=lambda trained: -sign * trained.metrics["validation"][name])
 
 
+@pytest.mark.journey
 @pytest.mark.slow
 def test_housing_on_the_market_comes_close_to_the_best_possible():
     market = Market()
@@ -71,6 +72,7 @@ def test_housing_on_the_market_comes_close_to_the_best_possible():
     assert ranked[0].metrics["test"]["rmse_log"] < 0.97 * ridge.metrics["test"]["rmse_log"]
 
 
+@pytest.mark.journey
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_pictures")
 def test_the_loop_trains_on_the_markets_batches_and_skips_the_last_which_brings_little_new(lab, course):
@@ -92,6 +94,7 @@ def test_housing_learns_from_the_first_batch_alone():
     compete(HOUSING, clean_rows(HOUSING, made(Market(), [1])))
 
 
+@pytest.mark.journey
 @pytest.mark.slow
 def test_diabetes_on_invented_patients():
     raw = made(Clinic(), range(1, 3))
@@ -128,6 +131,7 @@ def test_diagnoses_count_by_chapter():
     ]  # fmt: skip
 
 
+@pytest.mark.journey
 @pytest.mark.slow
 def test_covertype_on_invented_patches():
     best = compete(COVERTYPE, clean_rows(COVERTYPE, made(Forest(), range(1, 3))))[0]
@@ -144,6 +148,7 @@ def test_bounds_do_not_quarantine_real_rows(name, real_data):
     assert len(REAL[name].clean(validated.typed)) > 0.9 * len(raw)
 
 
+@pytest.mark.journey
 @pytest.mark.slow
 @pytest.mark.real
 def test_housing_on_real_listings(real_data):
