@@ -58,8 +58,11 @@ class Stack:
             | {"LAB_TAG": os.environ.get("LAB_TAG", "1.0.0"), "COMPOSE_DISABLE_ENV_FILE": "1"}
         )
 
-    def compose(self, *command: str, check: bool = True, timeout: float = PATIENCE) -> str:
-        """The output of `docker compose …`. Raises AssertionError with its last lines when the command fails."""
+    def compose(self, *command: str, check: bool = True, timeout: float = PATIENCE, more: str = "") -> str:
+        """The output of `docker compose …`. Raises AssertionError with its last lines when the command fails.
+
+        more: a second compose file.
+        """
         whole = [
             "docker",
             "compose",
@@ -67,6 +70,7 @@ class Stack:
             self.project,
             "--file",
             "docker-compose.yml",
+            *(["--file", more] if more else []),
             *command,
         ]
         done = subprocess.run(

@@ -81,6 +81,18 @@ def test_every_profile_starts(stack):
         assert [one["State"]["Health"]["Status"] for one in stack.containers(service)] == ["healthy"], service
 
 
+def test_the_page_reaches_airflow_with_its_login_only_where_a_person_turned_it_on(stack):
+    sign_in = (
+        "from os import environ; from mlops_lab.local.airflow_client import AirflowClient;"
+        "AirflowClient(environ.get('LAB_AIRFLOW_API_URL', 'http://airflow-api-server:8080'), *{}, patience=1).sign_in()"
+    ).format(stack.login("Airflow"))
+    with pytest.raises(AssertionError, match="AirflowError"):
+        stack.run_in("streamlit", "python", "-c", sign_in)
+    stack.compose("up", "--detach", "--wait", "--no-deps", "streamlit", more="stack/acts.yml")
+    stack.run_in("streamlit", "python", "-c", sign_in)
+    stack.up()
+
+
 def test_the_monitoring_dag_deletes_what_is_past_its_time(stack):
     """With the accounts of the stack: payloads in MinIO, runs and versions in MLflow, Airflow's own history."""
     champion, answer, airflow = stack.champion(), stack.predict()["predictions"], stack.airflow()
