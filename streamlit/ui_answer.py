@@ -4,6 +4,7 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
+import ui_charts
 
 import streamlit as st
 from mlops_lab.client import ExplainReply
@@ -25,8 +26,7 @@ from mlops_lab.formatting import literal, show
 
 # Classes with a bar of their own.
 CLASSES = 10
-# Streamlit moves the first and the last label of an axis inwards by default, away from their ticks.
-AXIS: dict[str, Any] = {"labelFlush": False, "labelOverlap": True}
+AXIS: dict[str, Any] = ui_charts.AXIS | {"labelOverlap": True}
 
 
 def probability(share: float, threshold: float | None) -> None:
@@ -38,10 +38,10 @@ def probability(share: float, threshold: float | None) -> None:
     alternative = f"Bar: probability of yes {share:.1%}"
     if threshold is not None:
         mark = alt.Chart(pd.DataFrame({"at": [threshold], "said": [f"yes from {threshold:.1%} on"]}))
-        layers.append(mark.mark_tick(color=_ink(), thickness=2, size=34).encode(x="at:Q"))
+        layers.append(mark.mark_tick(color=_ink(), thickness=2, size=34).encode(x=alt.X("at:Q")))
         side: dict[str, Any] = {"align": "left", "dx": 5} if threshold < 0.6 else {"align": "right", "dx": -5}
         words = mark.mark_text(color=_ink(), fontSize=12, dy=-24, **side)
-        layers.append(words.encode(x="at:Q", text="said:N"))
+        layers.append(words.encode(x=alt.X("at:Q"), text=alt.Text("said:N")))
         alternative += f", with a mark at {threshold:.1%}, from which on the answer is yes"
     st.altair_chart(alt.layer(*layers).properties(height=96), alt=f"{alternative}.")
 
@@ -58,8 +58,10 @@ def classes(contract: Contract, shares: dict[str, float]) -> None:
     )
     x = alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, 1.15]))
     y = alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, labelOverlap=False))
-    base = alt.Chart(frame).encode(x=x, y=y, tooltip=["class", alt.Tooltip("said", title="probability")])
-    numbers = base.mark_text(align="left", dx=5, color=_ink(), fontSize=12).encode(text="said:N")
+    base = alt.Chart(frame).encode(
+        x=x, y=y, tooltip=[alt.Tooltip("class:N"), alt.Tooltip("said:N", title="probability")]
+    )
+    numbers = base.mark_text(align="left", dx=5, color=_ink(), fontSize=12).encode(text=alt.Text("said:N"))
     said = ", ".join(f"{row['class']} {row['said']}" for _, row in frame.iterrows())
     chart = alt.layer(base.mark_bar(color=UP), numbers).properties(height=22 * len(frame))
     st.altair_chart(chart, height="content", alt=f"Bars of the probabilities: {said}.")
@@ -88,19 +90,21 @@ def waterfall(contract: Contract, row: dict, explanation: ExplainReply) -> None:
     scale = alt.Scale(domain=[low - room * 0.03, high + room * 0.25], nice=False, zero=False)
     axis = alt.Axis(format=".3~s" if unit == 1 else "~f", tickCount=4, grid=False, **AXIS)
     x = alt.X("from:Q", title=None, scale=scale, axis=axis)
-    tooltip = [alt.Tooltip("field", title="Field"), alt.Tooltip("said", title="Moved by")]
+    tooltip = [alt.Tooltip("field:N", title="Field"), alt.Tooltip("said:N", title="Moved by")]
     base = alt.Chart(frame).encode(y=alt.Y("place:O", axis=None), tooltip=tooltip)
     colour = alt.Color("way:N", scale=alt.Scale(domain=["up", "down"], range=[UP, DOWN]), legend=None)
-    drawn = base.mark_bar(size=11, yOffset=8).encode(x=x, x2="to:Q", color=colour)
+    drawn = base.mark_bar(size=11, yOffset=8).encode(x=x, x2=alt.X2("to:Q"), color=colour)
     numbers = base.mark_text(align="left", dx=5, dy=8, color=_ink(), fontSize=12).encode(
-        x="right:Q", text="said:N"
+        x=alt.X("right:Q"), text=alt.Text("said:N")
     )
     # A field's name has the whole width, above of its bar.
     names = base.mark_text(align="left", dy=-6, limit=330, color=_ink(), fontSize=12).encode(
-        x=alt.value(0), text="field:N"
+        x=alt.XValue(0), text=alt.Text("field:N")
     )
     average = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=NEUTRAL, strokeDash=[4, 3])
-    chart = alt.layer(average.encode(x="at:Q"), drawn, numbers, names).properties(height=36 * len(bars))
+    chart = alt.layer(average.encode(x=alt.X("at:Q")), drawn, numbers, names).properties(
+        height=36 * len(bars)
+    )
     title, ends_said = change_of(contract, explanation), from_to(contract, explanation)
     st.caption(literal(f"{title}, {ends_said}"))
     said = "; ".join(f"{bar.label} {change(contract, explanation, bar.value)}" for bar in bars)
@@ -126,7 +130,7 @@ def curve(contract: Contract, feature: Feature, explanation: ExplainReply) -> No
         }
     )
     title = explained(contract, explanation)
-    tooltip = [alt.Tooltip("named", title=feature.title), alt.Tooltip("said", title=title)]
+    tooltip = [alt.Tooltip("named:N", title=feature.title), alt.Tooltip("said:N", title=title)]
     format_ = "%" if shares else ".3~s"
     low, high = frame["y"].min(), frame["y"].max()
     alternative = f"{title} from {_said(frame, low)} to {_said(frame, high)} by {label(feature)}"
