@@ -55,7 +55,7 @@ def test_a_worker_that_does_not_consume_is_unhealthy(stack):
     eventually(healthy, "the worker's health with Redis again")
 
 
-def test_three_workers_work_on_a_use_case_added_while_the_stack_runs(stack, use_cases):
+def test_three_workers_work_on_a_use_case_added_while_the_stack_runs(stack, use_cases, record_property):
     stack.up("--no-recreate", "--scale", "airflow-worker=3")
     shutil.copy(REPOSITORY / "use_cases" / "covertype.py", use_cases)
     airflow, known = stack.airflow(), "covertype_training"
@@ -70,6 +70,8 @@ def test_three_workers_work_on_a_use_case_added_while_the_stack_runs(stack, use_
     eventually(all_worked, "a finished task on each of the three workers", 2 * PATIENCE, pause=5)
     eventually(lambda: stack.champion("covertype"), "the new use case's champion", 2 * PATIENCE, pause=5)
     airflow.pause(known)
+    served = httpx.get(f"{stack.url('inference')}/ready", timeout=60).json()["models"]
+    record_property(f"MiB of inference with {len(served)} models", round(stack.memory()["inference-1"]))
     stack.up("--scale", "airflow-worker=1")
 
 
