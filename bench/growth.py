@@ -68,9 +68,10 @@ def _plot(sizes: list[int], steps: dict[str, Step]) -> None:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for name, step in steps.items():
-        left.plot(sizes, step.seconds, marker="o", label=name)
-        right.plot(sizes, np.maximum(step.added, 1), marker="o")
+    # More lines than the usual ten colours.
+    for colour, (name, step) in zip(pyplot.get_cmap("tab20").colors, steps.items(), strict=False):
+        left.plot(sizes, step.seconds, marker="o", color=colour, label=name)
+        right.plot(sizes, np.maximum(step.added, 1), marker="o", color=colour)
     left.set(xscale="log", yscale="log", xlabel="rows in all batches", ylabel="seconds, all batches")
     right.set(xscale="log", yscale="log", xlabel="rows in all batches", ylabel="MiB added at the peak")
     right.set_ylim(top=3 * worker_limit())

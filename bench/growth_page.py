@@ -16,6 +16,8 @@ FITTED = 3
 ENOUGH = 100_000
 # What grows by less than this factor from the smallest size to the largest one counts as constant.
 GROWS = 1.25
+# The loop sorts at most, which from a million rows to a hundred grows by less than this power: a larger one is noise.
+STEEPEST = 1.2
 DAY = 86_400
 
 
@@ -34,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Law:
-    """start + factor · rows^power: what the smallest size takes, and a power law for what comes on top of it."""
+    """start + factor · rows^power: the least that a size takes, and a power law for what comes on top of it."""
 
     start: float
     factor: float
@@ -50,16 +52,18 @@ class Law:
 
 
 def law(sizes: list[int], values: list[float]) -> Law:
-    """By least squares of the logarithms at the largest sizes."""
-    start = values[0]
-    if values[-1] < GROWS * start:
+    """Through the largest size; the power is by least squares of the logarithms at the largest sizes."""
+    start = min(values)
+    if values[-1] < GROWS * values[0]:
         return Law(values[-1], 0, 0)
     fitted = min(FITTED, len(sizes) - 1)
     on_top = np.maximum(np.array(values[-fitted:]) - start, 1e-3)
-    if fitted < 2:  # A line through one point.
-        return Law(start, float(on_top[0]) / sizes[-1], 1)
-    power, factor = np.polyfit(np.log(sizes[-fitted:]), np.log(on_top), 1)
-    return Law(start, float(np.exp(factor)), float(power))
+    power = 1.0  # With one point: a line.
+    if fitted > 1:
+        power = min(float(np.polyfit(np.log(sizes[-fitted:]), np.log(on_top), 1)[0]), STEEPEST)
+    if power <= 0:
+        return Law(max(values), 0, 0)
+    return Law(start, float(on_top[-1]) / sizes[-1] ** power, power)
 
 
 def lines(sizes: list[int], steps: dict[str, Step]) -> list[str]:
@@ -73,8 +77,9 @@ def lines(sizes: list[int], steps: dict[str, Step]) -> list[str]:
     if known:
         found += [
             "",
-            "The columns in italics are **no measurement but an extrapolation**: what the smallest size took, and on "
-            f"top of it a power law, rows to the power b, through the {FITTED} largest sizes. A dash: it doesn't grow.",
+            "The columns in italics are **no measurement but an extrapolation**: the least that a size took, and on "
+            f"top of it a power law through the largest one: rows to the power b, by the {FITTED} largest sizes, "
+            f"at most {STEEPEST}. A dash: it doesn't grow.",
         ]
     whole = Step(
         *([sum(v) for v in zip(*values, strict=True)] for values in _columns(steps)),

@@ -86,17 +86,29 @@ def test_what_saturates_first_follows_from_the_measured_growth(bench):
     # Memory of training grows with the rows, that of validation with their root, that of promotion hardly.
     steps = {
         "validate": growth.Step(grown(5, 1e-5, 1), zeros, grown(30, 0.1, 0.5), before),
-        "train": growth.Step(grown(9, 2e-5, 1), zeros, grown(100, 1e-3, 1), before),
+        "train": growth.Step(grown(10, 2e-5, 1), zeros, grown(100, 1e-3, 1), before),
         "promote": growth.Step([7.0] * 5, zeros, [40.0, 41, 39, 40, 42], before),
     }
     text = "\n".join(growth.lines(sizes, steps))
-    # 21 s, and 3e-5 seconds a row.
-    assert re.search(r"\| \*\*all\*\* .*\| 1\.00 \| \*5\.3 min\* \| \*50 min\* \|", text)
+    # 22 s, and 3e-5 seconds a row.
+    assert re.search(r"\| \*\*all\*\* .*\| 1\.00 \| \*5\.4 min\* \| \*50 min\* \|", text)
     assert re.search(r"\| validate .*\| 0\.50 \| \*346 MiB\* \| \*1\.0 GiB\* \|", text)
     assert re.search(r"\| promote .* 42 \| – \| \*42 MiB\* \| \*42 MiB\* \|", text)
     rows = (growth.worker_limit() - before - 100) / 1e-3
     assert f"**train**, at about {float(f'{rows:.1e}'):,.0f} rows, with the 500 MiB" in text
     assert "a day at about 2,900,000,000 rows" in text
+
+
+def test_noise_is_not_extrapolated(bench):
+    growth: ModuleType = bench("growth_page")
+    sizes = [10_000, 30_000, 100_000, 300_000, 1_000_000]
+    # The middle size took least, so what is on top of it has no power of its own.
+    steep = growth.law(sizes, [223.0, 220, 215, 175, 376])
+    assert steep.power <= growth.STEEPEST
+    assert steep.at(1_000_000) == pytest.approx(376)
+    assert steep.at(10_000_000) < 4_000
+    # What falls towards the largest size doesn't grow.
+    assert growth.law(sizes, [10.0, 20, 90, 80, 70]).at(100_000_000) == 90
 
 
 def test_a_small_run_is_not_extrapolated(bench):
