@@ -121,7 +121,7 @@ test: setup ## the tests of the library and of each service; no Docker, no brows
 	@$(BIN)/pytest -m "not journey and not stack and not alerts and not chaos and not cluster" $(SHARED) $(PYTEST_ARGS)
 
 .PHONY: test-journeys
-test-journeys: setup browser ## what a person does from end to end: demo, lessons, pages, DAGs, notebooks, real data; no Docker
+test-journeys: setup browser ## the whole ways through several services: demo, lessons, pages, DAGs, notebooks, kills; no Docker
 	@$(BIN)/pytest -m "journey and not stack and not alerts and not chaos and not cluster" $(SHARED) $(PYTEST_ARGS)
 
 .PHONY: test-fast
