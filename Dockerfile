@@ -39,7 +39,7 @@ ENV PYTHONPATH=/opt/lab:/opt/lab/stack AIRFLOW_HOME=/opt/airflow AIRFLOW__CORE__
     AIRFLOW__LOGGING__BASE_LOG_FOLDER=/opt/airflow/logs AIRFLOW__CORE__LOAD_EXAMPLES=False \
     AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False AIRFLOW__METRICS__LEGACY_NAMES_ON=False \
     LAB_USE_CASES=/opt/lab/use_cases LAB_HOME=/tmp/lab LAB_INCOMING=/opt/airflow/logs/incoming \
-    MPLCONFIGDIR=/tmp/matplotlib NUMBA_CACHE_DIR=/tmp/numba GIT_PYTHON_REFRESH=quiet
+    MPLCONFIGDIR=/tmp/matplotlib GIT_PYTHON_REFRESH=quiet
 # Airflow is configured by variables. If this file were missing, Airflow would write its default configuration to it.
 RUN touch /opt/airflow/airflow.cfg && python -m compileall -q .
 USER 50000:0

@@ -3,7 +3,6 @@
 `python growth_run.py ROWS FOLDER`: so many rows in all batches; the lab's home is a new folder in FOLDER.
 """
 
-import ctypes
 import json
 import os
 import resource
@@ -11,15 +10,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from typing import Any
 
-import pyarrow as pa
 from memory_peak import memory, reset_peak
 
 from datos.synthetic.market import FULL_SIZES
 from mlops_lab import loop
+from mlops_lab.free_memory import release
 from mlops_lab.lab import Lab
 from mlops_lab.local.embedded import data_api
 from mlops_lab.settings import REPOSITORY, Settings
@@ -54,7 +52,7 @@ def _measured(step: Callable[..., Any], calls: list[dict[str, Any]]) -> Callable
 
     @wraps(step)
     def run(*given: Any) -> Any:
-        _trim()
+        release()
         before = reset_peak()
         started, cpu = time.perf_counter(), _cpu()
         try:
@@ -74,13 +72,6 @@ def _measured(step: Callable[..., Any], calls: list[dict[str, Any]]) -> Callable
             )
 
     return run
-
-
-def _trim() -> None:
-    """Gives back what earlier steps freed: a step of the stack begins in a process of its own, too."""
-    pa.default_memory_pool().release_unused()
-    with suppress(OSError, AttributeError):  # Not with another C library than glibc.
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _cpu() -> float:

@@ -6,6 +6,7 @@ from mlops_lab.data.payload import ClosedBatchError
 from mlops_lab.data.source import EndOfDataError
 from mlops_lab.data.tables import Batch
 from mlops_lab.errors import LabError
+from mlops_lab.free_memory import release
 from mlops_lab.lab import Lab
 from mlops_lab.steps.approve import apply_default
 from mlops_lab.steps.attempts import attempt
@@ -111,6 +112,7 @@ def _train_all(lab: Lab, use_case: UseCase, batch_id: int, batch: str, again: bo
 
 def _step(lab: Lab, use_case: UseCase, what: str, done: int) -> None:
     """Of a batch that is learnt from: six steps beside one for each candidate."""
+    release()
     lab.step(what, done, 6 + len(use_case.candidates))
 
 

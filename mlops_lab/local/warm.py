@@ -18,7 +18,6 @@ MODULES = (
     "lightgbm",
     "skl2onnx",
     "onnxruntime",
-    "shap",
 )
 # What the DAG files and the use cases need.
 DAG_MODULES = ("mlops_lab.candidates", "mlops_lab.settings", "mlops_lab.use_case")

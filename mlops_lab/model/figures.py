@@ -1,6 +1,5 @@
 """Plots of a trained model: its errors on the test rows, its SHAP values, and the drift of its inputs."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from onnx import ModelProto
 from mlops_lab.contract import Contract
 from mlops_lab.features import Category
 from mlops_lab.formatting import show
+from mlops_lab.model.beeswarm import beeswarm
 from mlops_lab.model.drift import bin_names
 from mlops_lab.model.evaluate import confidence, reliability
 from mlops_lab.model.explain import explain
@@ -188,8 +188,6 @@ def _confusion(pyplot: Any, contract: Contract, truth: np.ndarray, output: np.nd
 
 
 def _shap_summary(pyplot: Any, contract: Contract, model: ModelProto, matrix: np.ndarray) -> None:
-    import shap
-
     sample = matrix[
         np.random.default_rng(0).choice(len(matrix), min(EXPLAINED_ROWS, len(matrix)), replace=False)
     ]
@@ -201,16 +199,6 @@ def _shap_summary(pyplot: Any, contract: Contract, model: ModelProto, matrix: np
     for index in contract.categories():
         colours[:, index] = np.nan
     names = [f.title + (" *" if isinstance(f, Category) else "") for f in contract.features]
-    with warnings.catch_warnings():
-        # shap warns about a feature without colours.
-        warnings.simplefilter("ignore")
-        shap.plots.beeswarm(
-            shap.Explanation(found.values, found.base_values, colours, feature_names=names),
-            max_display=SHOWN_FEATURES,
-            show=False,
-            plot_size=(8, 0.35 * min(SHOWN_FEATURES, len(names)) + 1.5),
-        )
+    axes = beeswarm(pyplot, found.values, colours, names, SHOWN_FEATURES)
     unit = contract.target.unit if contract.task == "regression" else "probability"
-    pyplot.gca().set_xlabel(
-        f"moves the prediction by{f' ({unit})' if unit else ''}      * category", fontsize=10
-    )
+    axes.set_xlabel(f"moves the prediction by{f' ({unit})' if unit else ''}      * category", fontsize=10)

@@ -3,10 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from mlops_lab.data.history import read_history
 from mlops_lab.data.snapshots import Snapshots
+from mlops_lab.free_memory import release
 from mlops_lab.model.encoded_rows import EncodedRows, encode_rows
 from mlops_lab.model.lineage import Provenance, provenance
 from mlops_lab.use_case import UseCase
@@ -31,6 +30,5 @@ def training_rows(
     found = read_history(snapshots, use_case, until=until, only=only)
     rows = TrainingRows(encode_rows(use_case, found.frame), provenance(use_case, found), found.words)
     del found
-    # Arrow keeps what its columns had; the fits that follow need it.
-    pa.default_memory_pool().release_unused()
+    release()
     return rows
