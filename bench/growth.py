@@ -35,7 +35,8 @@ def main() -> None:
     }
     if chosen.full:
         _plot(sizes, steps)
-    report("growth", [*(PICTURE if chosen.full else []), *lines(sizes, steps)], full=chosen.full)
+    peaks = [max(call["before"] + call["added"] for call in run["calls"]) for run in found]
+    report("growth", [*(PICTURE if chosen.full else []), *lines(sizes, steps, peaks)], full=chosen.full)
 
 
 def _run(rows: int, folder: Path) -> dict:

@@ -66,8 +66,8 @@ def law(sizes: list[int], values: list[float]) -> Law:
     return Law(start, float(on_top[-1]) / sizes[-1] ** power, power)
 
 
-def lines(sizes: list[int], steps: dict[str, Step]) -> list[str]:
-    """The tables, and what ends first."""
+def lines(sizes: list[int], steps: dict[str, Step], peaks: list[float]) -> list[str]:
+    """The tables, and what ends first. peaks: the most MiB that the process ever had, at each size."""
     found = [
         "One run of each size, in one process, without Airflow, with SQLite. Seconds are those of all batches, "
         "in brackets the CPU's; memory is what a step added at its peak, in the batch that took most; at its first "
@@ -92,7 +92,7 @@ def lines(sizes: list[int], steps: dict[str, Step]) -> list[str]:
         for name, values in of_seconds.items()
     }
     found += _table("seconds", sizes, of_seconds, cells, _time if known else None)
-    of_added = {name: step.added for name, step in steps.items()}
+    of_added = {name: step.added for name, step in steps.items()} | {"**the process, at its peak**": peaks}
     cells = {name: [f"{value:,.0f}" for value in values] for name, values in of_added.items()}
     found += _table("MiB added", sizes, of_added, cells, _size if known else None)
     return [*found, "", *(_first(sizes, steps, whole) if known else ["Too few rows to say how it goes on."])]

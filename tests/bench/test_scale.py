@@ -89,10 +89,11 @@ def test_what_saturates_first_follows_from_the_measured_growth(bench):
         "train": growth.Step(grown(10, 2e-5, 1), zeros, grown(100, 1e-3, 1), before),
         "promote": growth.Step([7.0] * 5, zeros, [40.0, 41, 39, 40, 42], before),
     }
-    text = "\n".join(growth.lines(sizes, steps))
+    text = "\n".join(growth.lines(sizes, steps, [550.0, 560, 600, 700, 1_000]))
     # 22 s, and 3e-5 seconds a row.
     assert re.search(r"\| \*\*all\*\* .*\| 1\.00 \| \*5\.4 min\* \| \*50 min\* \|", text)
     assert re.search(r"\| validate .*\| 0\.50 \| \*346 MiB\* \| \*1\.0 GiB\* \|", text)
+    assert "| **the process, at its peak** | 550 | 560 | 600 | 700 | 1,000 |" in text
     assert re.search(r"\| promote .* 42 \| – \| \*42 MiB\* \| \*42 MiB\* \|", text)
     rows = (growth.worker_limit() - before - 100) / 1e-3
     assert f"**train**, at about {float(f'{rows:.1e}'):,.0f} rows, with the 500 MiB" in text
@@ -114,7 +115,7 @@ def test_noise_is_not_extrapolated(bench):
 def test_a_small_run_is_not_extrapolated(bench):
     growth: ModuleType = bench("growth_page")
     steps = {"train": growth.Step([1.0, 2.0], [1.0, 2.0], [10.0, 20.0], 500.0)}
-    text = "\n".join(growth.lines([5_000, 10_000], steps))
+    text = "\n".join(growth.lines([5_000, 10_000], steps, [510.0, 520.0]))
     assert "| train | 1.0 (1.0) | 2.0 (2.0) |" in text
     assert "10,000,000" not in text
     assert "Too few rows" in text
