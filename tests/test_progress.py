@@ -100,6 +100,7 @@ def test_each_decision_leaves_its_comparison_and_its_term_on_the_version(trained
     terms = champions(trained.registry.versions("flats"))
     assert terms[-1].version == champion
     assert terms[-1].until is None
+    assert len({term.since for term in terms}) == len(terms)
     assert all(term.until == later.since for term, later in pairwise(terms))
 
 

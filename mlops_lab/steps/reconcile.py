@@ -144,8 +144,9 @@ def _comparison(history: Sequence[Promotion], version: int) -> VersionTags:
         interval_low=row.interval_low,
         interval_high=row.interval_high,
         compared_rows=row.holdout_rows,
-        decided_at=f"{mine[-1].decided_at:%Y-%m-%dT%H:%M:%S}",
-        champion_since=",".join(f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in terms(history, version)),
+        # As precise as the ledger: a promotion and its rollback may be in one second.
+        decided_at=mine[-1].decided_at.isoformat(timespec="milliseconds"),
+        champion_since=",".join(at.isoformat(timespec="milliseconds") for at in terms(history, version)),
     )
 
 
