@@ -1,6 +1,7 @@
 """Fixtures for several folders: a lab in an empty folder, a small use case, a scripted Data API."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def pytest_terminal_summary(terminalreporter):
 
 
 REAL_DATA = Path(os.environ.get("LAB_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Streamlit puts a page's script in the place of `__main__`, which a process that a later test spawns would run."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 @pytest.fixture
