@@ -114,20 +114,20 @@ hooks: setup ## runs the fast part of lint before each commit of this checkout
 # The workers and the services that they start share the cores: each library has one thread.
 test test-journeys test-fast: export OMP_NUM_THREADS ?= 1
 test test-journeys test-fast: export OPENBLAS_NUM_THREADS ?= 1
-SHARED = -n $(or $(WORKERS),3) --dist loadgroup --no-loadscope-reorder
+SHARED := --dist loadgroup --no-loadscope-reorder
+NO_DOCKER := not stack and not alerts and not chaos and not cluster
 
 .PHONY: test
 test: setup ## the tests of the library and of each service; no Docker, no browser
-	@$(BIN)/pytest -m "not journey and not stack and not alerts and not chaos and not cluster" $(SHARED) $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not journey and $(NO_DOCKER)" -n $(or $(WORKERS),3) $(SHARED) $(PYTEST_ARGS)
 
 .PHONY: test-journeys
 test-journeys: setup browser ## the whole ways through several services: demo, lessons, pages, DAGs, notebooks, kills; no Docker
-	@$(BIN)/pytest -m "journey and not stack and not alerts and not chaos and not cluster" $(SHARED) $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "journey and $(NO_DOCKER)" -n $(or $(WORKERS),3) $(SHARED) $(PYTEST_ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## the tests that start no process and take no training on large data
-	@$(BIN)/pytest -m "not process and not slow and not journey" -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder \
-		$(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not process and not slow and not journey" -n $(or $(WORKERS),2) $(SHARED) $(PYTEST_ARGS)
 
 .PHONY: kill-test
 kill-test: setup ## kills the loop and the prediction service KILLS=200 times at random moments; nothing may be lost

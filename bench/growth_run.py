@@ -17,7 +17,6 @@ from memory_peak import memory, reset_peak
 
 from datos.synthetic.market import FULL_SIZES
 from mlops_lab import loop
-from mlops_lab.free_memory import release
 from mlops_lab.lab import Lab
 from mlops_lab.local.embedded import data_api
 from mlops_lab.settings import REPOSITORY, Settings
@@ -52,7 +51,6 @@ def _measured(step: Callable[..., Any], calls: list[dict[str, Any]]) -> Callable
 
     @wraps(step)
     def run(*given: Any) -> Any:
-        release()
         before = reset_peak()
         started, cpu = time.perf_counter(), _cpu()
         try:

@@ -17,12 +17,8 @@ from statistics import median
 from playwright.sync_api import Page, sync_playwright
 from scale_page import report
 
-from mlops_lab.data.database import connect, create
-from mlops_lab.data.ledger import Ledger
-from mlops_lab.data.tables import RAW
 from mlops_lab.local.processes import Process, Supervisor
 from mlops_lab.model.mlflow_store import make_store
-from mlops_lab.model.registry import Registry
 from tests.support import contracts, processes
 from tests.support.history import CANDIDATES, History
 from tests.support.pages import SIZE, chromium
@@ -126,10 +122,8 @@ def _pages(folder: Path, batches: int) -> Iterator[str]:
     """The address of pages that run against the services of a lab with a history."""
     home = folder / "home"
     home.mkdir()
-    store, engine = f"sqlite:///{home}/mlflow.db", connect(f"sqlite:///{home}/RawData.db")
-    make_store(store)
-    create(RAW, engine)
-    past = History(Registry(store), Ledger(engine), home)
+    make_store(f"sqlite:///{home}/mlflow.db")
+    past = History.at(home)
     recorded: list[tuple[Callable, int]] = [
         (contracts.housing, batches),
         (contracts.diabetes, 1),
@@ -143,7 +137,7 @@ def _pages(folder: Path, batches: int) -> Iterator[str]:
             return processes.started(supervisor, process).url
 
         api = started(processes.inference("inference", home))
-        mlflow = started(processes.mlflow(folder, store))
+        mlflow = started(processes.mlflow(folder, past.registry.tracking_uri))
         yield started(processes.streamlit("streamlit", folder, api, mlflow))
 
 

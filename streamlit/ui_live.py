@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
+import ui_charts
 from ui_traffic import lasting
 
 from mlops_lab.contract import Contract
@@ -44,8 +45,8 @@ def line(frame: pd.DataFrame, column: str, title: str) -> alt.Chart:
         alt.Chart(frame.dropna(subset=[column]), title=alt.Title(title, anchor="start", fontSize=13))
         .mark_area(line={"color": UP}, color=UP, opacity=0.25, interpolate="step-before")
         .encode(
-            x=alt.X("at:T", title=None, axis=alt.Axis(format="%H:%M:%S", tickCount=4, labelFlush=False)),
-            y=alt.Y(f"{column}:Q", title=None, axis=alt.Axis(tickCount=3, format=",.3~g", labelFlush=False)),
+            x=alt.X("at:T", title=None, axis=ui_charts.axis(format="%H:%M:%S", tickCount=4)),
+            y=alt.Y(f"{column}:Q", title=None, axis=ui_charts.axis(tickCount=3, format=",.3~g")),
             tooltip=[
                 alt.Tooltip("at:T", title="Time", format="%H:%M:%S"),
                 alt.Tooltip(f"{column}:Q", title=title, format=",.3~f"),
@@ -124,7 +125,7 @@ def scores(rows: Sequence[dict[str, Any]], metric: str) -> alt.LayerChart | alt.
     frame = pd.DataFrame(rows)
     frame["group"] = ["test"] + ["live"] * (len(frame) - 1) if len(frame) else []
     places = alt.Y("what:N", sort=None, title=None, axis=alt.Axis(labelLimit=260, ticks=False))
-    axis = alt.Axis(tickCount=5, labelFlush=False)
+    axis = ui_charts.axis(tickCount=5)
     x = alt.X("score:Q", title=metric_title(metric), scale=alt.Scale(zero=False, padding=20), axis=axis)
     colour = alt.Color("group:N", scale=alt.Scale(domain=["test", "live"], range=[NEUTRAL, UP]), legend=None)
     base = alt.Chart(frame)
@@ -163,7 +164,7 @@ def drift_chart(frame: pd.DataFrame, bound: float) -> alt.LayerChart | alt.Facet
         alt.Chart(frame.head(TOP))
         .mark_bar()
         .encode(
-            x=alt.X("psi:Q", title="Stability index (PSI)", axis=alt.Axis(tickCount=5, labelFlush=False)),
+            x=alt.X("psi:Q", title="Stability index (PSI)", axis=ui_charts.axis(tickCount=5)),
             y=alt.Y("feature:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
             color=alt.Color(
                 "state:N",

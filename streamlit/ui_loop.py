@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import altair as alt
 import pandas as pd
+import ui_charts
 
 from mlops_lab.form import NEUTRAL, OUTCOME_COLOURS
 from mlops_lab.formatting import literal
@@ -68,7 +69,7 @@ def time_line(terms: Sequence[Term], now: datetime) -> alt.Chart:
             x=alt.X(
                 "since:T",
                 title="Time (UTC)",
-                axis=alt.Axis(labelFlush=False, labelOverlap=True, tickCount=5, format=clock),
+                axis=ui_charts.axis(labelOverlap=True, tickCount=5, format=clock),
             ),
             x2="until:T",
             y=alt.Y(
@@ -122,7 +123,7 @@ def intervals(compared: Sequence[Challenge]) -> alt.LayerChart | alt.FacetChart:
     )
     y = {
         "title": f"Better by ({compared[-1].metric})",
-        "axis": alt.Axis(labelFlush=False, tickCount=6, format=".2~g"),
+        "axis": ui_charts.axis(tickCount=6, format=".2~g"),
         # A jump of the data gives differences a hundred times the usual ones, which must stay readable beside it.
         "scale": alt.Scale(type="symlog", constant=_smallest_width(compared)),
     }

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_MODEL_VERSIONS
 
+from mlops_lab.model.tags import DIGEST_LIMIT, PARAM_LIMIT
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -39,7 +41,7 @@ class LoggedModels:
             name=_NOT_IN_A_NAME.sub("-", name),
             source_run_id=run_id,
             tags={MLFLOW_MODEL_IS_EXTERNAL: "true"},
-            params={key: str(value)[:500] for key, value in params.items()},
+            params={key: str(value)[:PARAM_LIMIT] for key, value in params.items()},
             model_type=task,
         )
         try:
@@ -61,7 +63,7 @@ class LoggedModels:
         self._client.log_batch(
             run_id,
             [
-                Metric(key, float(value), moment, 0, model_id, rows, digest[:36])
+                Metric(key, float(value), moment, 0, model_id, rows, digest[:DIGEST_LIMIT])
                 for rows, values in figures.items()
                 for key, value in values.items()
                 if value is not None

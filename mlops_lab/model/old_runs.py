@@ -26,6 +26,7 @@ class OldRun:
     """
 
     run_id: str
+    experiment_id: str
     started_at: datetime
     batch_id: int | None
     artifact_uri: str
@@ -58,7 +59,7 @@ class OldRuns:
                         started = datetime.fromtimestamp(run.info.start_time / 1000, UTC).replace(tzinfo=None)
                         batch = CandidateTags.from_mlflow(run.data.tags).batch_id
                         uri, parent = run.info.artifact_uri, run.data.tags.get(PARENT)
-                        yield OldRun(run.info.run_id, started, batch, uri, parent)
+                        yield OldRun(run.info.run_id, found.experiment_id, started, batch, uri, parent)
                 if not (token := page.token):
                     break
 
@@ -86,5 +87,5 @@ class OldRuns:
         uri = self._registry.tracking_uri
         get_artifact_repository(run.artifact_uri, tracking_uri=uri).delete_artifacts()
         client = self._registry.client
-        LoggedModels(client).delete(client.get_run(run.run_id).info.experiment_id, run.run_id)
+        LoggedModels(client).delete(run.experiment_id, run.run_id)
         client.delete_run(run.run_id)

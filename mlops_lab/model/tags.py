@@ -17,7 +17,8 @@ DRIFT_FILE = "drift.json"
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 TITLE = f"{PREFIX}title"  # of an experiment: the use case's
 SECONDS = "seconds."  # before a step's name: a metric of a batch's run
-TAG_LIMIT = 5000  # characters that MLflow accepts in a tag
+# Characters that MLflow accepts in a tag, in a parameter, and in the digest of a data set.
+TAG_LIMIT, PARAM_LIMIT, DIGEST_LIMIT = 5000, 500, 36
 # Sealed rows below which their score says little: the standard error of a share is up to five points.
 FEW_SEALED = 100
 

@@ -19,7 +19,19 @@ from mlops_lab.model.logged_models import LoggedModels
 from mlops_lab.model.notes import of_experiment, of_run
 from mlops_lab.model.registry import Registry
 from mlops_lab.model.runs import Run
-from mlops_lab.model.tags import NOTE, OUTCOME, PARENT, PREFIX, SECONDS, TAG_LIMIT, TITLE, ModelTags, RunTags
+from mlops_lab.model.tags import (
+    DIGEST_LIMIT,
+    NOTE,
+    OUTCOME,
+    PARAM_LIMIT,
+    PARENT,
+    PREFIX,
+    SECONDS,
+    TAG_LIMIT,
+    TITLE,
+    ModelTags,
+    RunTags,
+)
 from mlops_lab.use_case import UseCase
 
 
@@ -95,7 +107,7 @@ class Tracking:
         self._client.log_batch(
             run_id,
             metrics=[Metric(k, v, moment, 0) for k, v in figures.items()],
-            params=[Param(k, str(v)[:500]) for k, v in (params or {}).items()],
+            params=[Param(k, str(v)[:PARAM_LIMIT]) for k, v in (params or {}).items()],
             tags=[RunTag(key, value) for key, value in labels.items()],
         )
 
@@ -139,7 +151,7 @@ class Tracking:
 
     def log_dataset(self, run_id: str, name: str, digest: str, url: str, context: str) -> None:
         """The data that the run used, as MLflow shows it under «Datasets used»."""
-        dataset = MetaDataset(HTTPDatasetSource(url), name=name, digest=digest[:36])
+        dataset = MetaDataset(HTTPDatasetSource(url), name=name, digest=digest[:DIGEST_LIMIT])
         inputs = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)])
         self._client.log_inputs(run_id, [inputs])
 

@@ -4,10 +4,12 @@ import hashlib
 import struct
 import zlib
 from pathlib import Path
+from typing import Self
 
 from mlops_lab.contract import Contract
+from mlops_lab.data.database import connect, create
 from mlops_lab.data.ledger import Ledger
-from mlops_lab.data.tables import Model
+from mlops_lab.data.tables import RAW, Model
 from mlops_lab.model.registry import CHALLENGER, CHAMPION, Registry, Version
 from mlops_lab.model.signing import signing_key
 from mlops_lab.model.tags import DRIFT_FILE, BatchTags, CandidateTags, VersionTags
@@ -37,6 +39,13 @@ class History:
         self._ledger = ledger
         self._tracking = Tracking(registry, str(folder / "artifacts"))
         self._folder = folder
+
+    @classmethod
+    def at(cls, home: Path) -> Self:
+        """The history of a lab whose home has an empty MLflow store."""
+        engine = connect(f"sqlite:///{home}/RawData.db")
+        create(RAW, engine)
+        return cls(Registry(f"sqlite:///{home}/mlflow.db"), Ledger(engine), home)
 
     def record(self, contract: Contract, batches: int) -> None:
         """The first batch brings a champion, the second a challenger that is refused; the third is skipped."""

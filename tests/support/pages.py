@@ -11,11 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, ViewportSize, sync_playwright
 
 from mlops_lab.api_keys import line_of
-from mlops_lab.data.database import connect, create
-from mlops_lab.data.ledger import Ledger
-from mlops_lab.data.tables import RAW
 from mlops_lab.local.processes import Process, Supervisor
-from mlops_lab.model.registry import Registry
 from tests.support import contracts, processes
 from tests.support.history import History
 
@@ -45,9 +41,7 @@ def past(folder, templates) -> History:
     """A lab after the first batches of three use cases. Its home is `folder / "home"`."""
     home = folder / "home"
     templates.copy_empty(home)
-    engine = connect(f"sqlite:///{home}/RawData.db")
-    create(RAW, engine)
-    past = History(Registry(f"sqlite:///{home}/mlflow.db"), Ledger(engine), home)
+    past = History.at(home)
     past.record(contracts.housing(), batches=3)
     past.record(contracts.diabetes(), batches=1)
     past.record(contracts.covertype(), batches=1)
