@@ -4,20 +4,26 @@ import argparse
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
+from loop_tables import BATCHES, WORKER, tables
 from scale_page import report
 
 from mlops_lab.settings import REPOSITORY
-from tests.stack.figures import DAG, ORDER, USE_CASE, MemoryWatch, Step, between, steps
+from tests.stack.figures import (
+    DAG,
+    USE_CASE,
+    MemoryWatch,
+    between,
+    containers_memory,
+    steps,
+    until_the_data_ends,
+)
 from tests.stack.stack import PATIENCE, Stack
 
 SMALL, FULL = 0.02, 1.0
 # A worker takes two tasks at once, so three have room for every candidate.
 WORKERS = (1, 3)
-WORKER = "airflow-worker"
 
 
 def main() -> None:
@@ -47,47 +53,12 @@ def _loop(stack: Stack) -> list[str]:
     """The whole loop with one worker, until the data ends."""
     stack.compose("build", timeout=3 * PATIENCE)
     stack.up()
-    watch = MemoryWatch(stack)
+    watch = MemoryWatch(containers_memory(stack))
     watch.start()
-    airflow, known = stack.airflow(), 0
-    while True:
-        time.sleep(2)
-        runs = airflow.runs(DAG)
-        if runs and airflow.skipped_at_land(DAG, runs[0]["dag_run_id"]):
-            break
-        if len(runs) > known:
-            known = len(runs)
-            print(f"batch {known}", flush=True)
+    until_the_data_ends(stack)
     watch.stop()
-    found = steps(stack)
     limits = {name: _limit(service) for name, service in stack.services.items()}
-    return [*_by_step(found, watch), "", *_by_batch(stack, found), "", *_by_service(watch, limits)]
-
-
-def _by_step(found: Sequence[Step], watch: MemoryWatch) -> list[str]:
-    lines = ["| step | seconds, the longest | seconds, all | Airflow adds, s | worker's peak, MiB |"]
-    lines += ["|---|--:|--:|--:|--:|"]
-    for name in ORDER:
-        mine = [step for step in found if step.name == name]
-        if not mine:
-            continue
-        # Trainings wait for each other, and that isn't Airflow's time.
-        added = "–" if name == "train" else f"{median(step.added for step in mine):.1f}"
-        peak = max(watch.peak(WORKER, step.start, step.end) for step in mine)
-        work = [step.work for step in mine]
-        lines.append(f"| {name} | {max(work):,.1f} | {sum(work):,.1f} | {added} | {peak / 2**20:,.0f} |")
-    one_by_one = [step.added for step in found if step.name in ORDER and step.name != "train"]
-    return [*lines, "", f"Airflow adds {median(one_by_one):.1f} s to a step (median of {len(one_by_one)})."]
-
-
-def _by_batch(stack: Stack, found: Sequence[Step]) -> list[str]:
-    query = f"SELECT received FROM RawData.batches WHERE use_case = '{USE_CASE}' ORDER BY id"  # noqa: S608
-    lines = ["| batch | rows | seconds |", "|--:|--:|--:|"]
-    for number, (received,) in enumerate(stack.sql(query), 1):
-        mine = [step for step in found if step.batch == number]
-        seconds = max(step.end for step in mine) - min(step.start for step in mine)
-        lines.append(f"| {number} | {received:,} | {seconds:,.0f} |")
-    return lines
+    return tables(steps(stack), stack.sql(BATCHES), watch, limits)
 
 
 def _side_by_side(stack: Stack) -> list[str]:
@@ -103,13 +74,6 @@ def _side_by_side(stack: Stack) -> list[str]:
         seconds = max(end for _, end in spans) - min(start for start, _ in spans)
         took = [end - start for start, end in spans]
         lines.append(f"| {workers} | {seconds:,.0f} | {max(took):,.0f} | {sum(took):,.0f} |")
-    return lines
-
-
-def _by_service(watch: MemoryWatch, limits: dict[str, int]) -> list[str]:
-    lines = ["| service | peak, MiB | limit, MiB |", "|---|--:|--:|"]
-    for service in sorted(watch.samples, key=watch.peak, reverse=True):
-        lines.append(f"| {service} | {watch.peak(service) / 2**20:,.0f} | {limits[service] / 2**20:,.0f} |")
     return lines
 
 

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.stack.stack import example_row, served_version
 
 MACHINES = REPOSITORY.parent / "shared" / "cluster"
 ROLES = {"vm1": "server1", "vm2": "server2", "vm3": "server3"}
+NAMESPACE = "mlops-lab"
 SMALL = REPOSITORY / "k8s-export" / "overlays" / "small"
 PATIENCE = float(os.environ.get("LAB_TEST_PATIENCE", 1800))  # seconds: the nodes share two cores
 
@@ -73,7 +75,7 @@ class Cluster:
 
     def lab(self, *command: str | Path, timeout: float = 120, check: bool = True) -> str:
         """`kubectl` in the lab's namespace."""
-        return self.kubectl("--namespace", "mlops-lab", *command, timeout=timeout, check=check)
+        return self.kubectl("--namespace", NAMESPACE, *command, timeout=timeout, check=check)
 
     def get(self, kind: str, *options: str) -> list[dict]:
         return json.loads(self.lab("get", kind, "--output", "json", *options))["items"]
@@ -118,6 +120,26 @@ class Cluster:
 
     def airflow(self) -> AirflowClient:
         return AirflowClient(self.url(30080), *self.logins["Airflow admin"])
+
+    def mlflow(self, method: str, path: str, **content) -> dict:
+        """What MLflow answers to people's read-only account."""
+        url, login = f"{self.url(30500)}/api/2.0/mlflow/{path}", self.logins["MLflow reader"]
+        reply = httpx.request(method, url, auth=login, timeout=60, **content)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    def memory(self) -> dict[str, int]:
+        """Service → bytes in use, as the kubelets measure them every ten seconds; the sum of its pods."""
+        found: dict[str, int] = defaultdict(int)
+        for node in ROLES:
+            summary = json.loads(self.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
+            for pod in summary["pods"]:
+                if pod["podRef"]["namespace"] != NAMESPACE:
+                    continue
+                # A deployment's pod is named after it, its template and itself.
+                service = pod["podRef"]["name"].rsplit("-", 2)[0]
+                found[service] += pod.get("memory", {}).get("workingSetBytes", 0)
+        return found
 
     @property
     def key(self) -> dict[str, str]:

@@ -13,8 +13,8 @@ import pytest
 
 from mlops_lab.settings import REPOSITORY
 from tests.cluster.cluster import PATIENCE, ROLES, SMALL, Callers
-from tests.cluster.conftest import build_and_load
-from tests.k8s.export import FOLDERS, rendered, tag
+from tests.cluster.install import build_and_load, copy_export
+from tests.k8s.export import rendered, tag
 from tests.stack.stack import eventually
 from tests.support.flats import FLATS
 
@@ -28,8 +28,7 @@ JOBS = sorted(rendered(SMALL).all("Job"))
 @pytest.fixture
 def export(tmp_path) -> Path:
     """A copy of the export's sources, which a test may change."""
-    for folder in ("k8s-export", *FOLDERS):
-        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    copy_export(tmp_path)
     shutil.copy2(REPOSITORY / "Makefile", tmp_path)
     return tmp_path
 
@@ -169,7 +168,7 @@ def test_a_new_image_rolls_out_and_back_without_a_failed_prediction(cluster, exp
     line = next(line for line in text.splitlines() if "name: localhost/mlops-lab/inference," in line)
     settings.write_text(text.replace(line, line.replace("*tag", '"rolled-out"')))
     with Callers(cluster) as callers:
-        cluster.apply(export / "k8s-export" / "overlays" / "small")
+        cluster.apply(export / SMALL.relative_to(REPOSITORY))
         cluster.lab("rollout", "status", "deployment/inference", "--timeout=900s", timeout=960)
         assert _images(cluster) == {new}
         cluster.apply()

@@ -113,3 +113,9 @@ def _merged(first: Any, second: Any, key: str = "") -> Any:
 def cores(amount: str) -> float:
     """`250m` or `1.5` as a number of cores."""
     return float(amount[:-1]) / 1000 if amount.endswith("m") else float(amount)
+
+
+def size(amount: str) -> int:
+    """`96Mi`, `2Gi` or a number of bytes as bytes."""
+    unit = {"Mi": 2**20, "Gi": 2**30}.get(amount[-2:])
+    return int(amount[:-2]) * unit if unit else int(amount)

@@ -2,7 +2,7 @@
 
 import yaml
 
-from tests.k8s.export import EXPORT, cores, rendered
+from tests.k8s.export import EXPORT, cores, rendered, size
 
 PARTS = {
     "apiServer": "airflow-api-server",
@@ -46,9 +46,9 @@ def test_each_part_has_its_secrets_networks_and_limits():
         networks = {label for label in labels if "network" in label}
         assert networks == {label for label in rendered().labels(service) if "network" in label}
         limits = rendered().container(service)["resources"]["limits"]
-        memory, given = int(limits["memory"]), VALUES[part]["resources"]["limits"]["memory"]
-        assert cores(VALUES[part]["resources"]["limits"]["cpu"]) == cores(limits["cpu"])
-        assert int(given[:-2]) * {"Mi": 2**20, "Gi": 2**30}[given[-2:]] == memory
+        given = VALUES[part]["resources"]["limits"]
+        assert cores(given["cpu"]) == cores(limits["cpu"])
+        assert size(given["memory"]) == size(limits["memory"])
 
 
 def test_the_overlay_leaves_airflows_pods_to_the_chart():
