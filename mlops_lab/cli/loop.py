@@ -26,7 +26,7 @@ from mlops_lab.cli.app import (
 )
 from mlops_lab.errors import LabError
 from mlops_lab.formatting import counted
-from mlops_lab.local.command import out
+from mlops_lab.local.command import err, out
 
 
 @app.command()
@@ -35,8 +35,9 @@ def run(
     batches: Annotated[
         int | None, typer.Option(min=1, help="stop after so many; default: at the end")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """The whole loop in this process, batch by batch, without Airflow.
+    """The whole loop in this process, batch by batch, without Airflow. JSON is that of `lab status`.
 
     Example: lab run housing --batches 2
     """
@@ -50,13 +51,16 @@ def run(
     definition = use_case_of(settings, use_case)
 
     def progress(line: str) -> None:
-        wrapped(out, coloured(line), Text(f"{time.monotonic() - started:7.1f}s  ", "dim"))
+        wrapped(err if as_json else out, coloured(line), Text(f"{time.monotonic() - started:7.1f}s  ", "dim"))
 
     with working("starting") as step, data_api(settings, progress) as reachable:
         lab = open_lab(reachable, progress, new=True, step=step)
         run_loop(lab, definition, batches)
     found = status(lab, use_case)
-    show(found, out)
+    if as_json:
+        print_json(found)
+    else:
+        show(found, out)
     show_faults(use_cases_of(settings)[1])
     if not found["champion"] and not found["unknown"]:
         raise LabError(f"{use_case} has no champion; the lines above say why")

@@ -1,7 +1,7 @@
 """The commands for a person's own data: a use case from a file, its check, and what went to quarantine."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -48,6 +48,7 @@ def new(
     task: Annotated[
         str | None, typer.Option(help="regression, binary or multiclass; default: by the target's values")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Writes a use case from a file with a header, and puts the file where the Data API serves it.
 
@@ -74,7 +75,11 @@ def new(
     except BaseException:
         place.unlink(missing_ok=True)
         raise
-    _show(draft, found, [*table.notes, *draft.look])
+    look = [*table.notes, *draft.look]
+    if as_json:
+        print_json({**_drafted(draft, look), **_checked(found), "file": str(place), "data": str(data)})
+        return
+    _show(draft, found, look)
     print_line(f"\nwrote {place}\nwrote {data}")
     print_line(f"next: look at that file, then `lab check {name}`, then `lab run {name}`")
 
@@ -93,7 +98,7 @@ def check(use_case: UseCaseName, as_json: AsJson = False) -> None:
     with data_api(settings, lambda line: None) as reachable:
         found = check_data(definition, reachable.data_api_url)
     if as_json:
-        print_json({**vars(found), "broken": [vars(one) for one in found.broken]})
+        print_json(_checked(found))
     else:
         print_line(_counts(found))
         _show_broken(found.broken)
@@ -138,6 +143,23 @@ def _places(settings: "Settings", name: str) -> tuple[Path, Path]:
     if data.exists() or data.with_suffix(".csv.gz").exists():
         raise LabError(f"{data} exists already; remove it, or choose another name by --name")
     return place, data
+
+
+def _checked(found: "DataCheck") -> dict[str, Any]:
+    return {**vars(found), "broken": [vars(one) for one in found.broken]}
+
+
+def _drafted(draft: "Draft", look: list[str]) -> dict[str, Any]:
+    return {
+        "use_case": draft.name,
+        "task": draft.task,
+        "target": draft.target.name,
+        "metric": draft.metric,
+        "features": {column.name: column.kind for column in draft.features},
+        "group_key": draft.group_key,
+        "left_out": {column.name: column.note for column in draft.left_out},
+        "look_at": look,
+    }
 
 
 def _show(draft: "Draft", found: "DataCheck", look: list[str]) -> None:

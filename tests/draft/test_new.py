@@ -173,6 +173,12 @@ def test_each_column_is_what_its_values_are(lab, made, tmp_path):
     text = (tmp_path / "use_cases" / "shops.py").read_text()
     assert "  # 1 to 30; 5% missing" in text
 
+    again = ("new", str(tmp_path / "shops.csv"), "--target", "spent", "--name", "again", "--json")
+    found = json.loads(lab(*again).stdout)
+    assert (found["features"], found["group_key"]) == (kinds, ["customer_nbr"])
+    assert found["left_out"]["currency"] == "the same value in every row"
+    assert (found["rows"], Path(found["file"]).name) == (400, "again.py")
+
 
 @pytest.mark.parametrize(("rows", "said"), [(60, True), (900, False)])
 def test_few_rows_are_said(lab, tmp_path, rows, said):
