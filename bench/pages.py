@@ -26,6 +26,8 @@ from tests.support.pages import SIZE, chromium
 # Batches of housing; each brings a version of every candidate.
 SMALL, FULL = 3, 102
 ROUNDS = 7
+# Two times of one round, in milliseconds.
+Times = tuple[float, float]
 PAGES = ("loop", "predict", "models", "data", "live", "system")
 FORMS = ("housing", "diabetes", "covertype")
 # Milliseconds since a moment, as soon as the page is complete: its heading is there, and no script of it runs.
@@ -34,14 +36,21 @@ COMPLETE = """([heading, since]) => {
   const runs = document.querySelector('[data-test-script-state="running"], [data-stale="true"]');
   return headed && !runs && window.ran !== false && performance.now() - since;
 }"""
-# The moment before an input; from then on the page notes that a script of it has run.
+# The moment before an input; from then on the page notes that a script of it has run, and when its answer last changed.
 BEGIN = """() => {
   window.ran = false;
   const look = () => { window.ran ||= !!document.querySelector('[data-test-script-state="running"]'); };
   const options = {subtree: true, attributes: true, attributeFilter: ['data-test-script-state']};
   new MutationObserver(look).observe(document.body, options);
+  const answer = document.querySelector('[data-testid="stMetric"]').closest('[data-testid="stColumn"]');
+  const all = {subtree: true, attributes: true, childList: true, characterData: true};
+  new MutationObserver(() => { window.changed = performance.now(); }).observe(answer, all);
   return performance.now();
 }"""
+# Milliseconds of a moment until the answer with its charts last changed.
+ANSWERED = "since => window.changed - since"
+# Milliseconds in which a chart is drawn after the script has ended.
+DRAWN = 1000
 FIRST_PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
 
 
@@ -57,29 +66,28 @@ def main() -> None:
     report("pages", lines(versions, opened, redrawn), full=chosen.full)
 
 
-def lines(
-    versions: int, opened: dict[str, list[tuple[float, float]]], redrawn: dict[str, list[float]]
-) -> list[str]:
-    """The tables, of milliseconds. opened: page → (first paint, complete) of each round; redrawn: use case → times."""
-    said = [
+def lines(versions: int, opened: dict[str, list[Times]], redrawn: dict[str, list[Times]]) -> list[str]:
+    """The tables. opened: page → (first paint, complete) of each round; redrawn: use case → (answer, complete)."""
+    return [
         f"Milliseconds, median of {ROUNDS} rounds and the longest, with {versions} versions of housing.",
         "",
-        "| page | first paint | complete | complete, the longest |",
-        "|---|--:|--:|--:|",
+        *_table("page", "first paint", {page.capitalize(): found for page, found in opened.items()}),
+        "",
+        *_table("a changed field on Predict", "value and explanation", redrawn),
     ]
-    for page, found in opened.items():
-        paints, all_ = zip(*found, strict=True)
-        said.append(
-            f"| {page.capitalize()} | {median(paints):,.0f} | {median(all_):,.0f} | {max(all_):,.0f} |"
-        )
-    said += ["", "| a changed field on Predict | value and explanation | the longest |", "|---|--:|--:|"]
-    said += [f"| {name} | {median(found):,.0f} | {max(found):,.0f} |" for name, found in redrawn.items()]
+
+
+def _table(what: str, first: str, found: dict[str, list[Times]]) -> list[str]:
+    said = [f"| {what} | {first} | the longest | complete | the longest |", "|---|--:|--:|--:|--:|"]
+    for name, rounds in found.items():
+        cells = [f"{of(times):,.0f}" for times in zip(*rounds, strict=True) for of in (median, max)]
+        said.append(f"| {name} | {' | '.join(cells)} |")
     return said
 
 
-def _measure(tab: Page, address: str) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[float]]]:
-    opened: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    redrawn: dict[str, list[float]] = defaultdict(list)
+def _measure(tab: Page, address: str) -> tuple[dict[str, list[Times]], dict[str, list[Times]]]:
+    opened: dict[str, list[Times]] = defaultdict(list)
+    redrawn: dict[str, list[Times]] = defaultdict(list)
     for number in range(ROUNDS + 1):
         for page in PAGES:
             found = _open(tab, address, page, "housing")
@@ -94,7 +102,7 @@ def _measure(tab: Page, address: str) -> tuple[dict[str, list[tuple[float, float
     return opened, redrawn
 
 
-def _open(tab: Page, address: str, page: str, use_case: str) -> tuple[float, float]:
+def _open(tab: Page, address: str, page: str, use_case: str) -> Times:
     """(first paint, complete)."""
     place = "" if page == "loop" else page
     tab.goto(f"{address}/{place}?use_case={use_case}", wait_until="commit")
@@ -102,15 +110,17 @@ def _open(tab: Page, address: str, page: str, use_case: str) -> tuple[float, flo
     return tab.evaluate(FIRST_PAINT), complete
 
 
-def _change(tab: Page) -> float:
-    """Changes the first number of the form, as a person does."""
+def _change(tab: Page) -> Times:
+    """Changes the first number of the form, as a person does: (value and explanation, the whole page)."""
     box = tab.get_by_test_id("stNumberInput").locator("input").first
     old = float(box.input_value() or 0)
     # Within most bounds.
     box.fill(f"{old + 1:g}" if old < 3 else f"{old - 2:g}")
     since = tab.evaluate(BEGIN)
     box.press("Tab")
-    return _complete(tab, "predict", since)
+    complete = _complete(tab, "predict", since)
+    tab.wait_for_timeout(DRAWN)
+    return tab.evaluate(ANSWERED, since), complete
 
 
 def _complete(tab: Page, page: str, since: float) -> float:

@@ -16,23 +16,34 @@ SAFE_INTEGER = 2**53 - 1
 FIRST_DAY, LAST_DAY = date(1800, 1, 1), date(2200, 12, 31)
 
 
-def form(contract: Contract, weights: Mapping[str, float], columns: int = 2) -> dict[str, Any]:
-    """Widgets for a whole row, filled with the contract's example. Returns the row as JSON types.
+def row(contract: Contract) -> dict[str, Any]:
+    """The form's row as JSON types, also before the form is drawn: at first the contract's example.
 
     Values that differ from the example are kept in the page's address and in the session. So a new champion, another
     page or a reload doesn't lose them.
+    """
+    _prefill(contract)
+    found = {f.name: _as_json(f, st.session_state[key_of(contract.use_case, f)]) for f in contract.features}
+    _remember(contract, found)
+    return found
+
+
+def drawn(contract: Contract) -> bool:
+    """Whether the browser has the whole form with the values of its fields."""
+    return st.session_state.get(_complete(contract), False)
+
+
+def form(contract: Contract, weights: Mapping[str, float], columns: int = 2) -> None:
+    """Draws a widget for each field of `row`, which comes first.
 
     weights: the importance of each field by name, as in `mlops_lab.form.folded`.
     """
-    _prefill(contract)
     leading, rest = folded(contract, weights)
-    row = _grid(contract.use_case, leading, columns)
+    _grid(contract.use_case, leading, columns)
     if rest:
         with st.expander(folded_label(rest)):
-            row |= _grid(contract.use_case, rest, columns)
-    row = {f.name: row[f.name] for f in contract.features}
-    _remember(contract, row)
-    return row
+            _grid(contract.use_case, rest, columns)
+    st.session_state[_complete(contract)] = True
 
 
 def key_of(use_case: str, feature: Feature) -> str:
@@ -58,10 +69,12 @@ def field(feature: Feature, key: str) -> Any:
             return st.selectbox(name, [True, False], index=None, format_func=yes_no, **empty, **common)
         case Date():
             first, last = _days(feature)
-            value = st.date_input(
-                name, value=None, min_value=first, max_value=last, format="YYYY-MM-DD", **common
+            return _as_json(
+                feature,
+                st.date_input(
+                    name, value=None, min_value=first, max_value=last, format="YYYY-MM-DD", **common
+                ),
             )
-            return value.isoformat() if value else None
         case Category():
             return st.selectbox(
                 name,
@@ -82,13 +95,11 @@ def reset(contract: Contract) -> None:
     st.session_state[_draft(contract)] = contract.example
 
 
-def _grid(use_case: str, features: Sequence[Feature], columns: int) -> dict[str, Any]:
-    row = {}
+def _grid(use_case: str, features: Sequence[Feature], columns: int) -> None:
     for start in range(0, len(features), columns):
         for cell, feature in zip(st.columns(columns), features[start : start + columns], strict=False):
             with cell:
-                row[feature.name] = field(feature, key_of(use_case, feature))
-    return row
+                field(feature, key_of(use_case, feature))
 
 
 def _prefill(contract: Contract) -> None:
@@ -108,11 +119,11 @@ def _prefill(contract: Contract) -> None:
     st.session_state[_draft(contract)] = draft
     # A value that is assigned is sent to the browser. Streamlit discards what an interrupted run had still to send.
     interrupted = not st.session_state.get(_complete(contract), True)
-    st.session_state[_complete(contract)] = False
     for feature in contract.features:
         key = keys[feature.name]
         value = _fitting(feature, draft[feature.name])
         if interrupted or key not in st.session_state or st.session_state[key] != value:
+            st.session_state[_complete(contract)] = False
             st.session_state[key] = value
 
 
@@ -127,7 +138,6 @@ def _lost(draft: Mapping[str, Any], entered: Mapping[str, Any]) -> set[str]:
 
 def _remember(contract: Contract, row: dict[str, Any]) -> None:
     st.session_state[_draft(contract)] = row
-    st.session_state[_complete(contract)] = True
     for feature in contract.features:
         key, value = key_of(contract.use_case, feature), row[feature.name]
         if value == feature.example:
@@ -141,8 +151,19 @@ def _draft(contract: Contract) -> str:
 
 
 def _complete(contract: Contract) -> str:
-    """The session's key of: the last run drew the whole form."""
+    """The session's key of: every value that was assigned has reached the browser."""
     return f"{contract.use_case} complete"
+
+
+def _as_json(feature: Feature, value: Any) -> Any:
+    """A widget's value as it is sent."""
+    match feature, value:
+        case Date(), date():
+            return value.isoformat()
+        # The example may be a whole number where the widget gives fractions.
+        case Number(), int() if not isinstance(feature, Integer):
+            return float(value)
+    return value
 
 
 def _fitting(feature: Feature, value: Any) -> Any:

@@ -42,26 +42,41 @@ def page() -> None:
         if contract.description:
             st.caption(literal(contract.description))
         left, right = st.columns([3, 2], gap="large")
-        with left, st.container(border=True):
-            row = ui_form.form(contract, weights)
-            predict, reset = st.columns([3, 1])
-            asked = predict.button("Predict", type="primary", width="stretch")
-            reset.button("Reset", on_click=ui_form.reset, args=(contract,), width="stretch")
-            _look_up(contract)
-        with right:
-            _answer(contract, served.version, row, asked, weights)
+        box = left.container(border=True)
+        drawn, row = ui_form.drawn(contract), ui_form.row(contract)
+
+        def form() -> None:
+            with box:
+                ui_form.form(contract, weights)
+                predict, reset = st.columns([3, 1])
+                predict.button("Predict", type="primary", width="stretch", on_click=_ask, args=(contract,))
+                reset.button("Reset", on_click=ui_form.reset, args=(contract,), width="stretch")
+                _look_up(contract)
+
+        def answer() -> None:
+            with right:
+                _answer(contract, served.version, row, weights)
+
+        # After a change, the answer is waited for, and the form is there already.
+        for part in (answer, form) if drawn else (form, answer):
+            part()
         with left:
             ui_snippets.snippets(contract, row)
             ui_batch.file_rows(contract)
 
 
-def _answer(contract: Contract, version: int, row: dict, asked: bool, weights: dict[str, float]) -> None:
+def _ask(contract: Contract) -> None:
+    """The next run logs the prediction for the form's row."""
+    st.session_state[_asked(contract)] = True
+
+
+def _answer(contract: Contract, version: int, row: dict, weights: dict[str, float]) -> None:
     """The preview of this row, or its logged prediction. A refusal names every field and its rule."""
     place = st.container()
     field = _curve_field(contract, weights)
     try:
         with place, st.spinner("Predicting"):
-            if asked:
+            if st.session_state.pop(_asked(contract), False):
                 reply = ui_frame.inference().predict(contract.use_case, [row], interval=True)
                 st.session_state[_slot(contract)] = (row, version, reply)
             explanation = _explained(contract.use_case, version, row, field)
@@ -211,6 +226,10 @@ def _weights(use_case: str, version: int) -> dict[str, float]:
 @st.cache_data(max_entries=50, show_spinner=False)
 def _example_weights(use_case: str, version: int) -> dict[str, float]:
     return example_weights(ui_frame.inference(), ui_frame.contract(use_case, version))
+
+
+def _asked(contract: Contract) -> str:
+    return f"{contract.use_case} asked"
 
 
 def _slot(contract: Contract) -> str:

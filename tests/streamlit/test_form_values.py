@@ -12,7 +12,9 @@ def page() -> None:
 
     from tests.support import contracts
 
-    ui_form.form(contracts.housing(), {})
+    contract = contracts.housing()
+    ui_form.row(contract)
+    ui_form.form(contract, {})
 
 
 @pytest.fixture
