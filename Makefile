@@ -61,7 +61,7 @@ dashboards: setup ## Grafana's dashboards as JSON, from observability/dashboards
 	@$(BIN)/python -m observability.render
 
 .PHONY: pictures
-pictures: setup browser ## the README's pictures, of a small lab that runs meanwhile
+pictures: setup browser ## the pictures of the pages, of a small lab that runs meanwhile
 	@PYTHONPATH=. $(BIN)/python scripts/pictures
 
 # The familiar tools

@@ -8,13 +8,13 @@ from inference.body import check_number, check_rows
 from inference.errors import BadBody, problem
 from inference.inflation import check_message, check_pages
 from mlops_lab.errors import LabError, first_line
-from mlops_lab.tabular import arrow_columns, rows_of_columns, texts_of
+from mlops_lab.tabular import arrow_columns, texts_of
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 
 
-def read_arrow(body: bytearray, max_rows: int) -> list[dict[str, Any]]:
-    """The raw rows of a stream. Raises `BadBody`, `TooLarge`, `ContractError`."""
+def read_arrow(body: bytearray, max_rows: int) -> dict[str, list[Any]]:
+    """The raw rows of a stream, by column. Raises `BadBody`, `TooLarge`, `ContractError`."""
     import pyarrow
 
     whole = pyarrow.py_buffer(bytes(body))
@@ -27,8 +27,8 @@ def read_arrow(body: bytearray, max_rows: int) -> list[dict[str, Any]]:
     return _checked(read, "Arrow stream", max_rows)
 
 
-def read_parquet(body: bytearray, max_rows: int) -> list[dict[str, Any]]:
-    """The raw rows of a file. Raises `BadBody`, `TooLarge`, `ContractError`."""
+def read_parquet(body: bytearray, max_rows: int) -> dict[str, list[Any]]:
+    """The raw rows of a file, by column. Raises `BadBody`, `TooLarge`, `ContractError`."""
     import pyarrow
     from pyarrow import parquet
 
@@ -59,22 +59,22 @@ def write(columns: dict[str, list[Any]], content_type: str) -> bytes:
     return target.getvalue()
 
 
-def _checked(read: Callable[[], Any], what: str, max_rows: int) -> list[dict[str, Any]]:
-    """The rows of the table that `read` reads. Raises `BadBody` when it can't be read."""
+def _checked(read: Callable[[], Any], what: str, max_rows: int) -> dict[str, list[Any]]:
+    """The columns of the table that `read` reads. Raises `BadBody` when it can't be read."""
     import pyarrow
 
     try:
         table = read()
         # Offsets that point beyond the body would be read as they are.
         table.validate(full=True)
-        return _rows(table, max_rows)
+        return _columns(table, max_rows)
     except LabError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise BadBody(f"the body is no {what}: {first_line(error)}") from None
 
 
-def _rows(table: Any, max_rows: int) -> list[dict[str, Any]]:
+def _columns(table: Any, max_rows: int) -> dict[str, list[Any]]:
     names = table.column_names
     if len(set(names)) < len(names):
         raise problem("", "unknown", "two columns have the same name")
@@ -82,4 +82,4 @@ def _rows(table: Any, max_rows: int) -> list[dict[str, Any]]:
     check_number(len(table) * len(names))
     if not len(table):
         raise problem("", "length", "there must be at least one row")
-    return rows_of_columns(arrow_columns(table))
+    return arrow_columns(table)

@@ -15,7 +15,7 @@ from inference.loaded import Champion
 from inference.log_entries import PredictionEntry, new_ids, prediction_entries
 from inference.service import Service
 from inference.trials import answering
-from mlops_lab.tabular import csv_lines, interval_columns, prediction_columns
+from mlops_lab.tabular import csv_lines, interval_columns, prediction_columns, rows_of_columns
 
 # Characters of an Idempotency-Key.
 MAX_KEY = 200
@@ -88,6 +88,16 @@ def predict(service: Service, champion: Champion, call: Call, rows: list[dict[st
     return _predict(service, champion, call, typed, champion.contract.encode(typed))
 
 
+def predict_columns(
+    service: Service, champion: Champion, call: Call, columns: dict[str, list[Any]]
+) -> Predictions:
+    """The same for raw rows as columns of the same length."""
+    check_rows(len(next(iter(columns.values()), [])), service.settings.inference_max_rows)
+    if decoded := champion.decoder.take_columns(columns):
+        return _predict(service, champion, call, decoded.rows, decoded.matrix)
+    return predict(service, champion, call, rows_of_columns(columns))
+
+
 def _predict_json(service: Service, call: Call) -> Predictions:
     check_values(call.body)
     champion = service.champions.find(call.use_case)
@@ -108,7 +118,7 @@ def _predict_table(service: Service, call: Call) -> Predictions:
     if call.content_type == CSV:
         return predict(service, champion, call, read_csv(call.body))
     read = read_parquet if call.content_type == PARQUET else read_arrow
-    return predict(service, champion, call, read(call.body, limit))
+    return predict_columns(service, champion, call, read(call.body, limit))
 
 
 def _wanted(accept: str | None) -> str | None:

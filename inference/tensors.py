@@ -9,7 +9,6 @@ from inference.body import check_number, check_rows, check_values, parse_with_na
 from inference.errors import BadBody, problem
 from mlops_lab.errors import ContractError
 from mlops_lab.features import Boolean, Feature, Integer, Number
-from mlops_lab.tabular import rows_of_columns
 
 # A body with tensors in binary form. This header then has the length of the JSON in front of them.
 BINARY = "application/octet-stream"
@@ -53,8 +52,8 @@ _DECODER = msgspec.json.Decoder(Inference)
 
 def read_request(
     body: bytearray, header_length: str | None, max_rows: int
-) -> tuple[Inference, list[dict[str, Any]]]:
-    """The request and its raw rows, JSON types.
+) -> tuple[Inference, dict[str, list[Any]]]:
+    """The request and its raw rows by column, JSON types.
 
     header_length: the length of the JSON when tensors follow it, else None. Raises `BadBody`, `ContractError`,
     `TooLarge`.
@@ -80,7 +79,7 @@ def read_request(
         check_number(len(columns) * rows)
         columns[tensor.name] = _column(tensor, rows, blocks)
     blocks.check_end()
-    return request, rows_of_columns(columns)
+    return request, columns
 
 
 def input_type(feature: Feature) -> str:

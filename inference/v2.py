@@ -18,7 +18,7 @@ from inference.body import JSON
 from inference.endpoint import Call, Endpoint, Reply
 from inference.errors import UnknownVersion, describe, refusal
 from inference.loaded import Champion
-from inference.predict import INTERVAL, predict
+from inference.predict import INTERVAL, predict_columns
 from inference.service import Service
 from inference.tensors import BINARY, HEADER_LENGTH, input_type, output_tensors, read_request
 from inference.trials import answering
@@ -75,10 +75,10 @@ def router(service: Service) -> APIRouter:
 def respond(service: Service, call: Call) -> Reply:
     """Predicts the rows of a request's tensors. Raises as `/predict` does, and `UnknownVersion`."""
     limit = service.settings.inference_max_rows
-    request, rows = read_request(call.body, call.header(HEADER_LENGTH), limit)
+    request, columns = read_request(call.body, call.header(HEADER_LENGTH), limit)
     version = call.path.get("version")
     served = _served(service, call.use_case, version)
-    found = predict(service, served if version else answering(served, call), call, rows)
+    found = predict_columns(service, served if version else answering(served, call), call, columns)
     champion, contract = found.champion, found.champion.contract
     values: dict[str, tuple[str, np.ndarray]] = {
         "prediction": (_output_type(contract), np.array(found.values)),
@@ -102,11 +102,11 @@ def respond(service: Service, call: Call) -> Reply:
     if request.id is not None:
         content["id"] = request.id
     if not binary:
-        return Reply(champion, content, len(rows), entries=found.entries)
+        return Reply(champion, content, len(found.ids), entries=found.entries)
     head = orjson.dumps(content)
     length = ((HEADER_LENGTH, str(len(head))),)
     body = head + binary
-    return Reply(champion, body, len(rows), content_type=BINARY, headers=length, entries=found.entries)
+    return Reply(champion, body, len(found.ids), content_type=BINARY, headers=length, entries=found.entries)
 
 
 def refuse(error: Exception) -> Response:

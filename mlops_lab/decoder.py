@@ -61,7 +61,8 @@ class Decoder:
         )
         many: Any = msgspec.defstruct("Rows", [("rows", list[row])], forbid_unknown_fields=True)
         self._one, self._many = msgspec.json.Decoder(row), msgspec.json.Decoder(many)
-        self._rows: Any = list[row]
+        self._row, self._rows = row, _list_of(row)
+        self._columns = {feature.name: _list_of(_type(feature)) for feature in features}
         self._codes = [
             (index, _Codes(feature, missing))
             for index, feature in enumerate(features)
@@ -96,15 +97,18 @@ class Decoder:
             if all(isinstance(value, str) for value in rows[0].values()):
                 rows = [row for chunk in _chunks(rows) for row in self._from_texts(chunk)]
             return self._encoded(msgspec.convert(rows, self._rows), negative_zeros=True)
-        except (
-            _ToRead,
-            msgspec.MsgspecError,
-            ArithmeticError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RecursionError,
-        ):
+        except _UNREADABLE:
+            return None
+
+    def take_columns(self, columns: dict[str, list[Any]]) -> Decoded | None:
+        """The same for raw rows as columns of the same length. It doesn't read numbers from texts."""
+        if self._off or columns.keys() != self._columns.keys():
+            return None
+        try:
+            read = [msgspec.convert(columns[name], kind) for name, kind in self._columns.items()]
+            rows = [*map(self._row, *read)]
+            return self._encoded(rows, negative_zeros=True) if rows else None
+        except _UNREADABLE:
             return None
 
     def remembered(self) -> int:
@@ -158,6 +162,17 @@ class Decoder:
 
 class _ToRead(Exception):
     """`Contract.read` has to read the request."""
+
+
+_UNREADABLE = (
+    _ToRead,
+    msgspec.MsgspecError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+)
 
 
 class _Codes(dict[str | None, float]):
@@ -219,6 +234,10 @@ def _type(feature: Feature) -> Any:
         case _:
             found = str
     return found if feature.required else found | None
+
+
+def _list_of(kind: Any) -> Any:
+    return list[kind]
 
 
 def _bounds(feature: Number, limit: float, kind: type[int] | type[float]) -> msgspec.Meta:

@@ -94,6 +94,13 @@ def decoder(contract, request) -> Iterator[Decoder]:
         yield Decoder(contract)
 
 
+def in_columns(rows: list) -> dict[str, list] | None:
+    """The rows by column; None where they have no columns in common."""
+    if not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
+        return None
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
 def same(contract: Contract, decoder: Decoder, body: bytes, rows: list[dict]) -> bool:
     """Checks that both agree; returns whether the compiled schema took the rows."""
     decoded, taken = decoder.decode(body), decoder.take(rows)
@@ -101,12 +108,18 @@ def same(contract: Contract, decoder: Decoder, body: bytes, rows: list[dict]) ->
         typed = contract.read(rows)
     except ContractError:
         assert decoded is taken is None
+        assert (columns := in_columns(rows)) is None or decoder.take_columns(columns) is None
         return False
     assert (decoded is None) >= (taken is None)
     if decoded is None:
         return False
     assert msgspec.json.encode(taken.rows) == msgspec.json.encode(decoded.rows)
     assert np.array_equal(taken.matrix, decoded.matrix, equal_nan=True)
+    by_column = decoder.take_columns(in_columns(rows))
+    assert (msgspec.json.encode(by_column.rows), by_column.matrix.tobytes()) == (
+        msgspec.json.encode(taken.rows),
+        taken.matrix.tobytes(),
+    )
     # As text, 4 and 4.0 differ, and so do 0.0 and -0.0.
     assert orjson.dumps(orjson.loads(msgspec.json.encode(decoded.rows))) == orjson.dumps(typed)
     found, expected = decoded.matrix, contract.encode(typed)
