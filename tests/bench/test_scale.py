@@ -1,6 +1,7 @@
 """The benches of `make bench-scale` at the smallest size: what they compare is equal, and each has its place."""
 
 import importlib
+import json
 import re
 from types import ModuleType
 
@@ -9,6 +10,7 @@ from sqlalchemy import select
 
 from mlops_lab.data.database import connect
 from mlops_lab.settings import REPOSITORY
+from tests.stack import figures
 
 PAGE = (REPOSITORY / "docs" / "scale.md").read_text()
 PARTS = re.findall(r"<!-- written by make bench-scale PART=(\w+) FULL=1 -->", PAGE)
@@ -119,3 +121,24 @@ def test_a_small_run_is_not_extrapolated(bench):
     assert "| train | 1.0 (1.0) | 2.0 (2.0) |" in text
     assert "10,000,000" not in text
     assert "Too few rows" in text
+
+
+def test_the_tables_of_a_loop_have_every_service_of_the_cluster(bench, monkeypatch):
+    cluster, tables = bench("cluster"), bench("loop_tables").tables
+    pods = {"airflow-init-cgvc6": 30, "airflow-worker-798fbbdcf8-g2dtn": 900, "mysql-init-68kwg": 5}
+    found = [
+        {"podRef": {"name": name, "namespace": "mlops-lab"}, "memory": {"workingSetBytes": mib * 2**20}}
+        for name, mib in pods.items()
+    ]
+    nodes = cluster.Cluster.__new__(cluster.Cluster)
+    answers = iter([json.dumps({"pods": found}), *['{"pods": []}'] * 2])
+    monkeypatch.setattr(nodes, "kubectl", lambda *_: next(answers), raising=False)
+    watch = figures.MemoryWatch(dict)
+    for service, size in nodes.memory().items():
+        watch.samples[service].append((1.5, size))
+    steps = [figures.Step(1, name, 1, 2, 0.5, 0.2) for name in figures.ORDER]
+    text = "\n".join(tables(steps, [[100]], watch, cluster._limits()))
+    assert "| land | 0.5 | 0.5 | 0.2 | 900 |" in text
+    assert "| 1 | 100 | 1 |" in text
+    for line in ("airflow-worker | 900 | 2,560", "airflow-init | 30 | 1,024", "mysql-init | 5 | 64"):
+        assert f"| {line} |" in text

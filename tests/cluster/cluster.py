@@ -14,6 +14,7 @@ import httpx
 
 from mlops_lab.local.airflow_client import AirflowClient
 from mlops_lab.settings import REPOSITORY
+from tests.k8s.export import rendered
 from tests.stack.stack import example_row, served_version
 
 MACHINES = REPOSITORY.parent / "shared" / "cluster"
@@ -131,14 +132,15 @@ class Cluster:
     def memory(self) -> dict[str, int]:
         """Service → bytes in use, as the kubelets measure them every ten seconds; the sum of its pods."""
         found: dict[str, int] = defaultdict(int)
+        known = sorted(rendered(SMALL).workloads, key=len)
         for node in ROLES:
             summary = json.loads(self.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
             for pod in summary["pods"]:
                 if pod["podRef"]["namespace"] != NAMESPACE:
                     continue
-                # A deployment's pod is named after it, its template and itself.
-                service = pod["podRef"]["name"].rsplit("-", 2)[0]
-                found[service] += pod.get("memory", {}).get("workingSetBytes", 0)
+                # A pod's name begins with that of its deployment or job.
+                named = [name for name in known if pod["podRef"]["name"].startswith(f"{name}-")]
+                found[named[-1]] += pod.get("memory", {}).get("workingSetBytes", 0)
         return found
 
     @property
