@@ -26,9 +26,11 @@ def _by_step(found: Sequence[Step], watch: MemoryWatch) -> list[str]:
             continue
         # Trainings wait for each other, and that isn't Airflow's time.
         added = "–" if name == "train" else f"{median(step.added for step in mine):.1f}"
-        peak = max(watch.peak(WORKER, step.start, step.end) for step in mine)
+        # A dash: shorter than the time between two looks.
+        highest = max(watch.peak(WORKER, step.start, step.end) for step in mine)
+        peak = f"{highest / 2**20:,.0f}" if highest else "–"
         work = [step.work for step in mine]
-        lines.append(f"| {name} | {max(work):,.1f} | {sum(work):,.1f} | {added} | {peak / 2**20:,.0f} |")
+        lines.append(f"| {name} | {max(work):,.1f} | {sum(work):,.1f} | {added} | {peak} |")
     one_by_one = [step.added for step in found if step.name in ORDER and step.name != "train"]
     return [*lines, "", f"Airflow adds {median(one_by_one):.1f} s to a step (median of {len(one_by_one)})."]
 
