@@ -25,7 +25,6 @@ from tests.support.pages import SIZE, chromium
 
 # Batches of housing; each brings a version of every candidate.
 SMALL, FULL = 3, 102
-ROUNDS = 7
 # Two times of one round, in milliseconds.
 Times = tuple[float, float]
 PAGES = ("loop", "predict", "models", "data", "live", "system")
@@ -58,10 +57,11 @@ def main() -> None:
     """Measures and reports."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="over 300 versions; writes docs/scale.md")
+    parser.add_argument("--rounds", type=int, default=7, help="of which the medians are taken")
     chosen = parser.parse_args()
     batches = FULL if chosen.full else SMALL
     with tempfile.TemporaryDirectory() as folder, _pages(Path(folder), batches) as address, _tab() as tab:
-        opened, redrawn = _measure(tab, address)
+        opened, redrawn = _measure(tab, address, chosen.rounds)
     versions = batches * len(CANDIDATES)
     report("pages", lines(versions, opened, redrawn), full=chosen.full)
 
@@ -69,7 +69,7 @@ def main() -> None:
 def lines(versions: int, opened: dict[str, list[Times]], redrawn: dict[str, list[Times]]) -> list[str]:
     """The tables. opened: page → (first paint, complete) of each round; redrawn: use case → (answer, complete)."""
     return [
-        f"Milliseconds, median of {ROUNDS} rounds and the longest, with {versions} versions of housing.",
+        f"Milliseconds, median of {len(opened['loop'])} rounds and the longest, with {versions} versions of housing.",
         "",
         *_table("page", "first paint", {page.capitalize(): found for page, found in opened.items()}),
         "",
@@ -85,10 +85,10 @@ def _table(what: str, first: str, found: dict[str, list[Times]]) -> list[str]:
     return said
 
 
-def _measure(tab: Page, address: str) -> tuple[dict[str, list[Times]], dict[str, list[Times]]]:
+def _measure(tab: Page, address: str, rounds: int) -> tuple[dict[str, list[Times]], dict[str, list[Times]]]:
     opened: dict[str, list[Times]] = defaultdict(list)
     redrawn: dict[str, list[Times]] = defaultdict(list)
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         for page in PAGES:
             found = _open(tab, address, page, "housing")
             if number:
@@ -98,7 +98,7 @@ def _measure(tab: Page, address: str) -> tuple[dict[str, list[Times]], dict[str,
             found_ = _change(tab)
             if number:
                 redrawn[use_case].append(found_)
-        print(f"round {number} of {ROUNDS}", file=sys.stderr, flush=True)
+        print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
     return opened, redrawn
 
 
@@ -112,6 +112,7 @@ def _open(tab: Page, address: str, page: str, use_case: str) -> Times:
 
 def _change(tab: Page) -> Times:
     """Changes the first number of the form, as a person does: (value and explanation, the whole page)."""
+    tab.get_by_test_id("stMetric").wait_for()
     box = tab.get_by_test_id("stNumberInput").locator("input").first
     old = float(box.input_value() or 0)
     # Within most bounds.

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.process, pytest.mark.journey]
 PARTS = {
     "growth": ("| train ridge |", ["--rows", "1000", "2000"]),
     "memory": ("| random_forest |", []),
-    "pages": ("| covertype |", []),
+    "pages": ("| covertype |", ["--rounds", "1"]),
     "workers": ("| 2 |", []),
 }
 
