@@ -11,8 +11,8 @@ pytestmark = [pytest.mark.process, pytest.mark.journey]
 
 # By part: what the table has, and options.
 PARTS = {
-    "growth": ("| train ridge |", ["--rows", "1000", "2000"]),
-    "memory": ("| random_forest |", []),
+    "growth": ("| train ridge |", ["--rows", "5000", "10000"]),
+    "memory": ("| ridge |", []),
     "pages": ("| covertype |", ["--rounds", "1"]),
     "workers": ("| 2 |", []),
 }
