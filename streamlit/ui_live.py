@@ -72,8 +72,8 @@ def routes(newest: Scrape, before: Scrape | None, use_case: str) -> list[dict[st
                     "Number": int(found.requests),
                     "Failed": int(found.failed),
                     "Half within": lasting(found.p50),
-                    "95 % within": lasting(found.p95),
-                    "99 % within": lasting(found.p99),
+                    "95% within": lasting(found.p95),
+                    "99% within": lasting(found.p99),
                 }
             )
     return rows

@@ -87,5 +87,5 @@ def in_words(scrapes: list[Scrape]) -> str:
     """What the service predicted in the last minutes, or since its start where nobody looked before."""
     before = scrapes[0] if len(scrapes) > 1 else None
     found = traffic(scrapes[-1], before)
-    within = f", 95 % within {lasting(found.p95)}" if found.requests else ""
+    within = f", 95% within {lasting(found.p95)}" if found.requests else ""
     return f"{found.per_minute:,.3g} predictions a minute{within}"

@@ -151,7 +151,7 @@ def _scores(contract: Contract, only: str | None = None) -> str:
         title = METRICS[name].title if name in METRICS else name
         rows.append((f"**{title}** (`{name}`)" if name == own else f"{title} (`{name}`)", *scores, better))
     count = f" ({contract.evaluation.rows:,})" if contract.evaluation else ""
-    return _table(("metric", f"test rows{count}", "95 % interval", "naive baseline", "better is"), rows)
+    return _table(("metric", f"test rows{count}", "95% interval", "naive baseline", "better is"), rows)
 
 
 def _slices(contract: Contract) -> str:
@@ -169,7 +169,7 @@ def _slices(contract: Contract) -> str:
         )
         for part in evaluation.slices
     ]
-    return _table(("by", "value", "rows", "metric", "score", "95 % interval"), rows)
+    return _table(("by", "value", "rows", "metric", "score", "95% interval"), rows)
 
 
 def _worst(contract: Contract) -> list[str]:

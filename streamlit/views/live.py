@@ -52,7 +52,7 @@ def _traffic(scrapes: list[Scrape], use_case: str) -> None:
     help_ = "From a request's headers read to its reply made."
     with st.container(horizontal=True):
         st.metric("Requests a minute", f"{found.per_minute:,.3g}", border=True)
-        for name, value in (("Half", found.p50), ("95 %", found.p95), ("99 %", found.p99)):
+        for name, value in (("Half", found.p50), ("95%", found.p95), ("99%", found.p99)):
             st.metric(f"{name} within", ui_traffic.lasting(value), border=True, help=help_)
         st.metric("Failed or refused", failing, border=True)
     span_text = (
@@ -94,9 +94,9 @@ def _history(scrapes: list[Scrape], use_case: str) -> None:
     )
     if frame["p95"].notna().any():
         right.altair_chart(
-            ui_live.line(frame, "p95", "95 % answered within (ms)"),
+            ui_live.line(frame, "p95", "95% answered within (ms)"),
             height=160,
-            alt="Latency that 95 % of the requests stay within, over the last minutes",
+            alt="Latency that 95% of the requests stay within, over the last minutes",
         )
 
 

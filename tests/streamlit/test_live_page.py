@@ -75,8 +75,8 @@ def test_traffic_and_the_errors_of_predictions_beside_the_test_interval(show, lo
     assert list(figures) == [
         "Requests a minute",
         "Half within",
-        "95 % within",
-        "99 % within",
+        "95% within",
+        "99% within",
         "Failed or refused",
     ]
     assert float(figures["Requests a minute"]) > 0
