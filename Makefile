@@ -126,8 +126,8 @@ test-journeys: setup browser ## the whole ways through several services: demo, l
 	@$(BIN)/pytest -m "journey and $(NO_DOCKER)" -n $(or $(WORKERS),3) $(SHARED) $(PYTEST_ARGS)
 
 .PHONY: test-fast
-test-fast: setup ## the tests that start no process and take no training on large data
-	@$(BIN)/pytest -m "not process and not slow and not journey" -n $(or $(WORKERS),2) $(SHARED) $(PYTEST_ARGS)
+test-fast: setup ## the tests that start no process and need no lab: the inner loop
+	@$(BIN)/pytest -m "not process and not slow and not journey and not lab" -n $(or $(WORKERS),2) $(SHARED) $(PYTEST_ARGS)
 
 .PHONY: kill-test
 kill-test: setup ## kills the loop and the prediction service KILLS=200 times at random moments; nothing may be lost

@@ -312,8 +312,7 @@ def test_without_a_data_api_the_command_starts_one_for_itself(run, tmp_path, mon
 
 @pytest.mark.process
 def test_a_real_process_ends_with_the_same_status_and_no_traceback(environment):
-    command = [LAB, "predict", "houses"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([LAB, "predict", "houses"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no use case 'houses'; there are flats")
     assert len(done.stderr.splitlines()) == 1

@@ -182,6 +182,7 @@ def _all(connection: socket.socket) -> bytes:
 SLOW = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "part"),
     [
@@ -206,6 +207,7 @@ def test_a_request_that_never_arrives_whole_is_ended_with_one_reply(address, fir
         assert json.loads(body) == {"detail": "the request did not arrive whole within 1 s"}
 
 
+@pytest.mark.slow
 def test_of_two_requests_in_one_packet_the_slow_one_is_refused_after_the_reply_to_the_other(address):
     with socket.create_connection(address, timeout=60) as connection:
         connection.sendall(SLOW + b"-more" + SLOW)
@@ -213,6 +215,7 @@ def test_of_two_requests_in_one_packet_the_slow_one_is_refused_after_the_reply_t
     assert [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]] == [b"200", b"408"]
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_take_its_reply_loses_the_connection(server):
     running, address = server
     with socket.create_connection(address, timeout=60) as idle:

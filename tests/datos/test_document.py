@@ -21,6 +21,7 @@ def document(tmp_path_factory):
 
 @schemathesis.pytest.from_fixture("document").parametrize()
 @openapi.few
+@pytest.mark.slow
 def test_every_reply_is_one_that_the_document_has(case):
     case.call_and_validate()
 

@@ -33,6 +33,8 @@ BOOT = ("alerts", "browser", "chaos", "cluster", "demo", "stack")
 # so its services start once.
 JOURNEYS = ("browser", "demo")
 JOURNEY_GROUPS = ("pages", "dags", "notebooks")
+# A test with one of these fixtures works on a lab's stores, and most of them train: a second or more each.
+LAB = ("lab", "without_pictures")
 # Small programs: MLflow calls git for the commit, kubectl renders manifests, joblib counts the cores by cat.
 QUICK = (
     "cat",
@@ -66,6 +68,8 @@ def pytest_collection_modifyitems(items):
             item.get_closest_marker(name) for name in JOURNEYS
         ):
             item.add_marker(pytest.mark.journey)
+        if any(name in item.fixturenames for name in LAB):
+            item.add_marker(pytest.mark.lab)
     items.sort(key=rank)
 
 
