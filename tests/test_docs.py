@@ -42,6 +42,16 @@ def test_the_worked_example_runs_as_written(tmp_path):
     assert float(found[1]) > 0.85 > float(found[2])
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_the_worked_example_keeps_to_the_style(command):
+    """Else `make lint` fails for whoever adds it to `use_cases/`."""
+    ruff = Path(sys.executable).parent / "ruff"
+    there = ["--stdin-filename", str(REPOSITORY / "use_cases" / "wine.py"), "-"]
+    done = subprocess.run([ruff, *command, *there], input=block("use case"), text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "page", sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").rglob("*.md"))
 )
